@@ -1,0 +1,244 @@
+# bulkhead: one Makefile for everything. `make help` lists the targets.
+#
+# Objects live in build/<variant>/, so that sanitizer builds never mix with the release.
+# A target that needs another variant calls this same file again with VARIANT=...
+
+SHELL       := /bin/bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VARIANT     ?= release
+PYTHON      ?= /usr/bin/python3
+CLANG       ?= clang
+JOBS        ?= $(shell nproc)
+PREFIX      ?= /usr/local
+DESTDIR     ?=
+Q           := $(if $(V),,@)
+
+BUILD       := build/$(VARIANT)
+LIB         := $(BUILD)/libbulkhead.a
+PROGRAM     := $(BUILD)/bulkhead
+VERSION     := $(shell cat src/version.txt)
+
+SOURCES     := $(sort $(wildcard src/*/*.c))
+OBJECTS     := $(SOURCES:src/%.c=$(BUILD)/obj/%.o)
+UNIT_SRC    := $(sort $(wildcard tests/unit/*/test_*.c))
+UNIT_BIN    := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
+FUZZ_SRC    := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+REPLAY_BIN  := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(BUILD)/tests/replay/%)
+BENCH_SRC   := $(sort $(wildcard bench/*.c))
+BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
+TOOL_SRC    := $(sort $(wildcard tests/tools/*.c))
+TOOL_BIN    := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/tests/tools/%)
+C_FILES     := $(wildcard src/*.c src/*/*.c include/*/*.h tests/unit/*/*.[ch] tests/fuzz/*.[ch] tests/tools/*.[ch] bench/*.[ch])
+SH_FILES    := $(wildcard .ci/run .ci/deps certs/*.sh tests/*.sh tests/integration/*.sh bench/*.sh)
+
+LIBS        := -lssl -lcrypto -levent_core -lcares -lyaml -lpthread
+TEST_LIBS   := -lcmocka -ljansson
+
+WARN        := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+               -Wold-style-definition -Wpointer-arith -Wwrite-strings -Wcast-qual -Wcast-align \
+               -Wundef -Wvla -Wswitch-enum -Wformat=2 -Wnull-dereference -Wimplicit-fallthrough \
+               -Wconversion -Wsign-conversion
+WARN_GCC    := -Wlogical-op -Wduplicated-cond -Wduplicated-branches
+HARDEN      := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection \
+               -fcf-protection=full -ftrivial-auto-var-init=zero -fno-strict-overflow
+REPRODUCE   := -ffile-prefix-map=$(CURDIR)=.
+SANITIZE    := -O1 -g -fno-omit-frame-pointer
+
+CC_release       := gcc
+CC_debug         := gcc
+CC_werror-gcc    := gcc
+CC_werror-clang  := $(CLANG)
+CC_asan          := $(CLANG)
+CC_tsan          := $(CLANG)
+CC_fuzz          := $(CLANG)
+CC_coverage      := gcc
+
+FLAGS_release      := -O2 -g $(HARDEN)
+FLAGS_debug        := -O0 -g3
+FLAGS_werror-gcc   := -O2 -g -Werror $(HARDEN)
+FLAGS_werror-clang := -O2 -g -Werror -fstack-protector-strong
+FLAGS_asan         := $(SANITIZE) -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FLAGS_tsan         := $(SANITIZE) -fsanitize=thread
+FLAGS_fuzz         := $(SANITIZE) -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined
+FLAGS_coverage     := -O0 -g --coverage -fprofile-update=atomic
+
+ifeq ($(origin CC),default)
+CC          := $(or $(CC_$(VARIANT)),gcc)
+endif
+IS_CLANG    := $(findstring clang,$(CC))
+CPPFLAGS    += -D_GNU_SOURCE -DOPENSSL_API_COMPAT=30000 -DBULKHEAD_VERSION='"$(VERSION)"' -Iinclude
+CFLAGS      += -std=c11 $(WARN) $(if $(IS_CLANG),,$(WARN_GCC)) -fno-common -fPIE $(REPRODUCE) \
+               $(FLAGS_$(VARIANT))
+LDFLAGS     += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(FLAGS_$(VARIANT))
+
+.PHONY: all build debug test check fmt fmt-check lint layers asan tsan valgrind fuzz coverage \
+        certs demo deps help install dist clean compile_commands werror unit reference analyze bench \
+        test-programs
+
+all: build
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z_-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
+
+deps: ## install what is missing from Debian's packages
+	@.ci/deps build
+
+ifeq ($(filter werror-% asan tsan fuzz coverage debug,$(VARIANT)),)
+NEEDS_DEPS  := deps
+endif
+
+build: $(NEEDS_DEPS) ## the release program, build/bulkhead
+	+$(Q)$(MAKE) --no-print-directory $(if $(filter release,$(VARIANT)),build/bulkhead,$(PROGRAM))
+
+debug: ## -O0 -g3, in build/debug/
+	+$(Q)$(MAKE) --no-print-directory VARIANT=debug build/debug/bulkhead
+
+build/bulkhead: build/release/bulkhead
+	$(Q)cp -f $< $@
+
+$(PROGRAM): $(BUILD)/obj/main.o $(LIB)
+	@echo "  LINK    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(LIB): $(OBJECTS)
+	@echo "  AR      $@"
+	$(Q)rm -f $@ && ar rcsD $@ $^
+
+# The object list is a prerequisite, so that a removed source leaves the archive too.
+$(LIB): $(BUILD)/sources.list
+$(BUILD)/sources.list: FORCE
+	$(Q)mkdir -p $(@D); echo '$(SOURCES)' | cmp -s - $@ || echo '$(SOURCES)' > $@
+.PHONY: FORCE
+FORCE:
+
+$(BUILD)/obj/%.o: src/%.c Makefile src/version.txt
+	@echo "  CC      $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/unit/%: tests/unit/%.c $(LIB)
+	@echo "  TEST    $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(LIB) $(LIBS) $(TEST_LIBS)
+
+$(BUILD)/tests/replay/%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(LIB)
+	@echo "  REPLAY  $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -o $@ $< tests/fuzz/replay.c $(LIB) $(LIBS)
+
+$(BUILD)/tests/fuzz/%: tests/fuzz/fuzz_%.c $(LIB)
+	@echo "  FUZZ    $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(LIBS)
+
+$(BUILD)/tests/tools/%: tests/tools/%.c $(LIB)
+	@echo "  TOOL    $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(LIB) $(LIBS) $(TEST_LIBS)
+
+$(BUILD)/bench/%: bench/%.c $(LIB)
+	@echo "  BENCH   $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
+
+-include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
+
+test-programs: $(PROGRAM) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
+
+test: ## unit tests, corpus replay, integration tests; T=name picks, VARIANT=asan and so on chooses the build
+	$(Q).ci/deps test
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) test-programs $(if $(filter release,$(VARIANT)),build/bulkhead)
+	$(Q)$(PYTHON) tests/run.py --build $(BUILD) --jobs $(JOBS) $(if $(T),--only '$(T)')
+
+asan: ## all tests under ASan and UBSan, leaks are failures
+	+$(Q)$(MAKE) --no-print-directory VARIANT=asan test
+
+tsan: ## all tests under TSan
+	+$(Q)$(MAKE) --no-print-directory VARIANT=tsan test
+
+valgrind: ## unit tests under valgrind
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=debug test-programs
+	$(Q)$(PYTHON) tests/run.py --build build/debug --jobs $(JOBS) --unit-only \
+	    --wrap 'valgrind -q --error-exitcode=99 --leak-check=full --child-silent-after-fork=yes'
+
+coverage: ## line and branch coverage of src/, in build/coverage/
+	+$(Q)$(MAKE) --no-print-directory VARIANT=coverage test
+	$(Q)gcovr -r . --object-directory build/coverage --filter 'src/' --branches --print-summary \
+	    --gcov-ignore-parse-errors -o build/coverage/lines.txt -j $(JOBS)
+
+F ?=
+T ?=
+fuzz: ## fuzz one target: make fuzz F=spiffe_id T=60 (seconds)
+	$(Q)test -n '$(F)' || { echo "usage: make fuzz F=NAME [T=SECONDS]; names: $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)"; exit 2; }
+	$(Q).ci/deps check
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=fuzz build/fuzz/tests/fuzz/$(F)
+	$(Q)mkdir -p build/fuzz/corpus/$(F) tests/corpus/$(F)
+	$(Q)build/fuzz/tests/fuzz/$(F) -max_total_time=$(or $(T),60) -timeout=10 -rss_limit_mb=2048 \
+	    -print_final_stats=1 build/fuzz/corpus/$(F) tests/corpus/$(F)
+
+fmt: ## clang-format in place
+	$(Q)clang-format -i $(C_FILES)
+
+fmt-check: ## clang-format, differences only
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+
+layers: ## every #include against src/layers.txt
+	$(Q)$(PYTHON) tests/layers.py
+
+lint: ## clang-tidy, cppcheck, shellcheck
+	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
+	    --suppress=missingIncludeSystem -j $(JOBS) -Iinclude -D_GNU_SOURCE -DBULKHEAD_VERSION='"$(VERSION)"' src
+	$(Q)printf '%s\n' $(SOURCES) src/main.c | xargs -P $(JOBS) -n 4 clang-tidy --quiet --warnings-as-errors='*' \
+	    --extra-arg=-Wno-unknown-warning-option {} -- $(CPPFLAGS) -std=c11 2>&1 | \
+	    { grep -vE '^[0-9]+ warnings? generated|^$$' || true; } | tee build/tidy.log; ! grep -qE ' (error|warning): ' build/tidy.log
+	$(Q)shellcheck $(SH_FILES)
+
+analyze: ## gcc -fanalyzer over src/ (noisy, not part of check)
+	$(Q)for f in $(SOURCES); do gcc $(CPPFLAGS) -std=c11 -O1 -fanalyzer -c -o /dev/null $$f; done
+
+werror:
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=werror-gcc build/werror-gcc/bulkhead
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=werror-gcc test-programs
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=werror-clang build/werror-clang/bulkhead
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=werror-clang test-programs
+
+check: ## what must pass before handing over: format, layers, lint, -Werror with gcc and clang, test, asan, tsan
+	$(Q).ci/deps check
+	+$(Q)$(MAKE) --no-print-directory fmt-check layers
+	+$(Q)$(MAKE) --no-print-directory lint
+	+$(Q)$(MAKE) --no-print-directory werror
+	+$(Q)$(MAKE) --no-print-directory asan
+	+$(Q)$(MAKE) --no-print-directory tsan
+	+$(Q)$(MAKE) --no-print-directory test
+
+certs: ## the test credentials afresh, in build/certs/
+	$(Q)rm -rf build/certs && certs/make.sh build/certs
+
+demo: build ## a small shop: who is let through, who is refused, and why
+	$(Q).ci/deps demo
+	$(Q)$(PYTHON) tests/demo.py --bulkhead build/bulkhead
+
+bench: ## first figures next to HAProxy and nginx
+	$(Q).ci/deps bench
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BENCH_BIN)
+	$(Q)$(PYTHON) bench/run.py --bulkhead build/bulkhead --build $(BUILD)
+
+reference: ## config/REFERENCE.md and config/bulkhead.schema.json from the key tables
+	+$(Q)$(MAKE) --no-print-directory $(BUILD)/tests/tools/config_reference
+	$(Q)$(BUILD)/tests/tools/config_reference markdown > config/REFERENCE.md
+	$(Q)$(BUILD)/tests/tools/config_reference schema > config/bulkhead.schema.json
+
+compile_commands: ## compile_commands.json for clangd
+	+$(Q)bear -- $(MAKE) --no-print-directory -B $(PROGRAM)
+
+install: build ## install into $(DESTDIR)$(PREFIX)
+	$(Q)install -D -m 0755 build/bulkhead $(DESTDIR)$(PREFIX)/bin/bulkhead
+	$(Q)install -D -m 0644 config/bulkhead.schema.json $(DESTDIR)$(PREFIX)/share/bulkhead/bulkhead.schema.json
+
+dist: ## a source archive of HEAD, build/bulkhead-VERSION.tar.gz
+	$(Q)mkdir -p build && git archive --prefix=bulkhead-$(VERSION)/ -o build/bulkhead-$(VERSION).tar.gz HEAD
+
+clean: ## remove build/
+	$(Q)rm -rf build

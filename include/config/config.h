@@ -1,0 +1,154 @@
+/*
+ * config: the configuration file, decoded into C.
+ *
+ * config_load reads and decodes one YAML file by the key tables (config/field_table.h) and checks
+ * what can be seen without any other file: syntax, unknown and duplicate keys, types, ranges,
+ * addresses, names, references between sections. What strings mean elsewhere (SPIFFE IDs,
+ * patterns, certificates) is checked by policy_load and when the snapshot is built: they get the
+ * strings with their positions. Control thread and cli; immutable afterwards, read by all.
+ */
+#ifndef BULKHEAD_CONFIG_CONFIG_H
+#define BULKHEAD_CONFIG_CONFIG_H
+
+#include "config/diag.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct config_string {
+    char *text; /* NULL: absent */
+    struct config_pos pos;
+};
+
+struct config_strings {
+    struct config_string *items;
+    size_t count;
+    struct config_pos pos; /* of the key's value; line 0: absent */
+};
+
+enum config_scheme {
+    CONFIG_SCHEME_NONE = 0,
+    CONFIG_SCHEME_TCP,      /* tcp://HOST:PORT, plaintext */
+    CONFIG_SCHEME_MTLS,     /* mtls://HOST:PORT */
+    CONFIG_SCHEME_UNIX,     /* unix:///PATH, plaintext */
+    CONFIG_SCHEME_MTLS_UNIX /* mtls+unix:///PATH */
+};
+
+struct config_address {
+    struct config_string text; /* as written */
+    enum config_scheme scheme;
+    char *host;      /* without brackets; NULL for Unix */
+    bool host_is_ip; /* an IPv4 or IPv6 literal */
+    uint16_t port;   /* 0 in accept: the kernel chooses */
+    char *path;      /* Unix only, absolute */
+};
+
+enum config_kind { CONFIG_KIND_TERMINATE = 0, CONFIG_KIND_ORIGINATE, CONFIG_KIND_BRIDGE };
+enum config_truncation { CONFIG_TRUNCATION_ABORT = 0, CONFIG_TRUNCATION_TOLERATE };
+
+struct config_timeouts {
+    uint64_t handshake_ms;
+    uint64_t connect_ms;
+    uint64_t idle_ms;
+    uint64_t half_close_ms;
+};
+
+/* 0 means: no bound of its own. */
+struct config_limits {
+    uint64_t connections;
+    uint64_t handshakes;
+    uint64_t buffered_bytes;
+};
+
+struct config_socket {
+    uint32_t mode;              /* default 0600 */
+    struct config_string owner; /* a user's name or number; text NULL: leave */
+    struct config_string group;
+};
+
+struct config_listener {
+    struct config_string name;
+    struct config_address accept;
+    struct config_address forward;
+    enum config_kind kind; /* from the two schemes */
+    struct config_strings alpn;
+    bool alpn_required;
+    struct config_strings expect;
+    struct config_string sni; /* overrides the host of forward */
+    enum config_truncation truncation;
+    struct config_string tcp_congestion;
+    bool unsafe_plaintext;
+    struct config_timeouts timeouts; /* the file's, with the listener's over them */
+    struct config_limits limits;     /* the listener's own; 0 where it sets none */
+    struct config_socket socket;     /* for a Unix accept */
+    struct config_pos pos;
+};
+
+enum config_action { CONFIG_ACTION_ALLOW = 0, CONFIG_ACTION_DENY };
+
+struct config_rule {
+    struct config_string name;
+    enum config_action action;
+    struct config_strings from;
+    struct config_strings to; /* listener names or "all"; checked to exist and not to originate */
+    struct config_pos pos;
+};
+
+struct config_trust {
+    struct config_string domain;
+    struct config_string bundle; /* path */
+    struct config_pos pos;
+};
+
+struct config {
+    char *path;
+    struct {
+        struct config_string spiffe_id; /* text NULL: no pin */
+        struct config_string certificate;
+        struct config_string private_key;
+        struct config_pos pos;
+    } identity;
+    struct config_trust *trust;
+    size_t trust_count;
+    struct config_listener *listeners;
+    size_t listener_count;
+    struct config_rule *rules;
+    size_t rule_count;
+    struct config_timeouts timeouts;
+    struct {
+        uint64_t time_ms; /* 0: off; also the TCP_USER_TIMEOUT */
+    } keepalive;
+    struct {
+        uint64_t delay_ms;
+        uint64_t timeout_ms;
+    } drain;
+    struct config_limits limits; /* of the process; connections 0: from RLIMIT_NOFILE */
+    uint64_t workers;            /* 0: the CPUs that this process may use */
+    struct {
+        int level;  /* enum log_level */
+        int format; /* enum log_format */
+    } log;
+    struct {
+        struct config_string to; /* "stdout", "none" or a path */
+    } access_log;
+};
+
+enum { CONFIG_MAX_BYTES = 64 * 1024 * 1024 };
+
+/*
+ * Reads the file. Everything wrong goes into diags with its place; NULL when there is any error.
+ * Relative paths in the file are taken from the file's directory. The caller frees the result.
+ */
+struct config *config_load(const char *path, struct diag_list *diags);
+/* The same from memory; name is what the messages call it. */
+struct config *config_parse(const char *name, const char *text, size_t len,
+                            struct diag_list *diags);
+void config_free(struct config *config);
+const char *config_kind_name(enum config_kind kind); /* "terminate", … */
+bool config_scheme_is_mtls(enum config_scheme scheme);
+bool config_scheme_is_unix(enum config_scheme scheme);
+/* The listener of that name, or NULL. */
+const struct config_listener *config_find_listener(const struct config *config, const char *name);
+
+#endif

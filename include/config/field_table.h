@@ -1,0 +1,76 @@
+/*
+ * field_table: the keys of the configuration, one row each.
+ *
+ * The same rows make the decoder (config/decode.h), the reference and the JSON Schema
+ * (tests/tools/config_reference.c). Constant data; any thread.
+ */
+#ifndef BULKHEAD_CONFIG_FIELD_TABLE_H
+#define BULKHEAD_CONFIG_FIELD_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum field_type {
+    FIELD_VERSION,  /* the number 1; stored nowhere */
+    FIELD_STRING,   /* struct config_string */
+    FIELD_NAME,     /* struct config_string: [a-z0-9][a-z0-9._-]{0,62} */
+    FIELD_DNS_NAME, /* struct config_string */
+    FIELD_WORD,     /* struct config_string: [a-z0-9_-]{1,15}, a name that the kernel knows */
+    FIELD_PATH,     /* struct config_string, taken from the file's directory */
+    FIELD_OUTPUT,   /* struct config_string: stdout, none or a path */
+    FIELD_DURATION, /* uint64_t, milliseconds */
+    FIELD_SIZE,     /* uint64_t, bytes */
+    FIELD_COUNT,    /* uint64_t */
+    FIELD_BOOL,     /* bool */
+    FIELD_CHOICE,   /* int or an enum */
+    FIELD_MODE,     /* uint32_t */
+    FIELD_ACCEPT,   /* struct config_address */
+    FIELD_FORWARD,  /* struct config_address */
+    FIELD_STRINGS,  /* struct config_strings; max bounds the items */
+    FIELD_STRUCT,   /* the fields of table, at offset */
+    FIELD_LIST,     /* pointer at offset, size_t at count_offset; items of table */
+    FIELD_MAP       /* the same; the key goes to table->key_offset */
+};
+
+struct field_choice {
+    const char *name;
+    int value;
+};
+
+struct field_table;
+
+struct field {
+    const char *name;
+    enum field_type type;
+    bool required;
+    bool fixed;   /* can't change in a running process */
+    bool zero_ok; /* 0 is allowed below min */
+    size_t offset;
+    size_t count_offset;
+    /* Inclusive. For lists and maps min is the least number of items. max 0: no bound. */
+    uint64_t min;
+    uint64_t max;
+    const char *default_text;           /* decoded like a value of the file */
+    const char *default_note;           /* for people, where the default is no constant */
+    const struct field_choice *choices; /* ends with a NULL name */
+    const struct field_table *table;
+    const char *sentence;
+    const char *example;
+};
+
+struct field_table {
+    const char *title;
+    const struct field *fields;
+    size_t count;
+    size_t size;       /* of one item of a list or map */
+    size_t key_offset; /* of the struct config_string of a map's key */
+    size_t pos_offset; /* of a struct config_pos; SIZE_MAX: none */
+    const char *key_name;
+};
+
+/* The keys at the top of the file; base is struct config. */
+const struct field_table *field_table_root(void);
+const struct field *field_table_find(const struct field_table *table, const char *name);
+
+#endif

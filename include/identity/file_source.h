@@ -1,0 +1,25 @@
+/*
+ * file_source: credentials from PEM files: our own SVID (certificate and key, read as one step)
+ * and the bundle of a trust domain. Control thread and cli.
+ *
+ * What is read is checked whole before it is returned; messages name the file.
+ */
+#ifndef BULKHEAD_IDENTITY_FILE_SOURCE_H
+#define BULKHEAD_IDENTITY_FILE_SOURCE_H
+
+#include "base/errbuf.h"
+
+#include <stdbool.h>
+
+struct crypto;
+struct trust_bundle;
+struct x509_svid;
+
+/* *world_readable says that anyone on this host may read the key. NULL with err. */
+struct x509_svid *file_source_load_svid(const struct crypto *crypto, const char *certificate_path,
+                                        const char *key_path, bool *world_readable,
+                                        struct errbuf *err);
+struct trust_bundle *file_source_load_bundle(const struct crypto *crypto, const char *domain,
+                                             const char *path, struct errbuf *err);
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * listener: listening sockets (opened by control) and accepting from them (in each worker).
+ */
+#ifndef BULKHEAD_NET_LISTENER_H
+#define BULKHEAD_NET_LISTENER_H
+
+#include "base/errbuf.h"
+#include "base/netaddr.h"
+#include "net/loop.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct listen_options {
+    /* Unix sockets only. */
+    mode_t mode;
+    uid_t owner; /* (uid_t)-1: leave */
+    gid_t group; /* (gid_t)-1: leave */
+};
+
+/* The sockets of one address: one per worker with SO_REUSEPORT for TCP; for a Unix path one that
+   all workers share (SO_REUSEPORT does not exist there; EAGAIN is normal). */
+struct listen_sockets;
+
+/*
+ * Binds and listens. The first TCP bind is tried without SO_REUSEPORT, so that a second bulkhead
+ * on the same address is an error here and not a silent sharer of its traffic. Port 0 is chosen
+ * once and used for all. A Unix path: a stale socket file (nobody answers) is replaced, a live
+ * one or another kind of file is an error; mode and owner are set before anyone can connect.
+ */
+struct listen_sockets *listen_sockets_open(const struct netaddr *addr, size_t count,
+                                           const struct listen_options *options,
+                                           struct errbuf *err);
+/* Closes what is left and removes the Unix path if it is still ours. NULL is fine. */
+void listen_sockets_close(struct listen_sockets *sockets);
+/* The descriptor for worker `index`; stays owned by the sockets. */
+int listen_sockets_fd(const struct listen_sockets *sockets, size_t index);
+const struct netaddr *listen_sockets_address(const struct listen_sockets *sockets); /* as bound */
+
+/* Accepting, in a worker. */
+struct acceptor;
+struct acceptor_callbacks {
+    /* A connected socket, non-blocking and close-on-exec; the callee owns it. */
+    void (*on_accept)(void *arg, int fd, const struct netaddr *peer);
+    /* Descriptors or memory ran out: accepting is paused for a moment and resumes by itself. */
+    void (*on_exhausted)(void *arg, int error);
+};
+/* Starts accepting, at most `per_turn` connections in one turn of the loop. NULL: out of memory. */
+struct acceptor *acceptor_new(struct loop *loop, int fd, unsigned per_turn,
+                              const struct acceptor_callbacks *callbacks, void *arg);
+void acceptor_free(struct acceptor *acceptor);
+/* Leaves new connections in the kernel's queue until acceptor_resume. Safe inside on_accept. */
+void acceptor_pause(struct acceptor *acceptor);
+void acceptor_resume(struct acceptor *acceptor);
+/* Accepts whatever is queued now (before a close, which would reset it) until EAGAIN; ignores
+ * pause. */
+void acceptor_drain(struct acceptor *acceptor);
+
+#endif

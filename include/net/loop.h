@@ -1,0 +1,72 @@
+/*
+ * loop: one event loop, one thread (control, each worker), over libevent without locks.
+ *
+ * Everything here but loop_stop's effect belongs to the thread that runs the loop. Callbacks run
+ * one at a time from loop_run; deferred functions run when all events of a turn are done, so that
+ * an object may be given up inside a callback and freed with nothing of it on the stack.
+ */
+#ifndef BULKHEAD_NET_LOOP_H
+#define BULKHEAD_NET_LOOP_H
+
+#include "base/errbuf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+
+struct loop *loop_new(struct errbuf *err);
+/* Everything made from it must be gone. NULL is fine. */
+void loop_free(struct loop *loop);
+/* Returns after loop_stop. */
+void loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+/* Monotonic milliseconds, read once per turn. */
+uint64_t loop_now_ms(const struct loop *loop);
+
+/* Runs fn(arg) at the end of this turn. `node` is embedded in the object and used once at a time.
+ */
+typedef void loop_deferred_fn(void *arg);
+struct loop_deferred {
+    struct loop_deferred *next;
+    loop_deferred_fn *fn;
+    void *arg;
+};
+void loop_defer(struct loop *loop, struct loop_deferred *node, loop_deferred_fn *fn, void *arg);
+
+/* Readiness of one descriptor, level-triggered. */
+enum { IO_READ = 1, IO_WRITE = 2 };
+struct io_watch;
+/* events: IO_READ, IO_WRITE or both; an error or hang-up shows as those that are asked for. */
+typedef void io_watch_fn(void *arg, unsigned events);
+/* Watches nothing yet. Does not own fd. NULL when memory is out. */
+struct io_watch *io_watch_new(struct loop *loop, int fd, io_watch_fn *fn, void *arg);
+/* Before the descriptor is closed. NULL is fine. Safe inside its own callback. */
+void io_watch_free(struct io_watch *watch);
+/* -1 when the kernel refuses or memory is out: then nothing is watched. Setting what is set costs
+ * nothing. */
+int io_watch_set(struct io_watch *watch, unsigned events) __attribute__((warn_unused_result));
+unsigned io_watch_get(const struct io_watch *watch);
+
+/* A one-shot timer. */
+struct timer;
+typedef void timer_fn(void *arg);
+struct timer *timer_new(struct loop *loop, timer_fn *fn, void *arg);
+void timer_free(struct timer *timer);
+/* Fires once, delay_ms from now; replaces what was set. */
+void timer_set(struct timer *timer, uint64_t delay_ms);
+void timer_cancel(struct timer *timer);
+bool timer_is_set(const struct timer *timer);
+
+/* A signal, on the control loop only. */
+struct signal_watch;
+typedef void signal_watch_fn(void *arg, int signal_number);
+struct signal_watch *signal_watch_new(struct loop *loop, int signal_number, signal_watch_fn *fn,
+                                      void *arg, struct errbuf *err);
+void signal_watch_free(struct signal_watch *watch);
+
+/* Build-time and run-time version texts of libevent. */
+const char *loop_build_version(void);
+const char *loop_run_version(void);
+
+#endif

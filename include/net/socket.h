@@ -1,0 +1,32 @@
+/*
+ * socket: the options and questions of one descriptor. Any thread; none blocks.
+ */
+#ifndef BULKHEAD_NET_SOCKET_H
+#define BULKHEAD_NET_SOCKET_H
+
+#include "base/netaddr.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct socket_options {
+    uint64_t keepalive_ms;      /* 0: off; SO_KEEPALIVE's idle time and TCP_USER_TIMEOUT */
+    const char *tcp_congestion; /* NULL: the system's */
+};
+
+/* TCP_NODELAY, keepalive with TCP_USER_TIMEOUT, congestion control. Unix sockets need none. A
+   refused option is no error: the connection works without it. */
+void socket_apply_options(int fd, bool is_unix, const struct socket_options *options);
+/* Whether this kernel lets us set that congestion control. */
+bool socket_congestion_usable(const char *name);
+/* The next close resets (TCP; a Unix socket has no reset). */
+void socket_set_reset_on_close(int fd);
+/* Bytes that the peer's kernel has not acknowledged; 0 for Unix or on error. */
+unsigned socket_unsent(int fd);
+/* True when the peer has reset or both directions are shut: what nobody tells us of a socket that
+   is not watched. */
+bool socket_is_gone(int fd);
+void socket_local_address(int fd, struct netaddr *addr);
+void socket_peer_address(int fd, struct netaddr *addr);
+
+#endif

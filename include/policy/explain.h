@@ -1,0 +1,22 @@
+/*
+ * explain: the sentence that says why, for the access log and for people. One function makes it
+ * everywhere. Any thread.
+ *
+ *   rule "web-uses-orders" allows it
+ *   deny rule "no-canary" matched
+ *   no rule matched; nearest: rule "web-uses-orders" differs in segment 4: "web-canary", not "web"
+ *   no rule matched; rule "web-uses-orders" allows this ID, but not on listener "admin"
+ *   no rule names listener "orders"
+ *   the server's ID is not in `expect`: differs in segment 4: "x", not "payments"
+ */
+#ifndef BULKHEAD_POLICY_EXPLAIN_H
+#define BULKHEAD_POLICY_EXPLAIN_H
+
+#include "policy/policy.h"
+
+void explain_decision(const struct policy *policy, const struct policy_input *input,
+                      const struct decision *decision, char *out, size_t size);
+void explain_upstream(const struct policy *policy, size_t listener, const struct spiffe_id *server,
+                      const struct decision *decision, char *out, size_t size);
+
+#endif

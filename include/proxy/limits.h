@@ -1,0 +1,52 @@
+/*
+ * limits: counts that bound the whole process: sessions and unfinished handshakes, in total and
+ * per listener. The only state that workers share; relaxed atomics, touched once per connection.
+ */
+#ifndef BULKHEAD_PROXY_LIMITS_H
+#define BULKHEAD_PROXY_LIMITS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct snapshot;
+
+struct limits_counts {
+    _Atomic uint64_t sessions;
+    _Atomic uint64_t handshakes;
+    _Atomic uint64_t buffered_bytes;
+};
+
+struct limits {
+    uint64_t max_sessions; /* from descriptors and limits.connections */
+    struct limits_counts process;
+    struct limits_counts *listeners;
+    size_t listener_count;
+};
+
+/* What a new connection on a listener must wait for. */
+enum limits_verdict { LIMITS_OPEN = 0, LIMITS_SESSIONS_FULL, LIMITS_HANDSHAKES_FULL };
+
+void limits_init(struct limits *limits, size_t listener_count);
+void limits_fini(struct limits *limits);
+/*
+ * How many sessions the descriptors allow: (limit - used - 32 in reserve) / 2, because a session
+ * holds two; the reserve lets dials, log files and name resolution always find one.
+ */
+uint64_t limits_sessions_by_descriptors(uint64_t descriptor_limit, uint64_t used);
+enum limits_verdict limits_check(struct limits *limits, const struct snapshot *snapshot,
+                                 size_t listener);
+void limits_session_begin(struct limits *limits, size_t listener);
+void limits_session_end(struct limits *limits, size_t listener);
+void limits_handshake_begin(struct limits *limits, size_t listener);
+void limits_handshake_end(struct limits *limits, size_t listener);
+/* False: a bound (limits.buffered, of the process or the listener) would be exceeded; nothing is
+   added then. */
+bool limits_buffer(struct limits *limits, const struct snapshot *snapshot, size_t listener,
+                   size_t bytes);
+void limits_unbuffer(struct limits *limits, size_t listener, size_t bytes);
+/* More than half of limits.buffered is in use: readers shall take small pieces. */
+bool limits_buffer_is_tight(struct limits *limits, const struct snapshot *snapshot);
+
+#endif

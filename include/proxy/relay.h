@@ -1,0 +1,73 @@
+/*
+ * relay: copies bytes between two conns, both ways, until both have ended or one fails.
+ *
+ * Knows conns, bounds and ends; no TLS, no policy. Worker thread only.
+ */
+#ifndef BULKHEAD_PROXY_RELAY_H
+#define BULKHEAD_PROXY_RELAY_H
+
+#include "base/reason.h"
+#include "net/conn.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum relay_side { RELAY_DOWNSTREAM = 0, RELAY_UPSTREAM };
+
+/* Each direction, named by its source: OPEN → DRAINING (the source has ended, the destination is
+   still taking what is pending) → SHUT. */
+enum relay_flow { RELAY_OPEN = 0, RELAY_DRAINING, RELAY_SHUT };
+
+struct relay_direction {
+    enum relay_flow flow;
+    bool paused;      /* the destination is blocked: the source is not read */
+    uint8_t small;    /* reads left to be small after a short write */
+    uint32_t counted; /* bytes counted into the bound */
+    uint64_t bytes;
+};
+
+struct relay_owner {
+    /* The end. The relay has stopped; both conns are still open unless relay_flushing says that
+       one was given up. The callee closes them. May free the relay. */
+    void (*on_done)(void *arg, enum reason reason);
+    /* Counts bytes that wait in memory; false: over the bound. May be NULL. */
+    bool (*buffer)(void *arg, size_t bytes);
+    void (*unbuffer)(void *arg, size_t bytes);
+    bool (*buffer_is_tight)(void *arg);
+};
+
+struct relay_settings {
+    uint64_t idle_ms;
+    uint64_t half_close_ms;
+    bool tolerate_truncation;
+    bool upstream_is_tls; /* an end before the first byte is a refusal */
+};
+
+struct relay {
+    struct conn *conns[2];                /* by side; NULL once given up */
+    struct relay_direction directions[2]; /* by source side */
+    struct relay_settings settings;
+    const struct relay_owner *owner;
+    void *owner_arg;
+    uint64_t last_progress_ms;
+    enum reason abort_reason; /* flushing one side before its reset */
+    enum relay_side abort_side;
+    bool running;
+};
+
+enum { RELAY_READ_MAX = 64 * 1024, RELAY_READ_SMALL = 16 * 1024, RELAY_READ_TIGHT = 4 * 1024 };
+
+/* Starts copying. The conns stay the caller's to close after on_done. May call on_done at once. */
+void relay_start(struct relay *relay, struct conn *downstream, struct conn *upstream,
+                 const struct relay_settings *settings, const struct relay_owner *owner, void *arg);
+/* Stops without on_done; the counted bytes are given back. Safe at any time. */
+void relay_stop(struct relay *relay);
+/*
+ * Looks at time: idle, half_close, paused conns whose peer has gone, a flush that is done. Returns
+ * the delay until the next look, 0 when on_done has run (the relay may be gone).
+ */
+uint64_t relay_tick(struct relay *relay, uint64_t now_ms);
+uint64_t relay_bytes(const struct relay *relay, enum relay_side source);
+
+#endif

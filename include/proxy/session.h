@@ -1,0 +1,54 @@
+/*
+ * session: one accepted downstream connection and all that is done for it. Lives in one worker.
+ *
+ *   HANDSHAKE → SERVING → CLOSED     (a plaintext downstream starts in SERVING)
+ *
+ * Ends in exactly one place, exchange_finish, which counts, logs and calls session_close.
+ */
+#ifndef BULKHEAD_PROXY_SESSION_H
+#define BULKHEAD_PROXY_SESSION_H
+
+#include "base/netaddr.h"
+#include "base/reason.h"
+#include "net/conn.h"
+#include "net/loop.h"
+#include "proxy/exchange.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct worker;
+struct snapshot_listener;
+
+enum session_state { SESSION_NEW = 0, SESSION_HANDSHAKE, SESSION_SERVING, SESSION_CLOSED };
+enum { SESSION_MAGIC = 0x73657373 };
+
+struct session {
+    unsigned magic;
+    enum session_state state;
+    struct worker *worker;
+    size_t listener; /* index in the snapshot */
+    uint64_t id;     /* unique in the process */
+    uint64_t started_ms;
+    struct conn *downstream;
+    struct timer *timer;
+    struct exchange exchange;
+    struct netaddr peer;
+    TAILQ_ENTRY(session) link;           /* worker->sessions */
+    TAILQ_ENTRY(session) handshake_link; /* worker->handshakes, oldest first */
+    struct loop_deferred deferred;
+};
+
+/* Takes fd. Out of memory: closes it, counted. */
+void session_accept(struct worker *worker, size_t listener, int fd, const struct netaddr *peer);
+/* Ends a session from outside: drain deadline, eviction. */
+void session_end(struct session *session, enum reason reason);
+/* exchange_finish only: closes what is open, frees at the end of the turn. */
+void session_close(struct session *session, bool in_order);
+const struct snapshot_listener *session_listener(const struct session *session);
+/* Sets the one timer of the session. */
+void session_set_timer(struct session *session, uint64_t delay_ms);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * peer_chain: a verified peer chain, interned: sessions of one peer share it, and the table of
+ * them is the memory of verifications (the signature checks of a chain run once, not at each
+ * handshake; the proof of possession always runs, in TLS).
+ *
+ * One table per worker, one thread. Keyed by SHA-256 over the chain as sent, the role and the
+ * trust domain. An entry counts only while its bundle is the one in force and the time is within
+ * the path's validity; positive results only; bounded: the least recently used entry without a
+ * session goes first, and when all have sessions new chains are verified and not remembered.
+ */
+#ifndef BULKHEAD_SPIFFE_PEER_CHAIN_H
+#define BULKHEAD_SPIFFE_PEER_CHAIN_H
+
+#include "spiffe/svid_verify.h"
+
+struct peer_chain;
+struct peer_chain_table;
+
+struct peer_chain_table *peer_chain_table_new(const struct crypto *crypto, size_t max_entries);
+/* Every session must have given its chain back. */
+void peer_chain_table_free(struct peer_chain_table *table);
+
+/*
+ * The chain's entry with a reference for the caller (peer_chain_unref), from memory or by
+ * svid_verify. NULL with *failure filled, out of memory included. peer is leaf + untrusted as
+ * libssl parsed them.
+ */
+struct peer_chain *peer_chain_admit(struct peer_chain_table *table,
+                                    const struct credentials *credentials, struct x509_st *leaf,
+                                    struct stack_st_X509 *untrusted, enum svid_role role,
+                                    int64_t now_s, struct svid_failure *failure)
+    __attribute__((warn_unused_result));
+struct peer_chain *peer_chain_ref(struct peer_chain *chain);
+void peer_chain_unref(struct peer_chain *chain); /* NULL is fine */
+const struct spiffe_id *peer_chain_id(const struct peer_chain *chain);
+int64_t peer_chain_not_after(const struct peer_chain *chain);
+const uint8_t *peer_chain_anchor(const struct peer_chain *chain); /* SHA-256, 32 bytes */
+/* SHA-256 of the leaf's DER. */
+const uint8_t *peer_chain_leaf_sha256(const struct peer_chain *chain);
+/* For tests and counters. */
+uint64_t peer_chain_table_hits(const struct peer_chain_table *table);
+uint64_t peer_chain_table_misses(const struct peer_chain_table *table);
+size_t peer_chain_table_count(const struct peer_chain_table *table);
+
+#endif

@@ -1,0 +1,37 @@
+/*
+ * tls_context: the settings of TLS connections, one per distinct set: versions, ciphers, groups,
+ * ALPN. Never a chain, key or bundle: those come from the thread's credentials at each handshake.
+ *
+ * Immutable, counted atomically; made on control, used by all workers.
+ *
+ * TLS 1.3 and 1.2 with ECDHE and AEAD; no renegotiation, compression, early data, tickets or
+ * session cache; security level 2; a peer certificate always required; the host's OpenSSL
+ * configuration ignored.
+ */
+#ifndef BULKHEAD_TLS_TLS_CONTEXT_H
+#define BULKHEAD_TLS_TLS_CONTEXT_H
+
+#include "base/errbuf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct crypto;
+struct tls_context;
+
+struct tls_settings {
+    bool server;             /* we accept; else we connect */
+    const char *const *alpn; /* in order of preference; copied */
+    size_t alpn_count;       /* 0: none is offered or selected */
+    bool alpn_required;      /* server: a client that offers none is refused */
+    const char *name;        /* the listener's: bound into the session id context */
+};
+
+struct tls_context *tls_context_new(const struct crypto *crypto,
+                                    const struct tls_settings *settings, struct errbuf *err);
+struct tls_context *tls_context_ref(struct tls_context *context);
+void tls_context_unref(struct tls_context *context);
+const char *tls_build_version(void);
+const char *tls_run_version(void);
+
+#endif
