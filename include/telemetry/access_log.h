@@ -55,10 +55,10 @@ enum { ACCESS_LINE_SIZE = 8192 };
 
 /*
  * The line with its newline; returns its length (> 0 always: when it does not fit, the long
- * peer-supplied texts are left out and "truncated":true stands in it). Field names, in this order:
- * time event session listener kind decision rule reason why detail downstream_id own_id
+ * peer-supplied texts are cut or left out and "truncated":true stands in it). Field names, in this
+ * order: time event session listener kind decision rule reason why detail downstream_id own_id
  * upstream_id claimed_id subject serial sni downstream upstream upstream_local bytes_up bytes_down
- * duration_ms tls {version cipher group alpn} upstream_tls {…}
+ * duration_ms tls {version cipher group alpn} upstream_tls {…} truncated
  */
 size_t access_log_format(const struct access_record *record, char out[ACCESS_LINE_SIZE]);
 

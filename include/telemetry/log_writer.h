@@ -24,14 +24,18 @@ struct log_ring;
 struct log_writer *log_writer_start(const char *access_path, size_t producers, struct errbuf *err);
 /* The ring of producer `index`; used by one thread at a time. */
 struct log_ring *log_writer_ring(struct log_writer *writer, size_t index);
-/* One line with its newline, whole or not at all. Never blocks. */
+/* One line with its newline, at most 32 KiB, whole or not at all. Never blocks. A quarter of the
+   ring is kept for the process log, so that access lines can't push it out. */
 void log_ring_write(struct log_ring *ring, enum log_channel channel, const char *line, size_t len);
 /* log_sink_fn (base/log.h) for the process log: arg is the ring. */
 void log_ring_sink(void *ring, const char *line, size_t len);
-/* Lines dropped since start, over all rings. Any thread. */
+/* Lines dropped since start, over all rings: for want of room, or because the write failed (a full
+   disk, a closed pipe). Lines for "none" are not counted. Any thread. */
 uint64_t log_writer_dropped(const struct log_writer *writer);
 /* Writes what is queued, at most for deadline_ms, and ends. A thread that is stuck in a blocked
-   write is left behind: the process is about to exit. Returns the lines lost. */
+   write is left behind: the process is about to exit. Returns the lines lost: all that were
+   dropped since start and all that could not be written by now. Nobody may use a ring from the
+   call on; a log whose sink is a ring gets another sink before. */
 uint64_t log_writer_stop(struct log_writer *writer, uint64_t deadline_ms);
 
 #endif
