@@ -1,0 +1,117 @@
+/*
+ * explain: one sentence from a decision and what came nearest to another one.
+ */
+#include "policy/explain.h"
+
+#include "policy_impl.h"
+
+#include "base/assert.h"
+
+#include <stdio.h>
+
+/* A segment may be 2,000 bytes long; a sentence shows this many of them. */
+enum { SHOWN_MAX = 100 };
+
+struct shown {
+    char text[SHOWN_MAX + sizeof("...")];
+};
+
+static struct shown show(struct strview text)
+{
+    struct shown shown;
+    bool cut = text.len > SHOWN_MAX;
+    (void)snprintf(shown.text, sizeof shown.text, "%.*s%s", cut ? SHOWN_MAX : (int)text.len,
+                   text.len > 0 ? text.ptr : "", cut ? "..." : "");
+    return shown;
+}
+
+/* "differs in segment 4: …", for whom: "rule" or "entry". */
+static void describe_difference(const struct id_near *near, const char *whom, char *out,
+                                size_t size)
+{
+    struct shown wanted = show(near->wanted);
+    struct shown got = show(near->got);
+    if (near->trust_domain) {
+        (void)snprintf(out, size, "differs in the trust domain: \"%s\", not \"%s\"", got.text,
+                       wanted.text);
+    } else if (near->wanted.len == 0) {
+        (void)snprintf(out, size, "differs in segment %u: the ID goes on with \"%s\", the %s ends",
+                       near->segment, got.text, whom);
+    } else if (near->got.len == 0) {
+        (void)snprintf(out, size, "differs in segment %u: the ID ends, the %s goes on with \"%s\"",
+                       near->segment, whom, wanted.text);
+    } else {
+        (void)snprintf(out, size, "differs in segment %u: \"%s\", not \"%s\"", near->segment,
+                       got.text, wanted.text);
+    }
+}
+
+static void explain_no_rule(const struct policy *policy, const struct policy_input *input,
+                            char *out, size_t size)
+{
+    const char *listener = policy->config->listeners[input->listener].name.text;
+    const struct policy_listener *known = &policy->listeners[input->listener];
+    if (!known->has_allow) {
+        (void)snprintf(out, size, "no %s names listener \"%s\"",
+                       known->has_rule ? "allow rule" : "rule", listener);
+        return;
+    }
+    if (input->id == NULL) {
+        (void)snprintf(out, size, "no rule matched; the peer has no SPIFFE ID");
+        return;
+    }
+    struct id_near near;
+    id_matcher_near(policy->downstream, input->id, policy_key(input->listener), &near);
+    if (!near.found) {
+        (void)snprintf(out, size, "no rule matched; none allows an ID on listener \"%s\"",
+                       listener);
+        return;
+    }
+    const char *rule = policy->rules[near.rank].name;
+    if (near.wrong_key) {
+        (void)snprintf(out, size,
+                       "no rule matched; rule \"%s\" allows this ID, but not on listener \"%s\"",
+                       rule, listener);
+        return;
+    }
+    char difference[512];
+    describe_difference(&near, "rule", difference, sizeof difference);
+    (void)snprintf(out, size, "no rule matched; nearest: rule \"%s\" %s", rule, difference);
+}
+
+void explain_decision(const struct policy *policy, const struct policy_input *input,
+                      const struct decision *decision, char *out, size_t size)
+{
+    ASSERT(input->listener < policy->config->listener_count);
+    if (decision->rule != NULL) {
+        (void)snprintf(out, size,
+                       decision->verdict == VERDICT_ALLOW ? "rule \"%s\" allows it"
+                                                          : "deny rule \"%s\" matched",
+                       decision->rule->name);
+    } else if (decision->verdict == VERDICT_ALLOW) {
+        (void)snprintf(out, size, "the listener takes plaintext; `expect` decides");
+    } else {
+        explain_no_rule(policy, input, out, size);
+    }
+}
+
+void explain_upstream(const struct policy *policy, size_t listener, const struct spiffe_id *server,
+                      const struct decision *decision, char *out, size_t size)
+{
+    ASSERT(listener < policy->config->listener_count);
+    const struct id_matcher *expect = policy->listeners[listener].expect;
+    if (decision->verdict == VERDICT_ALLOW) {
+        (void)snprintf(out, size, "the server's ID is in `expect`");
+    } else if (expect == NULL) {
+        (void)snprintf(out, size, "listener \"%s\" has no `expect`",
+                       policy->config->listeners[listener].name.text);
+    } else if (server == NULL) {
+        (void)snprintf(out, size, "the server has no SPIFFE ID");
+    } else {
+        struct id_near near;
+        id_matcher_near(expect, server, ID_MATCHER_KEY_ALL, &near);
+        char difference[512];
+        describe_difference(&near, "entry", difference, sizeof difference);
+        (void)snprintf(out, size, "the server's ID is not in `expect`: %s", difference);
+    }
+}

@@ -1,0 +1,82 @@
+/*
+ * id_matcher_impl: the matcher's memory, shared by what builds it and what looks up.
+ *
+ *     nodes   [0] root   [1] prod.example   [2] ns   [3] shop …      fixed size, by number
+ *     slots   hash(parent, segment) → node                           open addressing, linear
+ *     grants  of a node: sorted by key, one entry a key              two spans a node
+ *     nearest (node, key) → the lowest allow below that node         open addressing, linear
+ *
+ * A node is reached from its parent by its segment through the slots, or, when its segment is `*`,
+ * through the parent's field star. A trust domain is a child of the root.
+ */
+#ifndef BULKHEAD_POLICY_ID_MATCHER_IMPL_H
+#define BULKHEAD_POLICY_ID_MATCHER_IMPL_H
+
+#include "policy/id_matcher.h"
+
+struct matcher_span {
+    uint32_t first;
+    uint32_t count;
+};
+
+struct matcher_node {
+    const char *segment; /* in a pattern's text */
+    uint32_t segment_len;
+    uint32_t parent;
+    uint32_t depth;            /* the root's is 0, a trust domain's 1, the k-th segment's k + 1 */
+    uint32_t star;             /* the child by `*`; 0: none */
+    struct matcher_span exact; /* of patterns that end here */
+    struct matcher_span tail;  /* of patterns that go on with `**` */
+};
+
+struct matcher_grant {
+    uint32_t key;
+    uint32_t allow; /* the lowest rank; ID_RANK_NONE: none */
+    uint32_t deny;
+};
+
+struct matcher_slot {
+    uint32_t hash;
+    uint32_t node; /* 0: free, as the root is nobody's child */
+};
+
+/* Of all allows under the key at nodes below this one: the lowest rank, and where it stands. */
+struct matcher_nearest {
+    uint32_t node;
+    uint32_t key;
+    uint32_t rank;
+    uint32_t place; /* the pattern's last node, times two, plus one for `**`; 0: free */
+};
+
+struct matcher_build;
+
+struct id_matcher {
+    uint64_t seed;
+    struct matcher_node *nodes;
+    uint32_t node_count;
+    uint32_t slot_mask;
+    struct matcher_slot *slots;
+    struct matcher_grant *grants;
+    struct matcher_nearest *nearest;
+    uint32_t nearest_mask;
+    struct matcher_build *build; /* NULL: frozen */
+};
+
+/* A segment's hash is taken once and then mixed with each parent that may have it as a child. */
+static inline uint32_t matcher_edge_hash(uint64_t segment_hash, uint32_t parent)
+{
+    return (uint32_t)(((segment_hash + parent) * 0x9e3779b97f4a7c15U) >> 32);
+}
+
+static inline uint32_t matcher_nearest_hash(uint32_t node, uint32_t key)
+{
+    uint64_t both = ((uint64_t)key << 32) | node;
+    return (uint32_t)((both * 0x9e3779b97f4a7c15U) >> 32);
+}
+
+uint64_t matcher_segment_hash(const struct id_matcher *matcher, struct strview segment);
+/* The child of parent by a segment, or 0. Adds the slots looked at to *probes. */
+uint32_t matcher_find_child(const struct id_matcher *matcher, uint32_t parent,
+                            struct strview segment, uint64_t segment_hash, uint32_t *probes);
+
+#endif
