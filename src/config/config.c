@@ -1,0 +1,163 @@
+/*
+ * text → tree (yaml_doc) → struct (decode, by field_table) → what belongs together (validate).
+ * Each step goes on after errors as far as it can see, so that one run names every mistake.
+ */
+#include "config/config.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "config/decode.h"
+#include "config/field_table.h"
+#include "config/validate.h"
+#include "config/yaml_doc.h"
+
+/* decode stores the value of a choice as an int. */
+static_assert(sizeof(enum config_truncation) == sizeof(int), "choices are ints");
+static_assert(sizeof(enum config_action) == sizeof(int), "choices are ints");
+
+/* The least file that loads, on one line: shown for an empty one. */
+#define LEAST_FILE                                                                     \
+    "{version: 1, identity: {files: {certificate: svid.pem, private_key: svid.key}}, " \
+    "trust: {prod.example: {bundle: prod.pem}}, "                                      \
+    "listeners: [{name: orders, accept: 'mtls://0.0.0.0:8443', "                       \
+    "forward: 'tcp://127.0.0.1:8080'}], "                                              \
+    "rules: [{name: web, from: spiffe://prod.example/web, to: orders}]}"
+
+bool config_scheme_is_mtls(enum config_scheme scheme)
+{
+    return scheme == CONFIG_SCHEME_MTLS || scheme == CONFIG_SCHEME_MTLS_UNIX;
+}
+
+bool config_scheme_is_unix(enum config_scheme scheme)
+{
+    return scheme == CONFIG_SCHEME_UNIX || scheme == CONFIG_SCHEME_MTLS_UNIX;
+}
+
+const char *config_kind_name(enum config_kind kind)
+{
+    switch (kind) {
+    case CONFIG_KIND_TERMINATE:
+        return "terminate";
+    case CONFIG_KIND_ORIGINATE:
+        return "originate";
+    case CONFIG_KIND_BRIDGE:
+        return "bridge";
+    }
+    ASSERT(false);
+    return "";
+}
+
+const struct config_listener *config_find_listener(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const char *own = config->listeners[i].name.text;
+        if (own != NULL && strcmp(own, name) == 0) {
+            return &config->listeners[i];
+        }
+    }
+    return NULL;
+}
+
+static void take_default(uint64_t *value, uint64_t from)
+{
+    /* No timeout can be written as 0: it means that the listener has none of its own. */
+    if (*value == 0) {
+        *value = from;
+    }
+}
+
+/* What follows from other keys. */
+static void complete_listener(const struct config *config, struct config_listener *listener)
+{
+    take_default(&listener->timeouts.handshake_ms, config->timeouts.handshake_ms);
+    take_default(&listener->timeouts.connect_ms, config->timeouts.connect_ms);
+    take_default(&listener->timeouts.idle_ms, config->timeouts.idle_ms);
+    take_default(&listener->timeouts.half_close_ms, config->timeouts.half_close_ms);
+    bool accepts_mtls = config_scheme_is_mtls(listener->accept.scheme);
+    bool forwards_mtls = config_scheme_is_mtls(listener->forward.scheme);
+    if (accepts_mtls) {
+        listener->kind = forwards_mtls ? CONFIG_KIND_BRIDGE : CONFIG_KIND_TERMINATE;
+    } else {
+        listener->kind = CONFIG_KIND_ORIGINATE;
+    }
+}
+
+/* "/etc/bulkhead" of "/etc/bulkhead/main.yaml"; "" when there is no directory in the name. */
+static char *directory_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        return mem_strdup("");
+    }
+    return mem_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+static struct config *build(const char *name, const struct yaml_node *root, uint32_t file,
+                            struct diag_list *diags)
+{
+    struct config *config = mem_alloc(sizeof *config);
+    char *directory = directory_of(name);
+    config->path = mem_strdup(name);
+    decode_tree(field_table_root(), root, file, directory, diags, config);
+    mem_free(directory);
+    for (size_t i = 0; i < config->listener_count; i++) {
+        complete_listener(config, &config->listeners[i]);
+    }
+    validate_config(config, root, file, diags);
+    return config;
+}
+
+static struct config *parse(const char *name, const char *text, size_t len, uint32_t file,
+                            struct diag_list *diags)
+{
+    size_t errors = diags->error_count;
+    struct config *config = NULL;
+    struct yaml_node *root = yaml_doc_parse(text, len, file, diags);
+    if (root != NULL) {
+        config = build(name, root, file, diags);
+        yaml_node_free(root);
+    } else if (diags->error_count == errors) {
+        diag_error(diags, (struct config_pos){file, 0, 0},
+                   "the file is empty; the least that works is " LEAST_FILE);
+    }
+    diag_sort(diags);
+    if (diags->error_count > errors) {
+        config_free(config);
+        config = NULL;
+    }
+    return config;
+}
+
+struct config *config_parse(const char *name, const char *text, size_t len, struct diag_list *diags)
+{
+    return parse(name, text, len, diag_add_file(diags, name), diags);
+}
+
+struct config *config_load(const char *path, struct diag_list *diags)
+{
+    struct errbuf err;
+    char *text = NULL;
+    size_t len = 0;
+    uint32_t file = diag_add_file(diags, path);
+    if (file_read(path, CONFIG_MAX_BYTES, &text, &len, &err) != 0) {
+        diag_error(diags, (struct config_pos){file, 0, 0}, "%s", err.text);
+        return NULL;
+    }
+    struct config *config = parse(path, text, len, file, diags);
+    mem_free(text);
+    return config;
+}
+
+void config_free(struct config *config)
+{
+    if (config == NULL) {
+        return;
+    }
+    decode_release(field_table_root(), config);
+    mem_free(config->path);
+    mem_free(config);
+}

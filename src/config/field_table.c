@@ -1,0 +1,282 @@
+/*
+ * The rows. A key that has no row does not exist; a row that nothing reads must not stand here.
+ * Order is the order of the reference.
+ */
+#include "config/field_table.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "config/config.h"
+
+#define MS     UINT64_C(1)
+#define SECOND (1000 * MS)
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+#define YEARS  (3650 * DAY)
+#define KIB    (UINT64_C(1) << 10)
+#define GIB    (UINT64_C(1) << 30)
+
+#define TABLE(rows) .fields = (rows), .count = sizeof(rows) / sizeof((rows)[0])
+
+/* What a table of a named or unnamed struct inside struct config starts from: itself. */
+#define IN_CONFIG(member) offsetof(struct config, member)
+
+enum { MAX_ALPN = 16 };
+
+/* clang-format off */
+static const struct field_choice log_levels[] = {
+    {"error", LOG_ERROR}, {"warn", LOG_WARN}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}, {NULL, 0},
+};
+static const struct field_choice log_formats[] = {
+    {"text", LOG_FORMAT_TEXT}, {"json", LOG_FORMAT_JSON}, {NULL, 0},
+};
+static const struct field_choice actions[] = {
+    {"allow", CONFIG_ACTION_ALLOW}, {"deny", CONFIG_ACTION_DENY}, {NULL, 0},
+};
+static const struct field_choice truncations[] = {
+    {"abort", CONFIG_TRUNCATION_ABORT}, {"tolerate", CONFIG_TRUNCATION_TOLERATE}, {NULL, 0},
+};
+
+static const struct field identity_files_fields[] = {
+    {.name = "certificate", .type = FIELD_PATH, .required = true,
+     .offset = IN_CONFIG(identity.certificate), .example = "/run/bulkhead/svid.pem",
+     .sentence = "PEM file of this workload's X.509-SVID: the leaf first, then its intermediates."},
+    {.name = "private_key", .type = FIELD_PATH, .required = true,
+     .offset = IN_CONFIG(identity.private_key), .example = "/run/bulkhead/svid.key",
+     .sentence = "PEM file of the leaf's private key, readable by bulkhead alone."},
+};
+static const struct field_table identity_files_table = {
+    .title = "identity.files", TABLE(identity_files_fields), .pos_offset = SIZE_MAX,
+};
+
+static const struct field identity_fields[] = {
+    {.name = "spiffe_id", .type = FIELD_STRING, .offset = IN_CONFIG(identity.spiffe_id),
+     .default_note = "whatever the certificate says", .example = "spiffe://prod.example/ns/shop/sa/orders",
+     .sentence = "The only SPIFFE ID that this process may have: a certificate with another one is refused."},
+    {.name = "files", .type = FIELD_STRUCT, .required = true, .table = &identity_files_table,
+     .sentence = "The files that hold this workload's credentials."},
+};
+static const struct field_table identity_table = {
+    .title = "identity", TABLE(identity_fields), .pos_offset = IN_CONFIG(identity.pos),
+};
+
+static const struct field trust_fields[] = {
+    {.name = "bundle", .type = FIELD_PATH, .required = true,
+     .offset = offsetof(struct config_trust, bundle), .example = "/run/bulkhead/prod.pem",
+     .sentence = "PEM file of the CA certificates of this trust domain, and of no other."},
+};
+static const struct field_table trust_table = {
+    .title = "trust.<domain>", TABLE(trust_fields), .size = sizeof(struct config_trust),
+    .key_offset = offsetof(struct config_trust, domain), .key_name = "domain",
+    .pos_offset = offsetof(struct config_trust, pos),
+};
+
+#define TIMEOUT(key, member, text, note, most, words)                                              \
+    {.name = key, .type = FIELD_DURATION, .offset = offsetof(struct config_timeouts, member),      \
+     .min = MS, .max = most, .default_text = text, .default_note = note, .sentence = words}
+#define HANDSHAKE_WORDS "For a TLS handshake, from the first byte on the wire to the last."
+#define CONNECT_WORDS "To connect to where the listener forwards, name lookup included, all addresses together."
+#define IDLE_WORDS "A session ends when no byte has moved in either direction for so long."
+#define HALF_CLOSE_WORDS "A session of which one side has finished ends when no byte has moved for so long."
+
+static const struct field timeouts_fields[] = {
+    TIMEOUT("handshake", handshake_ms, "10s", NULL, HOUR, HANDSHAKE_WORDS),
+    TIMEOUT("connect", connect_ms, "5s", NULL, HOUR, CONNECT_WORDS),
+    TIMEOUT("idle", idle_ms, "1h", NULL, YEARS, IDLE_WORDS),
+    TIMEOUT("half_close", half_close_ms, "60s", NULL, YEARS, HALF_CLOSE_WORDS),
+};
+static const struct field_table timeouts_table = {
+    .title = "timeouts", TABLE(timeouts_fields), .pos_offset = SIZE_MAX,
+};
+static const struct field listener_timeouts_fields[] = {
+    TIMEOUT("handshake", handshake_ms, NULL, "`timeouts.handshake`", HOUR, HANDSHAKE_WORDS),
+    TIMEOUT("connect", connect_ms, NULL, "`timeouts.connect`", HOUR, CONNECT_WORDS),
+    TIMEOUT("idle", idle_ms, NULL, "`timeouts.idle`", YEARS, IDLE_WORDS),
+    TIMEOUT("half_close", half_close_ms, NULL, "`timeouts.half_close`", YEARS, HALF_CLOSE_WORDS),
+};
+static const struct field_table listener_timeouts_table = {
+    .title = "listeners[].timeouts", TABLE(listener_timeouts_fields), .pos_offset = SIZE_MAX,
+};
+
+#define LIMIT(key, kind, member, least, most, text, note, words)                                   \
+    {.name = key, .type = kind, .offset = offsetof(struct config_limits, member), .min = least,    \
+     .max = most, .default_text = text, .default_note = note, .sentence = words}
+
+static const struct field limits_fields[] = {
+    LIMIT("connections", FIELD_COUNT, connections, 1, 10000000, NULL, "from the limit of open files",
+          "Sessions at one time; beyond them accepting pauses."),
+    LIMIT("handshakes", FIELD_COUNT, handshakes, 1, 1000000, "1024", NULL,
+          "TLS handshakes in flight at one time; beyond them accepting pauses."),
+    LIMIT("buffered", FIELD_SIZE, buffered_bytes, 64 * KIB, 1024 * GIB, "256MiB", NULL,
+          "Bytes that all sessions together may hold while a receiver is slow."),
+};
+static const struct field_table limits_table = {
+    .title = "limits", TABLE(limits_fields), .pos_offset = SIZE_MAX,
+};
+static const struct field listener_limits_fields[] = {
+    LIMIT("connections", FIELD_COUNT, connections, 1, 10000000, NULL, "no bound of its own",
+          "The same for this listener; `limits.connections` still counts."),
+    LIMIT("handshakes", FIELD_COUNT, handshakes, 1, 1000000, NULL, "no bound of its own",
+          "The same for this listener; `limits.handshakes` still counts."),
+    LIMIT("buffered", FIELD_SIZE, buffered_bytes, 64 * KIB, 1024 * GIB, NULL, "no bound of its own",
+          "The same for this listener; `limits.buffered` still counts."),
+};
+static const struct field_table listener_limits_table = {
+    .title = "listeners[].limits", TABLE(listener_limits_fields), .pos_offset = SIZE_MAX,
+};
+
+static const struct field socket_fields[] = {
+    {.name = "mode", .type = FIELD_MODE, .offset = offsetof(struct config_socket, mode),
+     .default_text = "0600", .sentence = "Permissions of the socket, octal."},
+    {.name = "owner", .type = FIELD_STRING, .offset = offsetof(struct config_socket, owner),
+     .default_note = "the user that bulkhead runs as", .example = "app",
+     .sentence = "User, by name or number, who owns the socket."},
+    {.name = "group", .type = FIELD_STRING, .offset = offsetof(struct config_socket, group),
+     .default_note = "the group that bulkhead runs as", .example = "app",
+     .sentence = "Group, by name or number, that owns the socket."},
+};
+static const struct field_table socket_table = {
+    .title = "listeners[].socket", TABLE(socket_fields), .pos_offset = SIZE_MAX,
+};
+
+#define LISTENER(member) offsetof(struct config_listener, member)
+static const struct field listener_fields[] = {
+    {.name = "name", .type = FIELD_NAME, .required = true, .offset = LISTENER(name), .example = "orders",
+     .sentence = "The listener's name in rules, logs and metrics; unique, and not `all`."},
+    {.name = "accept", .type = FIELD_ACCEPT, .required = true, .offset = LISTENER(accept),
+     .example = "mtls://0.0.0.0:8443",
+     .sentence = "Where to listen; with `mtls` the caller must show a certificate that `rules` let through."},
+    {.name = "forward", .type = FIELD_FORWARD, .required = true, .offset = LISTENER(forward),
+     .example = "tcp://127.0.0.1:8080",
+     .sentence = "Where to connect to; with `mtls` the server must show a certificate that `expect` names."},
+    {.name = "alpn", .type = FIELD_STRINGS, .offset = LISTENER(alpn), .max = MAX_ALPN,
+     .default_note = "none", .example = "[h2, http/1.1]",
+     .sentence = "Application protocols, the preferred one first; a listener that accepts plaintext offers exactly one."},
+    {.name = "alpn_required", .type = FIELD_BOOL, .offset = LISTENER(alpn_required), .default_text = "false",
+     .sentence = "Whether a caller that offers no application protocol at all is refused."},
+    {.name = "expect", .type = FIELD_STRINGS, .offset = LISTENER(expect), .default_note = "none",
+     .example = "spiffe://prod.example/ns/shop/sa/payments",
+     .sentence = "SPIFFE IDs or patterns that the server must match one of; required when `forward` is `mtls`."},
+    {.name = "sni", .type = FIELD_DNS_NAME, .offset = LISTENER(sni), .default_note = "the host of `forward`",
+     .example = "payments.shop.svc",
+     .sentence = "Server name to ask for in the TLS handshake with the server."},
+    {.name = "truncation", .type = FIELD_CHOICE, .offset = LISTENER(truncation), .choices = truncations,
+     .default_text = "abort",
+     .sentence = "What a TLS peer's end without close_notify becomes on the other side: a reset, or (`tolerate`) a normal end."},
+    {.name = "tcp_congestion", .type = FIELD_WORD, .offset = LISTENER(tcp_congestion),
+     .default_note = "the system's", .example = "bbr",
+     .sentence = "TCP congestion control of both sides, by the name that the kernel gives it."},
+    {.name = "unsafe_plaintext", .type = FIELD_BOOL, .offset = LISTENER(unsafe_plaintext), .default_text = "false",
+     .sentence = "Allows `tcp` addresses off the loopback: whoever reaches the network there passes by all checks."},
+    {.name = "timeouts", .type = FIELD_STRUCT, .offset = LISTENER(timeouts), .table = &listener_timeouts_table,
+     .sentence = "Time limits of this listener, each in place of the file's."},
+    {.name = "limits", .type = FIELD_STRUCT, .offset = LISTENER(limits), .table = &listener_limits_table,
+     .sentence = "Bounds of this listener, besides those of the process."},
+    {.name = "socket", .type = FIELD_STRUCT, .offset = LISTENER(socket), .table = &socket_table,
+     .sentence = "Who may connect to the Unix socket in `accept`."},
+};
+static const struct field_table listener_table = {
+    .title = "listeners[]", TABLE(listener_fields), .size = sizeof(struct config_listener),
+    .pos_offset = LISTENER(pos),
+};
+
+static const struct field rule_fields[] = {
+    {.name = "name", .type = FIELD_NAME, .required = true, .offset = offsetof(struct config_rule, name),
+     .example = "web-uses-orders", .sentence = "The rule's name in logs; unique."},
+    {.name = "action", .type = FIELD_CHOICE, .offset = offsetof(struct config_rule, action), .choices = actions,
+     .default_text = "allow", .sentence = "What the rule does; a `deny` that matches wins wherever it stands."},
+    {.name = "from", .type = FIELD_STRINGS, .required = true, .offset = offsetof(struct config_rule, from),
+     .example = "spiffe://prod.example/ns/shop/sa/web",
+     .sentence = "SPIFFE IDs or patterns of callers: `*` is one whole path segment, `**` (last only) one or more."},
+    {.name = "to", .type = FIELD_STRINGS, .required = true, .offset = offsetof(struct config_rule, to),
+     .example = "[orders]", .sentence = "Listeners that accept `mtls`, by name, or `all`."},
+};
+static const struct field_table rule_table = {
+    .title = "rules[]", TABLE(rule_fields), .size = sizeof(struct config_rule),
+    .pos_offset = offsetof(struct config_rule, pos),
+};
+
+static const struct field drain_fields[] = {
+    {.name = "delay", .type = FIELD_DURATION, .offset = IN_CONFIG(drain.delay_ms), .max = HOUR,
+     .default_text = "0s", .sentence = "How long accepting goes on after the signal to stop."},
+    {.name = "timeout", .type = FIELD_DURATION, .offset = IN_CONFIG(drain.timeout_ms), .max = DAY,
+     .default_text = "25s", .sentence = "How long sessions may take to end by themselves after that; then they are cut."},
+};
+static const struct field_table drain_table = {
+    .title = "drain", TABLE(drain_fields), .pos_offset = SIZE_MAX,
+};
+
+static const struct field log_fields[] = {
+    {.name = "level", .type = FIELD_CHOICE, .offset = IN_CONFIG(log.level), .choices = log_levels,
+     .default_text = "info", .sentence = "The least severe lines that are written to stderr."},
+    {.name = "format", .type = FIELD_CHOICE, .offset = IN_CONFIG(log.format), .choices = log_formats,
+     .default_text = "text", .fixed = true, .sentence = "key=value pairs or one JSON object, a line each."},
+};
+static const struct field_table log_table = {
+    .title = "log", TABLE(log_fields), .pos_offset = SIZE_MAX,
+};
+
+static const struct field access_log_fields[] = {
+    {.name = "to", .type = FIELD_OUTPUT, .offset = IN_CONFIG(access_log.to), .default_text = "stdout", .fixed = true,
+     .example = "/var/log/bulkhead/access.log",
+     .sentence = "`stdout`, `none` or a file: one JSON line for each session and each refusal."},
+};
+static const struct field_table access_log_table = {
+    .title = "access_log", TABLE(access_log_fields), .pos_offset = SIZE_MAX,
+};
+
+static const struct field root_fields[] = {
+    {.name = "version", .type = FIELD_VERSION, .required = true, .min = 1, .max = 1, .example = "1",
+     .sentence = "Version of this language; 1."},
+    {.name = "identity", .type = FIELD_STRUCT, .required = true, .table = &identity_table,
+     .sentence = "Who this process is."},
+    {.name = "trust", .type = FIELD_MAP, .required = true, .min = 1, .table = &trust_table,
+     .offset = offsetof(struct config, trust), .count_offset = offsetof(struct config, trust_count),
+     .sentence = "Whose certificates count: one bundle for each trust domain, never merged."},
+    {.name = "listeners", .type = FIELD_LIST, .required = true, .min = 1, .table = &listener_table,
+     .offset = offsetof(struct config, listeners), .count_offset = offsetof(struct config, listener_count),
+     .sentence = "Where to accept and where to forward to. mtls to tcp terminates, tcp to mtls originates, mtls to mtls bridges."},
+    {.name = "rules", .type = FIELD_LIST, .table = &rule_table, .default_note = "none: every caller is refused",
+     .offset = offsetof(struct config, rules), .count_offset = offsetof(struct config, rule_count),
+     .sentence = "Who may use which listener that accepts mtls. What no rule allows is refused."},
+    {.name = "timeouts", .type = FIELD_STRUCT, .offset = offsetof(struct config, timeouts), .table = &timeouts_table,
+     .sentence = "Time without progress after which things end; never a bound on the whole of a session."},
+    {.name = "keepalive", .type = FIELD_DURATION, .offset = IN_CONFIG(keepalive.time_ms),
+     .min = SECOND, .max = 9 * HOUR, .zero_ok = true, .default_text = "60s",
+     .sentence = "TCP keepalive on both sides, and how long sent bytes may stay unacknowledged; `0s` turns both off."},
+    {.name = "drain", .type = FIELD_STRUCT, .table = &drain_table,
+     .sentence = "How the process ends after SIGTERM or SIGINT."},
+    {.name = "limits", .type = FIELD_STRUCT, .offset = offsetof(struct config, limits), .table = &limits_table,
+     .sentence = "Bounds of the whole process."},
+    {.name = "workers", .type = FIELD_COUNT, .offset = offsetof(struct config, workers), .min = 1, .max = 1024,
+     .default_note = "the CPUs that the process may use", .fixed = true,
+     .sentence = "Threads that serve sessions."},
+    {.name = "log", .type = FIELD_STRUCT, .table = &log_table, .sentence = "The process log, on stderr."},
+    {.name = "access_log", .type = FIELD_STRUCT, .table = &access_log_table,
+     .sentence = "The log of sessions and refusals."},
+};
+/* clang-format on */
+
+static const struct field_table root_table = {
+    .title = "",
+    TABLE(root_fields),
+    .size = sizeof(struct config),
+    .pos_offset = SIZE_MAX,
+};
+
+const struct field_table *field_table_root(void)
+{
+    return &root_table;
+}
+
+const struct field *field_table_find(const struct field_table *table, const char *name)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        if (strcmp(table->fields[i].name, name) == 0) {
+            return &table->fields[i];
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,143 @@
+/*
+ * One reader of decimal digits serves all; what follows the digits is the unit.
+ */
+#include "config/scalar.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct unit {
+    const char *name;
+    uint64_t factor;
+};
+
+static const struct unit duration_units[] = {
+    {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000},
+};
+static const struct unit size_units[] = {
+    {"", 1},
+    {"KiB", UINT64_C(1) << 10},
+    {"MiB", UINT64_C(1) << 20},
+    {"GiB", UINT64_C(1) << 30},
+};
+
+enum { DURATION_UNITS = sizeof duration_units / sizeof duration_units[0] };
+enum { SIZE_UNITS = sizeof size_units / sizeof size_units[0] };
+
+/* Reads the digits at the start; *rest is what follows them. */
+static bool read_digits(const char *text, uint64_t *value, const char **rest, const char **why)
+{
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0) {
+        *why = "must start with a decimal digit";
+        return false;
+    }
+    if (digits > 1 && text[0] == '0') {
+        *why = "must be decimal, without a leading 0";
+        return false;
+    }
+    uint64_t sum = 0;
+    for (size_t i = 0; i < digits; i++) {
+        if (__builtin_mul_overflow(sum, 10, &sum) ||
+            __builtin_add_overflow(sum, (uint64_t)(text[i] - '0'), &sum)) {
+            *why = "is too large";
+            return false;
+        }
+    }
+    *value = sum;
+    *rest = text + digits;
+    return true;
+}
+
+static bool apply_unit(const struct unit *units, size_t count, const char *name, uint64_t *value,
+                       const char **why)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(units[i].name, name) == 0) {
+            if (__builtin_mul_overflow(*value, units[i].factor, value)) {
+                *why = "is too large";
+                return false;
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
+bool scalar_parse_count(const char *text, uint64_t *value, const char **why)
+{
+    const char *rest = NULL;
+    if (!read_digits(text, value, &rest, why)) {
+        return false;
+    }
+    if (*rest != '\0') {
+        *why = "must be a decimal number: digits only";
+        return false;
+    }
+    return true;
+}
+
+bool scalar_parse_duration(const char *text, uint64_t *ms, const char **why)
+{
+    const char *rest = NULL;
+    if (!read_digits(text, ms, &rest, why)) {
+        return false;
+    }
+    *why = *rest == '\0' ? "write a unit: 10s (ms, s, m, h or d)"
+                         : "must be a whole number and one unit of ms, s, m, h or d, such as 10s";
+    return apply_unit(duration_units, DURATION_UNITS, rest, ms, why);
+}
+
+bool scalar_parse_size(const char *text, uint64_t *bytes, const char **why)
+{
+    const char *rest = NULL;
+    if (!read_digits(text, bytes, &rest, why)) {
+        return false;
+    }
+    *why = "must be a whole number of bytes or one with KiB, MiB or GiB, such as 64MiB";
+    return apply_unit(size_units, SIZE_UNITS, rest, bytes, why);
+}
+
+bool scalar_parse_mode(const char *text, uint32_t *mode, const char **why)
+{
+    *why = "must be octal permissions such as \"0660\"";
+    const char *digits = text[0] == '0' && strlen(text) == 4 ? text + 1 : text;
+    if (strlen(digits) != 3 || strspn(digits, "01234567") != 3) {
+        return false;
+    }
+    uint32_t sum = 0;
+    for (size_t i = 0; i < 3; i++) {
+        sum = sum * 8 + (uint32_t)(digits[i] - '0');
+    }
+    *mode = sum;
+    return true;
+}
+
+static const char *format_with(const struct unit *units, size_t count, uint64_t value,
+                               const char *zero, char out[SCALAR_TEXT_SIZE])
+{
+    if (value == 0) {
+        (void)snprintf(out, SCALAR_TEXT_SIZE, "%s", zero);
+        return out;
+    }
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++) {
+        if (value % units[i].factor == 0) {
+            best = i;
+        }
+    }
+    (void)snprintf(out, SCALAR_TEXT_SIZE, "%" PRIu64 "%s", value / units[best].factor,
+                   units[best].name);
+    return out;
+}
+
+const char *scalar_format_duration(uint64_t ms, char out[SCALAR_TEXT_SIZE])
+{
+    return format_with(duration_units, DURATION_UNITS, ms, "0s", out);
+}
+
+const char *scalar_format_size(uint64_t bytes, char out[SCALAR_TEXT_SIZE])
+{
+    return format_with(size_units, SIZE_UNITS, bytes, "0", out);
+}

@@ -1,0 +1,408 @@
+/*
+ * First each listener and rule by itself, then names and addresses that must differ, then who is
+ * named by whom. An item that could not be decoded is left out of what needs it.
+ */
+#include "config/validate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/netaddr.h"
+#include "config/address.h"
+#include "config/suggest.h"
+
+enum { MAX_ALPN_LEN = 255 };
+
+struct checker {
+    const struct config *config;
+    const struct yaml_node *root;
+    uint32_t file;
+    struct diag_list *diags;
+};
+
+/* The node of an item of `listeners` or `rules`: item i of the list made item i of the array. */
+static const struct yaml_node *find_item(const struct checker *c, const char *key, size_t i)
+{
+    const struct yaml_node *list = yaml_node_find(c->root, key);
+    return list != NULL && list->kind == YAML_KIND_LIST && i < list->count ? list->u.items[i]
+                                                                           : NULL;
+}
+
+static struct config_pos pos_of(const struct checker *c, const struct yaml_node *node)
+{
+    return (struct config_pos){c->file, node->line, node->column};
+}
+
+/* --- one listener ------------------------------------------------------------------------- */
+
+/* Both addresses could be read; the pairs of schemes make sense only then. */
+static bool has_addresses(const struct config_listener *listener)
+{
+    return listener->accept.scheme != CONFIG_SCHEME_NONE &&
+           listener->forward.scheme != CONFIG_SCHEME_NONE;
+}
+
+static bool accepts_mtls(const struct config_listener *listener)
+{
+    return config_scheme_is_mtls(listener->accept.scheme);
+}
+
+static bool forwards_mtls(const struct config_listener *listener)
+{
+    return config_scheme_is_mtls(listener->forward.scheme);
+}
+
+static void check_pair(struct checker *c, const struct config_listener *listener, size_t i)
+{
+    if (has_addresses(listener) && !accepts_mtls(listener) && !forwards_mtls(listener)) {
+        diag_error(c->diags, listener->forward.text.pos,
+                   "listeners[%zu].forward: from plaintext to plaintext there is nothing to "
+                   "enforce; make one of the two sides mtls",
+                   i);
+    }
+}
+
+static void check_expect(struct checker *c, const struct config_listener *listener,
+                         const struct yaml_node *node, size_t i)
+{
+    const struct yaml_node *expect = yaml_node_find(node, "expect");
+    if (listener->forward.scheme == CONFIG_SCHEME_NONE) {
+        return;
+    }
+    if (!forwards_mtls(listener)) {
+        if (expect != NULL) {
+            diag_error(c->diags, pos_of(c, expect),
+                       "listeners[%zu].expect: names a server's identity, but `forward` is not "
+                       "mtls; callers are named in `rules`",
+                       i);
+        }
+        return;
+    }
+    if (expect == NULL) {
+        diag_error(c->diags, listener->forward.text.pos,
+                   "listeners[%zu]: `expect` is missing: which SPIFFE ID must the server have?", i);
+    } else if (expect->kind == YAML_KIND_LIST && expect->count == 0) {
+        diag_error(c->diags, pos_of(c, expect),
+                   "listeners[%zu].expect: must name at least one SPIFFE ID", i);
+    }
+}
+
+static void check_alpn(struct checker *c, const struct config_listener *listener,
+                       const struct yaml_node *node, size_t i)
+{
+    for (size_t k = 0; k < listener->alpn.count; k++) {
+        const struct config_string *item = &listener->alpn.items[k];
+        /* RFC 7301 3.1: "opaque ProtocolName<1..2^8-1>". */
+        if (strlen(item->text) > MAX_ALPN_LEN) {
+            diag_error(c->diags, item->pos,
+                       "listeners[%zu].alpn[%zu]: a protocol name is 1 to 255 bytes long", i, k);
+        }
+    }
+    const struct yaml_node *required = yaml_node_find(node, "alpn_required");
+    const struct yaml_node *alpn = yaml_node_find(node, "alpn");
+    bool without_alpn = alpn == NULL || (alpn->kind == YAML_KIND_LIST && alpn->count == 0);
+    if (required != NULL && listener->alpn_required && without_alpn) {
+        diag_error(c->diags, pos_of(c, required),
+                   "listeners[%zu].alpn_required: needs `alpn`, the protocols to choose from", i);
+    }
+    if (listener->accept.scheme == CONFIG_SCHEME_NONE || accepts_mtls(listener)) {
+        return;
+    }
+    if (required != NULL && listener->alpn_required) {
+        diag_error(c->diags, pos_of(c, required),
+                   "listeners[%zu].alpn_required: is about callers, and `accept` is not mtls; the "
+                   "server must always choose the protocol in `alpn`",
+                   i);
+    }
+    if (listener->alpn.count > 1) {
+        diag_error(c->diags, listener->alpn.pos,
+                   "listeners[%zu].alpn: must have one entry, because the plaintext caller can't "
+                   "be told which one the server chose",
+                   i);
+    }
+}
+
+static void check_sni(struct checker *c, const struct config_listener *listener,
+                      const struct yaml_node *node, size_t i)
+{
+    const struct yaml_node *sni = yaml_node_find(node, "sni");
+    if (sni != NULL && listener->forward.scheme != CONFIG_SCHEME_NONE && !forwards_mtls(listener)) {
+        diag_error(c->diags, pos_of(c, sni),
+                   "listeners[%zu].sni: needs an mtls `forward`; plaintext has no server name", i);
+    }
+}
+
+static void check_socket(struct checker *c, const struct config_listener *listener,
+                         const struct yaml_node *node, size_t i)
+{
+    const struct yaml_node *socket = yaml_node_find(node, "socket");
+    if (socket != NULL && listener->accept.scheme != CONFIG_SCHEME_NONE &&
+        !config_scheme_is_unix(listener->accept.scheme)) {
+        diag_error(c->diags, pos_of(c, socket),
+                   "listeners[%zu].socket: needs a Unix socket in `accept`", i);
+    }
+}
+
+static void check_plaintext(struct checker *c, const struct config_listener *listener,
+                            const struct config_address *address, const char *key, size_t i)
+{
+    struct netaddr addr;
+    /* A host name is looked at when it is dialled: only then is it known where it leads. */
+    if (address->scheme != CONFIG_SCHEME_TCP || listener->unsafe_plaintext ||
+        !address_to_netaddr(address, &addr) || netaddr_is_loopback(&addr)) {
+        return;
+    }
+    diag_error(c->diags, address->text.pos,
+               "listeners[%zu].%s: \"%s\" is plaintext off the loopback; use 127.0.0.1, [::1] or a "
+               "Unix socket, or allow it with unsafe_plaintext: true",
+               i, key, address->text.text);
+}
+
+static void check_listener(struct checker *c, size_t i)
+{
+    const struct config_listener *listener = &c->config->listeners[i];
+    const struct yaml_node *node = find_item(c, "listeners", i);
+    if (listener->name.text != NULL && strcmp(listener->name.text, "all") == 0) {
+        diag_error(c->diags, listener->name.pos,
+                   "listeners[%zu].name: \"all\" is reserved: in `to` it means every listener", i);
+    }
+    check_pair(c, listener, i);
+    check_expect(c, listener, node, i);
+    check_alpn(c, listener, node, i);
+    check_sni(c, listener, node, i);
+    check_socket(c, listener, node, i);
+    check_plaintext(c, listener, &listener->accept, "accept", i);
+    check_plaintext(c, listener, &listener->forward, "forward", i);
+}
+
+/* --- what must be unique ------------------------------------------------------------------- */
+
+struct entry {
+    const char *text;
+    struct config_pos pos;
+    size_t index;
+};
+
+static int compare_entries(const void *left, const void *right)
+{
+    const struct entry *a = left;
+    const struct entry *b = right;
+    int order = strcmp(a->text, b->text);
+    return order != 0 ? order : (a->index > b->index) - (a->index < b->index);
+}
+
+/* Sorted, so that a file of very many rules costs no square of them. */
+static void check_unique(struct checker *c, struct entry *entries, size_t count, const char *list,
+                         const char *key, const char *what)
+{
+    if (count < 2) {
+        return;
+    }
+    qsort(entries, count, sizeof *entries, compare_entries);
+    const struct entry *first = &entries[0];
+    for (size_t i = 1; i < count; i++) {
+        if (strcmp(first->text, entries[i].text) != 0) {
+            first = &entries[i];
+            continue;
+        }
+        diag_error(c->diags, entries[i].pos, "%s[%zu].%s: %s \"%s\" stands on line %u already",
+                   list, entries[i].index, key, what, entries[i].text, first->pos.line);
+    }
+}
+
+static void check_listener_names(struct checker *c)
+{
+    const struct config *config = c->config;
+    struct entry *entries = mem_alloc_array(config->listener_count + 1, sizeof *entries);
+    size_t count = 0;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_string *name = &config->listeners[i].name;
+        if (name->text != NULL) {
+            entries[count++] = (struct entry){name->text, name->pos, i};
+        }
+    }
+    check_unique(c, entries, count, "listeners", "name", "the name");
+    mem_free(entries);
+}
+
+static void check_rule_names(struct checker *c)
+{
+    const struct config *config = c->config;
+    struct entry *entries = mem_alloc_array(config->rule_count + 1, sizeof *entries);
+    size_t count = 0;
+    for (size_t i = 0; i < config->rule_count; i++) {
+        const struct config_string *name = &config->rules[i].name;
+        if (name->text != NULL) {
+            entries[count++] = (struct entry){name->text, name->pos, i};
+        }
+    }
+    check_unique(c, entries, count, "rules", "name", "the name");
+    mem_free(entries);
+}
+
+/* With SO_REUSEPORT the kernel would share one address out among listeners of different rules. */
+static void check_accept_addresses(struct checker *c)
+{
+    const struct config *config = c->config;
+    struct entry *entries = mem_alloc_array(config->listener_count + 1, sizeof *entries);
+    char(*texts)[NETADDR_TEXT_SIZE] = mem_alloc_array(config->listener_count + 1, sizeof *texts);
+    size_t count = 0;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_address *accept = &config->listeners[i].accept;
+        struct netaddr addr;
+        if (accept->scheme == CONFIG_SCHEME_NONE || !address_to_netaddr(accept, &addr)) {
+            continue;
+        }
+        if (accept->path == NULL && accept->port == 0) {
+            continue;
+        }
+        const char *text = netaddr_is_unix(&addr) ? accept->path : netaddr_format(&addr, texts[i]);
+        entries[count++] = (struct entry){text, accept->text.pos, i};
+    }
+    check_unique(c, entries, count, "listeners", "accept", "the address");
+    mem_free(texts);
+    mem_free(entries);
+}
+
+/* --- rules --------------------------------------------------------------------------------- */
+
+static bool all_listeners_named(const struct config *config)
+{
+    for (size_t i = 0; i < config->listener_count; i++) {
+        if (config->listeners[i].name.text == NULL) {
+            return false;
+        }
+    }
+    return config->listener_count > 0;
+}
+
+static void report_unknown_listener(struct checker *c, const struct config_string *item, size_t i,
+                                    size_t k)
+{
+    struct suggest suggest;
+    suggest_init(&suggest, item->text);
+    suggest_consider(&suggest, "all");
+    for (size_t n = 0; n < c->config->listener_count; n++) {
+        suggest_consider(&suggest, c->config->listeners[n].name.text);
+    }
+    if (suggest.best != NULL) {
+        diag_error(c->diags, item->pos,
+                   "rules[%zu].to[%zu]: unknown listener \"%s\"; did you mean \"%s\"?", i, k,
+                   item->text, suggest.best);
+    } else {
+        diag_error(c->diags, item->pos, "rules[%zu].to[%zu]: unknown listener \"%s\"", i, k,
+                   item->text);
+    }
+}
+
+static void check_target(struct checker *c, const struct config_string *item, size_t i, size_t k)
+{
+    if (strcmp(item->text, "all") == 0) {
+        return;
+    }
+    const struct config_listener *listener = config_find_listener(c->config, item->text);
+    if (listener == NULL) {
+        /* A listener whose name could not be read may be the one that is meant. */
+        if (all_listeners_named(c->config)) {
+            report_unknown_listener(c, item, i, k);
+        }
+        return;
+    }
+    if (has_addresses(listener) && !accepts_mtls(listener)) {
+        diag_error(c->diags, item->pos,
+                   "rules[%zu].to[%zu]: \"%s\" accepts plaintext; `to` names listeners that accept "
+                   "mtls; use `expect` there",
+                   i, k, item->text);
+    }
+}
+
+static bool is_empty_list(const struct yaml_node *node)
+{
+    return node != NULL && node->kind == YAML_KIND_LIST && node->count == 0;
+}
+
+static void warn_never(struct checker *c, const struct yaml_node *rule, const char *key, size_t i)
+{
+    const struct yaml_node *node = yaml_node_find(rule, key);
+    if (is_empty_list(node)) {
+        diag_warning(c->diags, pos_of(c, node), "rules[%zu].%s: is empty: the rule can never match",
+                     i, key);
+    }
+}
+
+static void check_rule(struct checker *c, size_t i)
+{
+    const struct config_rule *rule = &c->config->rules[i];
+    const struct yaml_node *node = find_item(c, "rules", i);
+    for (size_t k = 0; k < rule->to.count; k++) {
+        check_target(c, &rule->to.items[k], i, k);
+    }
+    warn_never(c, node, "from", i);
+    warn_never(c, node, "to", i);
+}
+
+/* --- listeners that nobody may use ---------------------------------------------------------- */
+
+static bool rule_names(const struct config_rule *rule, const char *listener)
+{
+    for (size_t k = 0; k < rule->to.count; k++) {
+        const char *target = rule->to.items[k].text;
+        if (strcmp(target, "all") == 0 || strcmp(target, listener) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_allowed_by_any(const struct config *config, const char *listener)
+{
+    for (size_t i = 0; i < config->rule_count; i++) {
+        const struct config_rule *rule = &config->rules[i];
+        if (rule->action == CONFIG_ACTION_ALLOW && rule_names(rule, listener)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void warn_unused(struct checker *c)
+{
+    const struct config *config = c->config;
+    const struct yaml_node *rules = yaml_node_find(c->root, "rules");
+    bool no_rule = rules == NULL || is_empty_list(rules);
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_listener *listener = &config->listeners[i];
+        if (!accepts_mtls(listener) || listener->name.text == NULL) {
+            continue;
+        }
+        if (no_rule) {
+            struct config_pos pos =
+                rules == NULL ? (struct config_pos){c->file, 0, 0} : pos_of(c, rules);
+            diag_warning(c->diags, pos, "rules: nothing is allowed: there is no rule");
+            return;
+        }
+        if (!is_allowed_by_any(config, listener->name.text)) {
+            diag_warning(c->diags, listener->name.pos,
+                         "listeners[%zu]: no rule allows anybody to use \"%s\"", i,
+                         listener->name.text);
+        }
+    }
+}
+
+void validate_config(const struct config *config, const struct yaml_node *root, uint32_t file,
+                     struct diag_list *diags)
+{
+    struct checker c = {.config = config, .root = root, .file = file, .diags = diags};
+    for (size_t i = 0; i < config->listener_count; i++) {
+        check_listener(&c, i);
+    }
+    check_listener_names(&c);
+    check_accept_addresses(&c);
+    for (size_t i = 0; i < config->rule_count; i++) {
+        check_rule(&c, i);
+    }
+    check_rule_names(&c);
+    warn_unused(&c);
+}
