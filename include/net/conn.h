@@ -78,20 +78,25 @@ struct conn {
     bool end_queued; /* shut down for writing as soon as pending is empty */
     bool closed;
     bool is_unix;
+    enum conn_end write_end; /* why nothing can be sent any more, or CONN_END_NONE */
     struct loop_deferred deferred;
 };
 
-/* For plain_conn and tls_conn. Takes fd on success. -1: out of memory; fd stays the caller's. */
+/* For plain_conn and tls_conn. The struct comes zeroed; is_unix is set by the caller. Takes fd
+   (connected, non-blocking) on success. -1: out of memory; fd stays the caller's. */
 int conn_init(struct conn *conn, struct loop *loop, int fd, const struct conn_ops *ops)
     __attribute__((warn_unused_result));
-/* Sends raw bytes, keeps what the kernel doesn't take. For the ops. */
+/* Sends raw bytes, keeps what the kernel doesn't take. For the ops. After conn_end_stream has
+   queued our end, bytes are dropped: nothing may follow it. */
 enum conn_end conn_send_raw(struct conn *conn, const uint8_t *data, size_t len)
     __attribute__((warn_unused_result));
 
+/* handler must outlive the conn and have all three functions; NULL: nobody is told. */
 void conn_set_handler(struct conn *conn, const struct conn_handler *handler, void *arg);
 /* At most about max bytes (TLS may return up to one record more). */
 void conn_read(struct conn *conn, size_t max, struct conn_input *input);
-/* CONN_END_NONE: all taken. Anything else: the conn can send no more. */
+/* CONN_END_NONE: all taken. Anything else: the conn can send no more (then on_write_failed is not
+   called too). Not after conn_end_stream. */
 enum conn_end conn_write(struct conn *conn, const uint8_t *data, size_t len)
     __attribute__((warn_unused_result));
 /* Whether on_readable is wanted. Off: only conn_is_gone tells of a peer that left. -1: the kernel
@@ -99,15 +104,21 @@ enum conn_end conn_write(struct conn *conn, const uint8_t *data, size_t len)
 int conn_want_read(struct conn *conn, bool want) __attribute__((warn_unused_result));
 bool conn_is_blocked(const struct conn *conn);
 size_t conn_pending(const struct conn *conn);
-/* Ends our sending direction in order: close_notify (TLS), then FIN, after what is pending. */
+/* Ends our sending direction in order: close_notify (TLS), then FIN, after what is pending
+   (on_drained or on_write_failed tells of that). Again: the same answer, nothing more is sent. */
 enum conn_end conn_end_stream(struct conn *conn) __attribute__((warn_unused_result));
-/* All that was written has left: nothing pending and, for TCP, nothing unacknowledged. */
+/* All that was written has left: nothing pending and, for TCP, nothing unacknowledged (our FIN
+   counts as well). A conn that is gone may never get there. */
 bool conn_is_flushed(const struct conn *conn);
+/* See socket_is_gone. */
 bool conn_is_gone(const struct conn *conn);
 int conn_fd(const struct conn *conn);
 
-/* All close at once and free at the end of the turn; no callback comes after. NULL is fine. */
-/* FIN, whatever state the stream is in (a TLS stream without close_notify reads as truncated). */
+/* Both close at once and free at the end of the turn; no callback comes after. NULL is fine. */
+/* FIN, whatever state the stream is in (a TLS stream without close_notify reads as truncated); what
+   is pending here is lost. The kernel sends RST instead when it holds received data that nobody has
+   read, and what it has not delivered yet is lost as well: a conn that owes its peer an ending is
+   ended by conn_end_stream, and closed once the peer has ended too. */
 void conn_close(struct conn *conn);
 /* RST to the peer (Unix: a plain close); no close_notify: it can't read as a complete answer. */
 void conn_abort(struct conn *conn);

@@ -16,12 +16,14 @@
 struct loop;
 
 struct loop *loop_new(struct errbuf *err);
-/* Everything made from it must be gone. NULL is fine. */
+/* Runs what is still deferred. Everything made from it must be gone by then. NULL is fine. */
 void loop_free(struct loop *loop);
-/* Returns after loop_stop. */
+/* Returns at the end of the turn in which loop_stop was called (at once when it was called before);
+   may then run again. A loop that watches nothing waits. */
 void loop_run(struct loop *loop);
+/* From a callback or a deferred function. */
 void loop_stop(struct loop *loop);
-/* Monotonic milliseconds, read once per turn. */
+/* Monotonic milliseconds, read once per turn; outside loop_run the time as it is. */
 uint64_t loop_now_ms(const struct loop *loop);
 
 /* Runs fn(arg) at the end of this turn. `node` is embedded in the object and used once at a time.
@@ -33,13 +35,16 @@ struct loop_deferred {
     void *arg;
 };
 void loop_defer(struct loop *loop, struct loop_deferred *node, loop_deferred_fn *fn, void *arg);
+/* Runs what is deferred now: for taking things down after loop_run has returned. */
+void loop_run_deferred(struct loop *loop);
 
 /* Readiness of one descriptor, level-triggered. */
 enum { IO_READ = 1, IO_WRITE = 2 };
 struct io_watch;
-/* events: IO_READ, IO_WRITE or both; an error or hang-up shows as those that are asked for. */
+/* events: IO_READ or IO_WRITE; each is called for by itself, in no fixed order. An error or hang-up
+   shows as those that are asked for, and never by itself: a watch of nothing stays silent. */
 typedef void io_watch_fn(void *arg, unsigned events);
-/* Watches nothing yet. Does not own fd. NULL when memory is out. */
+/* Watches nothing yet. Does not own fd. One watch per descriptor. NULL when memory is out. */
 struct io_watch *io_watch_new(struct loop *loop, int fd, io_watch_fn *fn, void *arg);
 /* Before the descriptor is closed. NULL is fine. Safe inside its own callback. */
 void io_watch_free(struct io_watch *watch);
@@ -51,18 +56,22 @@ unsigned io_watch_get(const struct io_watch *watch);
 /* A one-shot timer. */
 struct timer;
 typedef void timer_fn(void *arg);
+/* NULL when memory is out. */
 struct timer *timer_new(struct loop *loop, timer_fn *fn, void *arg);
+/* NULL is fine. Safe inside its own callback. */
 void timer_free(struct timer *timer);
-/* Fires once, delay_ms from now; replaces what was set. */
+/* Fires once, when loop_now_ms has grown by delay_ms, never from inside timer_set; replaces what
+   was set. Can't fail: without memory it fires at once, so that a deadline is never lost. */
 void timer_set(struct timer *timer, uint64_t delay_ms);
 void timer_cancel(struct timer *timer);
 bool timer_is_set(const struct timer *timer);
 
-/* A signal, on the control loop only. */
+/* A signal, on the control loop only (libevent serves signals on one loop per process). */
 struct signal_watch;
 typedef void signal_watch_fn(void *arg, int signal_number);
 struct signal_watch *signal_watch_new(struct loop *loop, int signal_number, signal_watch_fn *fn,
                                       void *arg, struct errbuf *err);
+/* NULL is fine. The signal gets back the action that it had before. */
 void signal_watch_free(struct signal_watch *watch);
 
 /* Build-time and run-time version texts of libevent. */

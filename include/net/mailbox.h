@@ -19,7 +19,8 @@ struct mailbox_message {
 typedef void mailbox_fn(void *arg, struct mailbox_message *message);
 
 struct mailbox *mailbox_new(struct loop *loop, mailbox_fn *fn, void *arg, struct errbuf *err);
-/* On the loop's thread, when no other posts any more. Messages left are handed to the handler. */
+/* On the loop's thread, when no other posts any more, not from the handler. Messages left are
+   handed to the handler. NULL is fine. */
 void mailbox_free(struct mailbox *mailbox);
 void mailbox_post(struct mailbox *mailbox, struct mailbox_message *message);
 

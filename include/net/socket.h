@@ -21,11 +21,13 @@ void socket_apply_options(int fd, bool is_unix, const struct socket_options *opt
 bool socket_congestion_usable(const char *name);
 /* The next close resets (TCP; a Unix socket has no reset). */
 void socket_set_reset_on_close(int fd);
-/* Bytes that the peer's kernel has not acknowledged; 0 for Unix or on error. */
+/* Bytes (and a FIN, as one) that the peer's kernel has not acknowledged; 0 for Unix or on error.
+   May stay above 0 for ever once the socket is gone. */
 unsigned socket_unsent(int fd);
-/* True when the peer has reset or both directions are shut: what nobody tells us of a socket that
-   is not watched. */
+/* True when the peer has reset (a Unix peer: has closed) or both directions are shut: what nobody
+   tells us of a socket that is not watched. Data may still be there to be read. */
 bool socket_is_gone(int fd);
+/* The address is unset (len 0) when there is none. */
 void socket_local_address(int fd, struct netaddr *addr);
 void socket_peer_address(int fd, struct netaddr *addr);
 
