@@ -28,13 +28,16 @@ struct relay_direction {
 };
 
 struct relay_owner {
-    /* The end. The relay has stopped; both conns are still open unless relay_flushing says that
-       one was given up. The callee closes them. May free the relay. */
+    /* The end, once. The relay has stopped; both conns are still open and the callee closes them:
+       in order when relay_ended_in_order, else by a reset. The relay itself must live to the end of
+       the loop's turn. */
     void (*on_done)(void *arg, enum reason reason);
-    /* Counts bytes that wait in memory; false: over the bound. May be NULL. */
+    /* Counts bytes that wait in memory; false: over the bound. */
     bool (*buffer)(void *arg, size_t bytes);
     void (*unbuffer)(void *arg, size_t bytes);
     bool (*buffer_is_tight)(void *arg);
+    /* relay_tick is wanted in delay_ms at the latest. */
+    void (*look_soon)(void *arg, uint64_t delay_ms);
 };
 
 struct relay_settings {
@@ -53,6 +56,7 @@ struct relay {
     uint64_t last_progress_ms;
     enum reason abort_reason; /* flushing one side before its reset */
     enum relay_side abort_side;
+    bool closed_early; /* an mtls upstream ended in order before its first byte */
     bool running;
 };
 
@@ -68,6 +72,8 @@ void relay_stop(struct relay *relay);
  * the delay until the next look, 0 when on_done has run (the relay may be gone).
  */
 uint64_t relay_tick(struct relay *relay, uint64_t now_ms);
+/* Both directions ended and were delivered whole. */
+bool relay_ended_in_order(const struct relay *relay);
 uint64_t relay_bytes(const struct relay *relay, enum relay_side source);
 
 #endif

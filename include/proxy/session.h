@@ -34,6 +34,7 @@ struct session {
     uint64_t started_ms;
     struct conn *downstream;
     struct timer *timer;
+    uint64_t timer_due_ms;
     struct exchange exchange;
     struct netaddr peer;
     TAILQ_ENTRY(session) link;           /* worker->sessions */
@@ -48,7 +49,8 @@ void session_end(struct session *session, enum reason reason);
 /* exchange_finish only: closes what is open, frees at the end of the turn. */
 void session_close(struct session *session, bool in_order);
 const struct snapshot_listener *session_listener(const struct session *session);
-/* Sets the one timer of the session. */
+/* Sets the one timer of the session; session_hurry_timer only brings it nearer. */
 void session_set_timer(struct session *session, uint64_t delay_ms);
+void session_hurry_timer(struct session *session, uint64_t delay_ms);
 
 #endif

@@ -1,0 +1,27 @@
+/*
+ * process: what concerns the process as a whole: descriptors, CPUs, users, its own protection.
+ * Control thread, at start.
+ */
+#ifndef BULKHEAD_CONTROL_PROCESS_H
+#define BULKHEAD_CONTROL_PROCESS_H
+
+#include "base/errbuf.h"
+#include "config/config.h"
+#include "net/listener.h"
+
+#include <stdint.h>
+
+/* Standard descriptors open, SIGPIPE ignored, umask 077, no new privileges, no core files (they
+   would hold private keys). */
+void process_prepare(void);
+/* Raises RLIMIT_NOFILE to its hard limit; returns what is in force. */
+uint64_t process_raise_descriptor_limit(void);
+uint64_t process_open_descriptors(void);
+/* The CPUs that this process may use: its affinity, and the quota of its control group (cgroup
+   v2); at least 1. */
+unsigned process_usable_cpus(void);
+/* A Unix socket's mode, owner and group; -1 when a user or group does not exist. */
+int process_socket_options(const struct config_socket *config, struct listen_options *options,
+                           struct errbuf *err);
+
+#endif

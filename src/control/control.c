@@ -1,0 +1,452 @@
+/*
+ * The main thread of `bulkhead run`.
+ *
+ *   start:  configuration → descriptors → log writer → sockets → workers → ready
+ *   RUNNING ─SIGTERM/SIGINT→ DELAYED (drain.delay, still accepting) → DRAINING (no more accepting,
+ *           sessions end in their own time) ─all idle→ STOPPING
+ *   drain.timeout, or a second signal at any time, cuts what is left.
+ *
+ * Signals are blocked before any thread is made and unblocked here alone, so that no worker ever
+ * runs a handler.
+ */
+#include "control/control.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "control/load.h"
+#include "control/process.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "net/mailbox.h"
+#include "policy/policy.h"
+#include "proxy/snapshot.h"
+#include "proxy/worker.h"
+#include "spiffe/crypto.h"
+#include "spiffe/x509_svid.h"
+#include "telemetry/log_writer.h"
+
+enum control_state { CONTROL_RUNNING = 0, CONTROL_DELAYED, CONTROL_DRAINING, CONTROL_STOPPING };
+enum { SIGNAL_COUNT = 4, LOG_FLUSH_MS = 3000 };
+static const int handled_signals[SIGNAL_COUNT] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+
+struct control {
+    enum control_state state;
+    struct crypto *crypto;
+    struct snapshot *snapshot;
+    struct loop *loop;
+    struct mailbox *mailbox;
+    struct signal_watch *signals[SIGNAL_COUNT];
+    struct timer *timer;
+    struct log log;
+    struct log_writer *log_writer;
+    struct listen_sockets **sockets; /* one per listener */
+    struct limits limits;
+    struct worker **workers;
+    unsigned worker_count;
+    unsigned running; /* threads that were started */
+    unsigned not_accepting;
+    unsigned idle;
+    uint64_t started_ms;
+};
+
+static const struct config *config_of(const struct control *control)
+{
+    return control->snapshot->config;
+}
+
+static void order_all(struct control *control, enum worker_order order, enum reason reason)
+{
+    for (unsigned i = 0; i < control->running; i++) {
+        worker_order(control->workers[i], order, reason);
+    }
+}
+
+static void begin_draining(struct control *control)
+{
+    control->state = CONTROL_DRAINING;
+    order_all(control, WORKER_STOP_ACCEPTING, REASON_NONE);
+    timer_set(control->timer, config_of(control)->drain.timeout_ms);
+}
+
+static void on_timer(void *arg)
+{
+    struct control *control = arg;
+    if (control->state == CONTROL_DELAYED) {
+        begin_draining(control);
+        return;
+    }
+    log_begin(&control->log, LOG_WARN, "drain_deadline");
+    log_fmt(&control->log, "error", "sessions still open after %llu ms are cut",
+            (unsigned long long)config_of(control)->drain.timeout_ms);
+    log_end(&control->log);
+    order_all(control, WORKER_CUT, REASON_DRAIN_DEADLINE);
+}
+
+static void on_stop_signal(struct control *control, int signal_number)
+{
+    log_begin(&control->log, LOG_INFO,
+              control->state == CONTROL_RUNNING ? "draining" : "stopping_at_once");
+    log_str(&control->log, "signal", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
+    log_end(&control->log);
+    if (control->state == CONTROL_RUNNING) {
+        control->state = CONTROL_DELAYED;
+        timer_set(control->timer, config_of(control)->drain.delay_ms);
+        return;
+    }
+    if (control->state == CONTROL_DELAYED) {
+        begin_draining(control);
+    }
+    order_all(control, WORKER_CUT, REASON_STOPPED);
+}
+
+static void on_signal(void *arg, int signal_number)
+{
+    struct control *control = arg;
+    if (signal_number == SIGTERM || signal_number == SIGINT) {
+        on_stop_signal(control, signal_number);
+        return;
+    }
+    /* A log rotation or an operator's habit must not take the wall down. */
+    log_begin(&control->log, LOG_WARN, "signal_ignored");
+    log_str(&control->log, "signal", signal_number == SIGHUP ? "SIGHUP" : "SIGUSR1");
+    log_str(&control->log, "error", "this version does not reload: restart to apply changes");
+    log_end(&control->log);
+}
+
+static void close_sockets(struct control *control)
+{
+    if (control->sockets == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < config_of(control)->listener_count; i++) {
+        listen_sockets_close(control->sockets[i]);
+        control->sockets[i] = NULL;
+    }
+}
+
+static void on_report(void *arg, struct mailbox_message *node)
+{
+    struct control *control = arg;
+    switch ((enum worker_says)node->kind) {
+    case WORKER_SAYS_NOT_ACCEPTING:
+        control->not_accepting++;
+        if (control->not_accepting == control->running) {
+            close_sockets(control);
+        }
+        break;
+    case WORKER_SAYS_IDLE:
+        control->idle++;
+        if (control->idle == control->running) {
+            control->state = CONTROL_STOPPING;
+            loop_stop(control->loop);
+        }
+        break;
+    }
+    mem_free(node);
+}
+
+static void print_diags(struct diag_list *diags)
+{
+    char line[2048];
+    diag_sort(diags);
+    for (size_t i = 0; i < diags->count; i++) {
+        diag_format(diags, &diags->items[i], line, sizeof(line));
+        fprintf(stderr, "%s\n", line);
+    }
+}
+
+/* 0, or the exit code. */
+static int load(struct control *control, const char *config_path)
+{
+    struct errbuf err;
+    control->crypto = crypto_new(&err);
+    if (control->crypto == NULL) {
+        fprintf(stderr, "bulkhead: %s\n", err.text);
+        return 1;
+    }
+    struct diag_list diags;
+    diag_list_init(&diags);
+    control->snapshot = snapshot_load(config_path, control->crypto, 1, &diags);
+    print_diags(&diags);
+    if (control->snapshot == NULL) {
+        fprintf(stderr, "bulkhead: not started: %zu error%s in the configuration\n",
+                diags.error_count, diags.error_count == 1 ? "" : "s");
+    }
+    diag_list_fini(&diags);
+    return control->snapshot == NULL ? 2 : 0;
+}
+
+static int open_sockets(struct control *control, struct errbuf *err)
+{
+    const struct config *config = config_of(control);
+    control->sockets = mem_alloc_array(config->listener_count, sizeof(*control->sockets));
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_listener *listener = &config->listeners[i];
+        struct listen_options options;
+        if (process_socket_options(&listener->socket, &options, err) != 0) {
+            errbuf_prefix(err, "listener \"%s\"", listener->name.text);
+            return -1;
+        }
+        control->sockets[i] = listen_sockets_open(&control->snapshot->listeners[i].accept,
+                                                  control->worker_count, &options, err);
+        if (control->sockets[i] == NULL) {
+            errbuf_prefix(err, "listener \"%s\"", listener->name.text);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int make_control_loop(struct control *control, struct errbuf *err)
+{
+    control->loop = loop_new(err);
+    if (control->loop == NULL) {
+        return -1;
+    }
+    control->mailbox = mailbox_new(control->loop, on_report, control, err);
+    if (control->mailbox == NULL) {
+        return -1;
+    }
+    control->timer = timer_new(control->loop, on_timer, control);
+    if (control->timer == NULL) {
+        errbuf_set(err, "memory is out");
+        return -1;
+    }
+    for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+        control->signals[i] =
+            signal_watch_new(control->loop, handled_signals[i], on_signal, control, err);
+        if (control->signals[i] == NULL) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int make_workers(struct control *control, struct errbuf *err)
+{
+    control->workers = mem_alloc_array(control->worker_count, sizeof(struct worker *));
+    for (unsigned i = 0; i < control->worker_count; i++) {
+        struct worker_options options = {
+            .index = i,
+            .count = control->worker_count,
+            .crypto = control->crypto,
+            .snapshot = control->snapshot,
+            .limits = &control->limits,
+            .ring = log_writer_ring(control->log_writer, i + 1),
+            .control = control->mailbox,
+            .sockets = control->sockets,
+        };
+        control->workers[i] = worker_new(&options, err);
+        if (control->workers[i] == NULL) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* How many sessions may be open at once, by descriptors and by limits.connections. */
+static int set_session_bound(struct control *control, uint64_t descriptor_limit, struct errbuf *err)
+{
+    uint64_t used = process_open_descriptors();
+    uint64_t bound = limits_sessions_by_descriptors(descriptor_limit, used);
+    if (bound < 1) {
+        errbuf_set(err,
+                   "RLIMIT_NOFILE is %llu: %llu descriptors are in use, 32 are held in reserve, a "
+                   "session takes 2: none is left; raise it to %llu at least",
+                   (unsigned long long)descriptor_limit, (unsigned long long)used,
+                   (unsigned long long)(used + 34));
+        return -1;
+    }
+    uint64_t wanted = config_of(control)->limits.connections;
+    if (wanted > bound) {
+        log_begin(&control->log, LOG_WARN, "connections_limited");
+        log_u64(&control->log, "limits_connections", wanted);
+        log_u64(&control->log, "possible", bound);
+        log_str(&control->log, "error", "RLIMIT_NOFILE allows no more; raise its hard limit");
+        log_end(&control->log);
+    }
+    control->limits.max_sessions = wanted != 0 && wanted < bound ? wanted : bound;
+    return 0;
+}
+
+static int start_workers(struct control *control, struct errbuf *err)
+{
+    for (unsigned i = 0; i < control->worker_count; i++) {
+        if (worker_start(control->workers[i], err) != 0) {
+            return -1;
+        }
+        control->running++;
+    }
+    return 0;
+}
+
+static void log_ready(struct control *control)
+{
+    const struct config *config = config_of(control);
+    char text[NETADDR_TEXT_SIZE];
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_listener *listener = &config->listeners[i];
+        log_begin(&control->log, LOG_INFO, "listening");
+        log_str(&control->log, "listener", listener->name.text);
+        log_str(&control->log, "addr",
+                netaddr_format(listen_sockets_address(control->sockets[i]), text));
+        log_str(&control->log, "kind", config_kind_name(listener->kind));
+        log_str(&control->log, "forward", listener->forward.text.text);
+        log_end(&control->log);
+    }
+    const struct x509_svid *own = credentials_own(control->snapshot->credentials);
+    char expires[CLOCK_TEXT_SIZE];
+    log_begin(&control->log, LOG_INFO, "ready");
+    log_u64(&control->log, "generation", control->snapshot->generation);
+    log_u64(&control->log, "workers", control->worker_count);
+    log_u64(&control->log, "listeners", config->listener_count);
+    log_u64(&control->log, "rules", config->rule_count);
+    log_u64(&control->log, "max_sessions", control->limits.max_sessions);
+    log_strview(&control->log, "spiffe_id", x509_svid_id(own)->text);
+    log_str(&control->log, "expires", clock_format_s(x509_svid_not_after(own), expires));
+    log_end(&control->log);
+}
+
+static void log_stopped(struct control *control)
+{
+    uint64_t total = 0;
+    uint64_t ended[REASON_COUNT] = {0};
+    for (unsigned i = 0; i < control->worker_count; i++) {
+        for (int reason = 0; reason < REASON_COUNT; reason++) {
+            ended[reason] += control->workers[i]->ended[reason];
+            total += control->workers[i]->ended[reason];
+        }
+    }
+    log_begin(&control->log, LOG_INFO, "stopped");
+    log_u64(&control->log, "uptime_ms", clock_mono_ms() - control->started_ms);
+    log_u64(&control->log, "sessions", total);
+    for (int reason = 0; reason < REASON_COUNT; reason++) {
+        if (ended[reason] != 0) {
+            log_u64(&control->log, reason_label((enum reason)reason), ended[reason]);
+        }
+    }
+    log_u64(&control->log, "log_lines_dropped", log_writer_dropped(control->log_writer));
+    log_end(&control->log);
+}
+
+static int start_logging(struct control *control, struct errbuf *err)
+{
+    const struct config *config = config_of(control);
+    control->log_writer =
+        log_writer_start(config->access_log.to.text, control->worker_count + 1, err);
+    if (control->log_writer == NULL) {
+        errbuf_prefix(err, "access_log.to");
+        return -1;
+    }
+    log_init(&control->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
+             log_ring_sink, log_writer_ring(control->log_writer, 0));
+    return 0;
+}
+
+/* Everything between the configuration and "ready". */
+static int start(struct control *control, struct errbuf *err)
+{
+    const struct config *config = config_of(control);
+    control->worker_count =
+        config->workers != 0 ? (unsigned)config->workers : process_usable_cpus();
+    uint64_t descriptor_limit = process_raise_descriptor_limit();
+    limits_init(&control->limits, config->listener_count);
+    if (start_logging(control, err) != 0 || open_sockets(control, err) != 0 ||
+        make_control_loop(control, err) != 0 || make_workers(control, err) != 0 ||
+        set_session_bound(control, descriptor_limit, err) != 0) {
+        return -1;
+    }
+    return start_workers(control, err);
+}
+
+static void stop_workers(struct control *control)
+{
+    order_all(control, WORKER_EXIT, REASON_NONE);
+    for (unsigned i = 0; i < control->running; i++) {
+        worker_join(control->workers[i]);
+    }
+}
+
+static void free_workers(struct control *control)
+{
+    for (unsigned i = 0; control->workers != NULL && i < control->worker_count; i++) {
+        if (control->workers[i] != NULL) {
+            worker_free(control->workers[i]);
+        }
+    }
+    mem_free(control->workers);
+    control->workers = NULL;
+}
+
+static void fini(struct control *control)
+{
+    free_workers(control);
+    if (control->snapshot != NULL) {
+        close_sockets(control);
+    }
+    mem_free(control->sockets);
+    for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+        signal_watch_free(control->signals[i]);
+    }
+    timer_free(control->timer);
+    if (control->mailbox != NULL) {
+        mailbox_free(control->mailbox);
+    }
+    loop_free(control->loop);
+    limits_fini(&control->limits);
+    if (control->log_writer != NULL) {
+        uint64_t lost = log_writer_stop(control->log_writer, LOG_FLUSH_MS);
+        if (lost != 0) {
+            fprintf(stderr, "bulkhead: %llu log lines were lost\n", (unsigned long long)lost);
+        }
+    }
+    snapshot_unref(control->snapshot);
+    crypto_free(control->crypto);
+}
+
+static void mask_signals(int how)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+        sigaddset(&set, handled_signals[i]);
+    }
+    int error = pthread_sigmask(how, &set, NULL);
+    ASSERT(error == 0);
+}
+
+int control_run(const char *config_path)
+{
+    struct control *control = mem_alloc(sizeof(*control));
+    control->started_ms = clock_mono_ms();
+    process_prepare();
+    int code = load(control, config_path);
+    if (code == 0) {
+        struct errbuf err;
+        mask_signals(SIG_BLOCK);
+        if (start(control, &err) != 0) {
+            fprintf(stderr, "bulkhead: not started: %s\n", err.text);
+            stop_workers(control);
+            code = 1;
+        } else {
+            mask_signals(SIG_UNBLOCK);
+            log_ready(control);
+            loop_run(control->loop);
+            stop_workers(control);
+            log_stopped(control);
+        }
+    }
+    fini(control);
+    mem_free(control);
+    return code;
+}

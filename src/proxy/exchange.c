@@ -1,0 +1,322 @@
+/*
+ *   AUTHORIZE  the downstream is verified: policy_decide (not where the downstream is plaintext:
+ *              there `expect` alone decides, inside the upstream's handshake)
+ *   DIAL       allowed, and only then anything is resolved or dialled
+ *   RELAY      both sides stand; bytes flow
+ *   DONE       exchange_finish has run
+ *
+ * A denial is a reset without close_notify on both sides: a close_notify would read as a complete,
+ * empty answer.
+ */
+#include "proxy/exchange.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "policy/explain.h"
+#include "proxy/session.h"
+#include "proxy/snapshot.h"
+#include "proxy/worker.h"
+#include "spiffe/peer_chain.h"
+#include "telemetry/access_log.h"
+#include "tls/tls_conn.h"
+
+enum { DETAIL_SIZE = 512 };
+
+static struct session *session_of(struct exchange *exchange)
+{
+    struct session *session =
+        (struct session *)(void *)((char *)exchange - offsetof(struct session, exchange));
+    CHECK_MAGIC(session, SESSION_MAGIC);
+    return session;
+}
+
+static void exchange_enter(struct exchange *exchange, enum exchange_state state)
+{
+    ASSERT(state > exchange->state);
+    exchange->state = state;
+}
+
+static const struct policy *policy_in_force(const struct session *session)
+{
+    return session->worker->snapshot->policy;
+}
+
+/* The relay's end. */
+static void on_relay_done(void *arg, enum reason reason)
+{
+    struct exchange *exchange = arg;
+    exchange_finish(exchange, session_of(exchange), reason, NULL, NULL);
+}
+
+static bool on_buffer(void *arg, size_t bytes)
+{
+    struct session *session = session_of(arg);
+    return limits_buffer(session->worker->limits, session->worker->snapshot, session->listener,
+                         bytes);
+}
+
+static void on_unbuffer(void *arg, size_t bytes)
+{
+    struct session *session = session_of(arg);
+    limits_unbuffer(session->worker->limits, session->listener, bytes);
+}
+
+static bool on_buffer_is_tight(void *arg)
+{
+    struct session *session = session_of(arg);
+    return limits_buffer_is_tight(session->worker->limits, session->worker->snapshot);
+}
+
+static void on_look_soon(void *arg, uint64_t delay_ms)
+{
+    session_hurry_timer(session_of(arg), delay_ms);
+}
+
+static const struct relay_owner relay_owner = {
+    .on_done = on_relay_done,
+    .buffer = on_buffer,
+    .unbuffer = on_unbuffer,
+    .buffer_is_tight = on_buffer_is_tight,
+    .look_soon = on_look_soon,
+};
+
+static void start_relay(struct exchange *exchange, struct session *session)
+{
+    const struct snapshot_listener *listener = session_listener(session);
+    const struct relay_settings settings = {
+        .idle_ms = listener->config->timeouts.idle_ms,
+        .half_close_ms = listener->config->timeouts.half_close_ms,
+        .tolerate_truncation = listener->config->truncation == CONFIG_TRUNCATION_TOLERATE,
+        .upstream_is_tls = listener->client != NULL,
+    };
+    exchange_enter(exchange, EXCHANGE_RELAY);
+    session_set_timer(session, settings.idle_ms);
+    relay_start(&exchange->relay, session->downstream, exchange->upstream_conn, &settings,
+                &relay_owner, exchange);
+}
+
+static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
+                             const struct tls_failure *failure, const char *detail)
+{
+    struct exchange *exchange = arg;
+    struct session *session = session_of(exchange);
+    if (reason != REASON_NONE) {
+        exchange_finish(exchange, session, reason, failure, detail);
+        return;
+    }
+    exchange->upstream_conn = conn;
+    if (conn_is_gone(session->downstream)) {
+        exchange_finish(exchange, session, REASON_DOWNSTREAM_RESET, NULL, NULL);
+        return;
+    }
+    start_relay(exchange, session);
+}
+
+/* Inside the upstream's handshake: a server that is not expected never gets our certificate. */
+static enum reason on_server_check(void *arg, const struct spiffe_id *id, char *detail,
+                                   size_t detail_size)
+{
+    struct session *session = session_of(arg);
+    struct decision decision;
+    policy_decide_upstream(policy_in_force(session), session->listener, id, &decision);
+    if (decision.verdict == VERDICT_ALLOW) {
+        return REASON_NONE;
+    }
+    explain_upstream(policy_in_force(session), session->listener, id, &decision, detail,
+                     detail_size);
+    return decision.reason;
+}
+
+static const struct upstream_owner upstream_owner = {
+    .on_done = on_upstream_done,
+    .peer_check = on_server_check,
+};
+
+/* A bridge offers upstream exactly what its downstream selected; an originating listener its own
+   list. */
+static const char *upstream_alpn(const struct session *session)
+{
+    const struct peer_info *peer = NULL;
+    if (session_listener(session)->server != NULL) {
+        peer = tls_conn_peer(session->downstream);
+    }
+    return peer == NULL ? NULL : peer->alpn;
+}
+
+void exchange_start(struct exchange *exchange, struct session *session)
+{
+    const struct snapshot_listener *listener = session_listener(session);
+    if (listener->server != NULL) {
+        const struct peer_info *peer = tls_conn_peer(session->downstream);
+        ASSERT(peer != NULL);
+        struct policy_input input = {
+            .id = peer_chain_id(peer->chain),
+            .listener = session->listener,
+            .now_s = clock_wall_s(),
+        };
+        policy_decide(policy_in_force(session), &input, &exchange->decision);
+        if (exchange->decision.verdict != VERDICT_ALLOW) {
+            char detail[DETAIL_SIZE];
+            explain_decision(policy_in_force(session), &input, &exchange->decision, detail,
+                             sizeof(detail));
+            exchange_finish(exchange, session, exchange->decision.reason, NULL, detail);
+            return;
+        }
+    }
+    exchange_enter(exchange, EXCHANGE_DIAL);
+    upstream_start(&exchange->upstream, session->worker, listener, upstream_alpn(session),
+                   &upstream_owner, exchange);
+}
+
+void exchange_on_timer(struct exchange *exchange, struct session *session)
+{
+    if (exchange->state != EXCHANGE_RELAY) {
+        return;
+    }
+    uint64_t next = relay_tick(&exchange->relay, loop_now_ms(session->worker->loop));
+    if (next != 0) {
+        session_set_timer(session, next);
+    }
+}
+
+/* Refused, as opposed to let through and failed or ended later. */
+static bool was_refused(const struct exchange *exchange, enum reason reason)
+{
+    if (exchange->state == EXCHANGE_AUTHORIZE) {
+        return true;
+    }
+    enum fault fault = reason_fault(reason);
+    return exchange->state == EXCHANGE_DIAL && (fault == FAULT_PEER || fault == FAULT_POLICY);
+}
+
+static void fill_tls(struct access_tls *tls, const struct peer_info *peer)
+{
+    *tls = (struct access_tls){
+        .version = peer->version,
+        .cipher = peer->cipher,
+        .group = peer->group,
+        .alpn = peer->alpn,
+    };
+}
+
+/* What the two finished handshakes proved. */
+static void fill_identities(struct access_record *record, struct exchange *exchange,
+                            const struct session *session)
+{
+    const struct snapshot_listener *listener = session_listener(session);
+    const struct peer_info *peer = NULL;
+    if (listener->server != NULL && session->downstream != NULL) {
+        peer = tls_conn_peer(session->downstream);
+    }
+    if (peer != NULL) {
+        record->downstream_id = peer_chain_id(peer->chain)->text;
+        fill_tls(&record->downstream_tls, peer);
+    }
+    peer = NULL;
+    if (listener->client != NULL && exchange->upstream_conn != NULL) {
+        peer = tls_conn_peer(exchange->upstream_conn);
+    }
+    if (peer != NULL) {
+        record->upstream_id = peer_chain_id(peer->chain)->text;
+        fill_tls(&record->upstream_tls, peer);
+    }
+    record->own_id = x509_svid_id(credentials_own(session->worker->snapshot->credentials))->text;
+}
+
+/* What a failed handshake could learn of the peer: unverified, and so under names of its own. */
+static void fill_failure(struct access_record *record, const struct tls_failure *failure)
+{
+    if (failure == NULL) {
+        return;
+    }
+    record->claimed_id = strview_from(failure->svid.claimed);
+    record->subject = strview_from(failure->svid.subject);
+    record->serial = strview_from(failure->svid.serial);
+    record->sni = strview_from(failure->sni);
+    if (record->detail == NULL) {
+        record->detail = failure->svid.detail[0] != '\0' ? failure->svid.detail
+                         : failure->alert != NULL        ? failure->alert
+                                                         : failure->detail;
+    }
+}
+
+static const char *rule_name(const struct exchange *exchange, const struct session *session)
+{
+    if (exchange->decision.rule != NULL) {
+        return exchange->decision.rule->name;
+    }
+    bool by_expect = session_listener(session)->server == NULL && exchange->upstream_conn != NULL;
+    return by_expect ? "expect" : NULL;
+}
+
+static void write_access_line(struct exchange *exchange, struct session *session,
+                              enum reason reason, const struct tls_failure *failure,
+                              const char *detail)
+{
+    const struct snapshot_listener *listener = session_listener(session);
+    char peer_text[NETADDR_TEXT_SIZE];
+    char upstream_text[NETADDR_TEXT_SIZE];
+    char local_text[NETADDR_TEXT_SIZE];
+    bool refused = was_refused(exchange, reason);
+    bool dialled = exchange->upstream.address.len != 0;
+    struct access_record record = {
+        .wall_ms = clock_wall_ms(),
+        .event = refused ? "deny" : "close",
+        .session = session->id,
+        .listener = listener->config->name.text,
+        .kind = config_kind_name(listener->config->kind),
+        .downstream = netaddr_format(&session->peer, peer_text),
+        .decision = refused ? "deny" : "allow",
+        .rule = rule_name(exchange, session),
+        .reason = reason,
+        .detail = detail,
+        .has_bytes = exchange->state == EXCHANGE_RELAY,
+        .duration_ms = loop_now_ms(session->worker->loop) - session->started_ms,
+    };
+    if (exchange->state != EXCHANGE_AUTHORIZE) {
+        record.upstream = dialled ? netaddr_format(&exchange->upstream.address, upstream_text)
+                                  : listener->config->forward.text.text;
+    }
+    if (exchange->upstream.local.len != 0 && !netaddr_is_unix(&exchange->upstream.local)) {
+        record.upstream_local = netaddr_format(&exchange->upstream.local, local_text);
+    }
+    if (record.has_bytes) {
+        record.bytes_up = relay_bytes(&exchange->relay, RELAY_DOWNSTREAM);
+        record.bytes_down = relay_bytes(&exchange->relay, RELAY_UPSTREAM);
+    }
+    if (detail != NULL && detail[0] == '\0') {
+        record.detail = NULL;
+    }
+    fill_identities(&record, exchange, session);
+    fill_failure(&record, failure);
+    char line[ACCESS_LINE_SIZE];
+    worker_access_line(session->worker, line, access_log_format(&record, line));
+}
+
+void exchange_finish(struct exchange *exchange, struct session *session, enum reason reason,
+                     const struct tls_failure *failure, const char *detail)
+{
+    ASSERT(exchange->state != EXCHANGE_DONE && reason != REASON_NONE);
+    session->worker->ended[reason]++;
+    /* Load balancers and TCP probes do this all day: counted, not logged. */
+    if (reason != REASON_CLOSED_BEFORE_HELLO) {
+        write_access_line(exchange, session, reason, failure, detail);
+    }
+    bool in_order = false;
+    if (exchange->state == EXCHANGE_DIAL) {
+        upstream_cancel(&exchange->upstream);
+    } else if (exchange->state == EXCHANGE_RELAY) {
+        relay_stop(&exchange->relay);
+        in_order = relay_ended_in_order(&exchange->relay);
+    }
+    if (in_order) {
+        conn_close(exchange->upstream_conn);
+    } else {
+        conn_abort(exchange->upstream_conn);
+    }
+    exchange->upstream_conn = NULL;
+    exchange_enter(exchange, EXCHANGE_DONE);
+    session_close(session, in_order);
+}

@@ -1,0 +1,391 @@
+/*
+ * The copying. Each direction reads a bounded piece from its source and gives it to its
+ * destination, which takes all; when the destination could not send everything, the source is
+ * not read until it has (so at most one piece per direction waits in memory).
+ *
+ *   event                          OPEN                        DRAINING            SHUT
+ *   source ends in order           end queued on destination;  -                   -
+ *                                  blocked? DRAINING : SHUT
+ *   destination drained            source is read again        → SHUT              -
+ *   source truncated or reset      the whole relay aborts: what was read goes out to the other
+ *                                  side, then that side is reset (an abort that loses nothing)
+ *   both directions SHUT           done, REASON_CLOSED
+ *
+ * An immediate reset would throw away what the kernel has accepted and the peer not yet read:
+ * hence the wait until nothing is unacknowledged, for at most half_close.
+ */
+#include "proxy/relay.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+
+enum {
+    READS_PER_TURN = 4,
+    SMALL_READS_AFTER_BLOCK = 4,
+    LOOK_AT_PAUSED_MS = 1000, /* nothing tells of a peer that leaves a conn that is not read */
+    LOOK_AT_FLUSH_MS = 5
+};
+
+static enum relay_side other(enum relay_side side)
+{
+    return side == RELAY_DOWNSTREAM ? RELAY_UPSTREAM : RELAY_DOWNSTREAM;
+}
+
+static void give_back(struct relay *relay, struct relay_direction *direction)
+{
+    if (direction->counted != 0) {
+        relay->owner->unbuffer(relay->owner_arg, direction->counted);
+        direction->counted = 0;
+    }
+}
+
+void relay_stop(struct relay *relay)
+{
+    if (!relay->running) {
+        return;
+    }
+    relay->running = false;
+    for (int side = 0; side < 2; side++) {
+        if (relay->conns[side] != NULL) {
+            conn_set_handler(relay->conns[side], NULL, NULL);
+        }
+        give_back(relay, &relay->directions[side]);
+    }
+}
+
+static void finish(struct relay *relay, enum reason reason)
+{
+    relay_stop(relay);
+    relay->owner->on_done(relay->owner_arg, reason);
+}
+
+/* The side whose stream broke is given up; the other gets all that was read, then a reset. */
+static void abort_after_flush(struct relay *relay, enum relay_side broken, enum reason reason)
+{
+    enum relay_side receiver = other(broken);
+    struct conn *conn = relay->conns[receiver];
+    relay->abort_reason = reason;
+    relay->abort_side = receiver;
+    if (conn_is_flushed(conn) || conn_want_read(conn, false) != 0 ||
+        conn_want_read(relay->conns[broken], false) != 0) {
+        finish(relay, reason);
+        return;
+    }
+    relay->last_progress_ms = loop_now_ms(conn->loop);
+    relay->owner->look_soon(relay->owner_arg, LOOK_AT_FLUSH_MS);
+}
+
+static enum reason reset_reason(enum relay_side side)
+{
+    return side == RELAY_DOWNSTREAM ? REASON_DOWNSTREAM_RESET : REASON_UPSTREAM_RESET;
+}
+
+/* An mtls server that ends before its first byte has most often refused us: a TLS 1.3 client is
+   done before the server has judged its certificate. */
+static bool is_early_end(const struct relay *relay, enum relay_side side)
+{
+    return side == RELAY_UPSTREAM && relay->settings.upstream_is_tls &&
+           relay->directions[RELAY_UPSTREAM].bytes == 0;
+}
+
+static enum reason end_reason(const struct relay *relay, enum relay_side side, enum conn_end end)
+{
+    bool early = is_early_end(relay, side);
+    switch (end) {
+    case CONN_END_ALERT:
+        return early ? REASON_UPSTREAM_REFUSED_US : REASON_TLS_ALERT_RECEIVED;
+    case CONN_END_TRUNCATED:
+        if (early) {
+            return REASON_UPSTREAM_CLOSED_EARLY;
+        }
+        return side == RELAY_DOWNSTREAM ? REASON_DOWNSTREAM_TRUNCATED : REASON_UPSTREAM_TRUNCATED;
+    case CONN_END_PROTOCOL:
+        return REASON_TLS_PROTOCOL;
+    case CONN_END_NO_PROGRESS:
+        return REASON_TLS_NO_PROGRESS;
+    case CONN_END_NO_MEMORY:
+        return REASON_OUT_OF_MEMORY;
+    case CONN_END_RESET:
+        return early ? REASON_UPSTREAM_CLOSED_EARLY : reset_reason(side);
+    case CONN_END_NONE:
+    case CONN_END_CLEAN:
+        break;
+    }
+    return REASON_INTERNAL;
+}
+
+static void finish_if_both_shut(struct relay *relay)
+{
+    if (relay_ended_in_order(relay)) {
+        finish(relay, relay->closed_early ? REASON_UPSTREAM_CLOSED_EARLY : REASON_CLOSED);
+    }
+}
+
+/* Counts what waits for the source's destination into the bound on waiting bytes. */
+static bool count_waiting(struct relay *relay, enum relay_side source)
+{
+    struct relay_direction *direction = &relay->directions[source];
+    size_t waiting = conn_pending(relay->conns[other(source)]);
+    give_back(relay, direction);
+    if (!relay->owner->buffer(relay->owner_arg, waiting)) {
+        finish(relay, REASON_LIMIT_BUFFERED);
+        return false;
+    }
+    direction->counted = (uint32_t)waiting;
+    return true;
+}
+
+/* The source has ended in order: so does its destination, behind what is pending. */
+static void end_direction(struct relay *relay, enum relay_side source)
+{
+    enum relay_side destination = other(source);
+    struct relay_direction *direction = &relay->directions[source];
+    struct conn *to = relay->conns[destination];
+    ASSERT(direction->flow == RELAY_OPEN);
+    if (is_early_end(relay, source) && relay->directions[destination].flow == RELAY_OPEN) {
+        relay->closed_early = true;
+    }
+    if (conn_want_read(relay->conns[source], false) != 0) {
+        finish(relay, REASON_OUT_OF_MEMORY);
+        return;
+    }
+    relay->last_progress_ms = loop_now_ms(to->loop);
+    relay->owner->look_soon(relay->owner_arg, relay->settings.half_close_ms);
+    enum conn_end end = conn_end_stream(to);
+    if (end != CONN_END_NONE) {
+        abort_after_flush(relay, destination, end_reason(relay, destination, end));
+        return;
+    }
+    if (conn_is_blocked(to)) {
+        direction->flow = RELAY_DRAINING;
+        (void)count_waiting(relay, source);
+        return;
+    }
+    direction->flow = RELAY_SHUT;
+    finish_if_both_shut(relay);
+}
+
+static void on_source_end(struct relay *relay, enum relay_side source, enum conn_end end)
+{
+    if (end == CONN_END_CLEAN ||
+        (end == CONN_END_TRUNCATED && relay->settings.tolerate_truncation)) {
+        end_direction(relay, source);
+        return;
+    }
+    abort_after_flush(relay, source, end_reason(relay, source, end));
+}
+
+/* The destination could not send all: wait for it, within the bound on waiting bytes. */
+static void pause_direction(struct relay *relay, enum relay_side source)
+{
+    struct relay_direction *direction = &relay->directions[source];
+    direction->paused = true;
+    direction->small = SMALL_READS_AFTER_BLOCK;
+    if (!count_waiting(relay, source)) {
+        return;
+    }
+    if (conn_want_read(relay->conns[source], false) != 0) {
+        finish(relay, REASON_OUT_OF_MEMORY);
+        return;
+    }
+    relay->owner->look_soon(relay->owner_arg, LOOK_AT_PAUSED_MS);
+}
+
+/* Small pieces while the destination has lately been slow, smaller ones while memory is tight. */
+static size_t read_size(struct relay *relay, struct relay_direction *direction)
+{
+    if (relay->owner->buffer_is_tight(relay->owner_arg)) {
+        return RELAY_READ_TIGHT;
+    }
+    if (direction->small == 0) {
+        return RELAY_READ_MAX;
+    }
+    direction->small--;
+    return RELAY_READ_SMALL;
+}
+
+/* One piece. False: the relay has ended, paused, or there is nothing more now. */
+static bool copy_piece(struct relay *relay, enum relay_side source)
+{
+    enum relay_side destination = other(source);
+    struct relay_direction *direction = &relay->directions[source];
+    struct conn_input input;
+    conn_read(relay->conns[source], read_size(relay, direction), &input);
+    if (input.len > 0) {
+        direction->bytes += input.len;
+        relay->last_progress_ms = loop_now_ms(relay->conns[source]->loop);
+        enum conn_end end = conn_write(relay->conns[destination], input.data, input.len);
+        if (end != CONN_END_NONE) {
+            abort_after_flush(relay, destination, end_reason(relay, destination, end));
+            return false;
+        }
+    }
+    if (input.end != CONN_END_NONE) {
+        on_source_end(relay, source, input.end);
+        return false;
+    }
+    if (conn_is_blocked(relay->conns[destination])) {
+        pause_direction(relay, source);
+        return false;
+    }
+    return input.more;
+}
+
+static void on_readable(struct relay *relay, enum relay_side source)
+{
+    if (relay->abort_reason != REASON_NONE) {
+        return;
+    }
+    for (int reads = 0; reads < READS_PER_TURN; reads++) {
+        if (!copy_piece(relay, source)) {
+            return;
+        }
+    }
+}
+
+static void on_drained(struct relay *relay, enum relay_side destination)
+{
+    enum relay_side source = other(destination);
+    struct relay_direction *direction = &relay->directions[source];
+    relay->last_progress_ms = loop_now_ms(relay->conns[destination]->loop);
+    give_back(relay, direction);
+    if (relay->abort_reason != REASON_NONE) {
+        return;
+    }
+    if (direction->flow == RELAY_DRAINING) {
+        direction->flow = RELAY_SHUT;
+        finish_if_both_shut(relay);
+        return;
+    }
+    if (direction->paused) {
+        direction->paused = false;
+        if (direction->flow == RELAY_OPEN && conn_want_read(relay->conns[source], true) != 0) {
+            finish(relay, REASON_OUT_OF_MEMORY);
+        }
+    }
+}
+
+static void on_write_failed(struct relay *relay, enum relay_side side, enum conn_end end)
+{
+    if (relay->abort_reason != REASON_NONE) {
+        finish(relay, relay->abort_reason);
+        return;
+    }
+    abort_after_flush(relay, side, end_reason(relay, side, end));
+}
+
+static void on_downstream_readable(void *arg)
+{
+    on_readable(arg, RELAY_DOWNSTREAM);
+}
+
+static void on_downstream_drained(void *arg)
+{
+    on_drained(arg, RELAY_DOWNSTREAM);
+}
+
+static void on_downstream_write_failed(void *arg, enum conn_end end)
+{
+    on_write_failed(arg, RELAY_DOWNSTREAM, end);
+}
+
+static void on_upstream_readable(void *arg)
+{
+    on_readable(arg, RELAY_UPSTREAM);
+}
+
+static void on_upstream_drained(void *arg)
+{
+    on_drained(arg, RELAY_UPSTREAM);
+}
+
+static void on_upstream_write_failed(void *arg, enum conn_end end)
+{
+    on_write_failed(arg, RELAY_UPSTREAM, end);
+}
+
+static const struct conn_handler downstream_handler = {
+    .on_readable = on_downstream_readable,
+    .on_drained = on_downstream_drained,
+    .on_write_failed = on_downstream_write_failed,
+};
+
+static const struct conn_handler upstream_handler = {
+    .on_readable = on_upstream_readable,
+    .on_drained = on_upstream_drained,
+    .on_write_failed = on_upstream_write_failed,
+};
+
+void relay_start(struct relay *relay, struct conn *downstream, struct conn *upstream,
+                 const struct relay_settings *settings, const struct relay_owner *owner, void *arg)
+{
+    ASSERT(downstream != upstream);
+    *relay = (struct relay){
+        .conns = {downstream, upstream},
+        .settings = *settings,
+        .owner = owner,
+        .owner_arg = arg,
+        .last_progress_ms = loop_now_ms(downstream->loop),
+        .running = true,
+    };
+    conn_set_handler(downstream, &downstream_handler, relay);
+    conn_set_handler(upstream, &upstream_handler, relay);
+    if (conn_want_read(downstream, true) != 0 || conn_want_read(upstream, true) != 0) {
+        finish(relay, REASON_OUT_OF_MEMORY);
+    }
+}
+
+static uint64_t tick_abort(struct relay *relay, uint64_t now_ms)
+{
+    struct conn *conn = relay->conns[relay->abort_side];
+    if (conn_is_flushed(conn) || conn_is_gone(conn) ||
+        now_ms - relay->last_progress_ms >= relay->settings.half_close_ms) {
+        finish(relay, relay->abort_reason);
+        return 0;
+    }
+    return LOOK_AT_FLUSH_MS;
+}
+
+/* A paused source is not watched: see whether its peer is still there. */
+static bool tick_paused(struct relay *relay)
+{
+    for (int side = 0; side < 2; side++) {
+        if (relay->directions[side].paused && conn_is_gone(relay->conns[side])) {
+            abort_after_flush(relay, (enum relay_side)side, reset_reason((enum relay_side)side));
+            return false;
+        }
+    }
+    return true;
+}
+
+uint64_t relay_tick(struct relay *relay, uint64_t now_ms)
+{
+    if (relay->abort_reason != REASON_NONE) {
+        return tick_abort(relay, now_ms);
+    }
+    bool half = relay->directions[0].flow != RELAY_OPEN || relay->directions[1].flow != RELAY_OPEN;
+    uint64_t bound = half ? relay->settings.half_close_ms : relay->settings.idle_ms;
+    uint64_t quiet = now_ms - relay->last_progress_ms;
+    if (quiet >= bound) {
+        finish(relay, half ? REASON_HALF_CLOSE_TIMEOUT : REASON_IDLE_TIMEOUT);
+        return 0;
+    }
+    if (!tick_paused(relay)) {
+        return relay->running ? LOOK_AT_FLUSH_MS : 0;
+    }
+    bool paused = relay->directions[0].paused || relay->directions[1].paused;
+    uint64_t next = bound - quiet;
+    return paused && next > LOOK_AT_PAUSED_MS ? LOOK_AT_PAUSED_MS : next;
+}
+
+bool relay_ended_in_order(const struct relay *relay)
+{
+    return relay->directions[RELAY_DOWNSTREAM].flow == RELAY_SHUT &&
+           relay->directions[RELAY_UPSTREAM].flow == RELAY_SHUT;
+}
+
+uint64_t relay_bytes(const struct relay *relay, enum relay_side source)
+{
+    return relay->directions[source].bytes;
+}

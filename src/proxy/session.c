@@ -1,0 +1,181 @@
+/*
+ *   NEW → HANDSHAKE   mtls accepted; deadline: timeouts.handshake, from accept, whatever arrives
+ *   NEW → SERVING     plaintext accepted (an originating listener)
+ *   HANDSHAKE → SERVING   the gate in tls_conn has been passed
+ *   any → CLOSED      by session_close, from exchange_finish only
+ *
+ * A closed session is freed at the end of the loop's turn, so that callbacks up the stack may
+ * still look at it.
+ */
+#include "proxy/session.h"
+
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "net/plain_conn.h"
+#include "proxy/snapshot.h"
+#include "proxy/worker.h"
+#include "tls/tls_conn.h"
+
+const struct snapshot_listener *session_listener(const struct session *session)
+{
+    return &session->worker->snapshot->listeners[session->listener];
+}
+
+static void session_enter(struct session *session, enum session_state state)
+{
+    ASSERT(session->state != SESSION_CLOSED && state > session->state);
+    struct worker *worker = session->worker;
+    if (session->state == SESSION_HANDSHAKE) {
+        TAILQ_REMOVE(&worker->handshakes, session, handshake_link);
+        limits_handshake_end(worker->limits, session->listener);
+    }
+    session->state = state;
+    switch (state) {
+    case SESSION_NEW:
+        break;
+    case SESSION_HANDSHAKE:
+        TAILQ_INSERT_TAIL(&worker->handshakes, session, handshake_link);
+        limits_handshake_begin(worker->limits, session->listener);
+        session_set_timer(session, session_listener(session)->config->timeouts.handshake_ms);
+        break;
+    case SESSION_SERVING:
+        timer_cancel(session->timer);
+        session->timer_due_ms = UINT64_MAX;
+        break;
+    case SESSION_CLOSED:
+        TAILQ_REMOVE(&worker->sessions, session, link);
+        limits_session_end(worker->limits, session->listener);
+        break;
+    }
+}
+
+void session_set_timer(struct session *session, uint64_t delay_ms)
+{
+    session->timer_due_ms = loop_now_ms(session->worker->loop) + delay_ms;
+    timer_set(session->timer, delay_ms);
+}
+
+void session_hurry_timer(struct session *session, uint64_t delay_ms)
+{
+    if (loop_now_ms(session->worker->loop) + delay_ms < session->timer_due_ms) {
+        session_set_timer(session, delay_ms);
+    }
+}
+
+static void on_timer(void *arg)
+{
+    struct session *session = arg;
+    CHECK_MAGIC(session, SESSION_MAGIC);
+    session->timer_due_ms = UINT64_MAX;
+    if (session->state == SESSION_HANDSHAKE) {
+        exchange_finish(&session->exchange, session, REASON_HANDSHAKE_TIMEOUT, NULL, NULL);
+        return;
+    }
+    exchange_on_timer(&session->exchange, session);
+}
+
+static void on_handshake(void *arg, const struct tls_failure *failure)
+{
+    struct session *session = arg;
+    CHECK_MAGIC(session, SESSION_MAGIC);
+    if (failure != NULL) {
+        struct conn *conn = session->downstream;
+        session->downstream = NULL;
+        exchange_finish(&session->exchange, session, failure->reason, failure, NULL);
+        tls_conn_refuse(conn); /* last: failure lives with the conn */
+        return;
+    }
+    session_enter(session, SESSION_SERVING);
+    exchange_start(&session->exchange, session);
+}
+
+static const struct tls_conn_callbacks tls_callbacks = {.on_handshake = on_handshake};
+
+static struct conn *make_conn(struct session *session, int fd)
+{
+    struct worker *worker = session->worker;
+    const struct snapshot_listener *listener = session_listener(session);
+    bool is_unix = config_scheme_is_unix(listener->config->accept.scheme);
+    if (listener->server == NULL) {
+        return plain_conn_new(worker->plain, worker->loop, fd, is_unix);
+    }
+    return tls_conn_accept(worker->tls, worker->loop, listener->server, fd, is_unix, &tls_callbacks,
+                           session);
+}
+
+static struct session *session_new(struct worker *worker, size_t listener, int fd,
+                                   const struct netaddr *peer)
+{
+    struct session *session = mem_try_alloc(sizeof(*session));
+    if (session == NULL) {
+        return NULL;
+    }
+    session->magic = SESSION_MAGIC;
+    session->worker = worker;
+    session->listener = listener;
+    session->peer = *peer;
+    session->started_ms = loop_now_ms(worker->loop);
+    session->timer_due_ms = UINT64_MAX;
+    session->timer = timer_new(worker->loop, on_timer, session);
+    if (session->timer != NULL) {
+        session->downstream = make_conn(session, fd);
+    }
+    if (session->downstream == NULL) {
+        timer_free(session->timer);
+        mem_free(session);
+        return NULL;
+    }
+    return session;
+}
+
+void session_accept(struct worker *worker, size_t listener, int fd, const struct netaddr *peer)
+{
+    struct session *session = session_new(worker, listener, fd, peer);
+    if (session == NULL) {
+        close(fd);
+        worker->ended[REASON_OUT_OF_MEMORY]++;
+        return;
+    }
+    session->id = worker->next_session;
+    worker->next_session += worker->session_step;
+    worker->session_count++;
+    TAILQ_INSERT_TAIL(&worker->sessions, session, link);
+    limits_session_begin(worker->limits, listener);
+    if (session_listener(session)->server != NULL) {
+        session_enter(session, SESSION_HANDSHAKE);
+        return;
+    }
+    session_enter(session, SESSION_SERVING);
+    exchange_start(&session->exchange, session);
+}
+
+void session_end(struct session *session, enum reason reason)
+{
+    exchange_finish(&session->exchange, session, reason, NULL, NULL);
+}
+
+static void session_free(void *arg)
+{
+    struct session *session = arg;
+    CHECK_MAGIC(session, SESSION_MAGIC);
+    session->magic = 0;
+    mem_free(session);
+}
+
+void session_close(struct session *session, bool in_order)
+{
+    struct worker *worker = session->worker;
+    if (in_order) {
+        conn_close(session->downstream);
+    } else {
+        conn_abort(session->downstream);
+    }
+    session->downstream = NULL;
+    session_enter(session, SESSION_CLOSED);
+    timer_free(session->timer);
+    session->timer = NULL;
+    loop_defer(worker->loop, &session->deferred, session_free, session);
+    worker_session_ended(worker);
+}

@@ -1,0 +1,251 @@
+/*
+ * One dial: resolve → connect (each address in turn) → for mtls, handshake → done.
+ *
+ * Only a failure to connect tries the next address. A server that was reached and failed its
+ * handshake or showed a wrong identity ends the dial: another address of the name is not an
+ * answer to a wrong identity. Where `forward` is plaintext, an address off the loopback is never
+ * dialled, whatever the name resolved to.
+ */
+#include "proxy/upstream.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "net/plain_conn.h"
+#include "proxy/snapshot.h"
+#include "proxy/worker.h"
+
+enum { MAX_ADDRESSES = 16 };
+
+static void on_timer(void *arg);
+
+static void done(struct upstream *upstream, struct conn *conn, enum reason reason,
+                 const struct tls_failure *failure, const char *detail)
+{
+    timer_free(upstream->timer);
+    upstream->timer = NULL;
+    mem_free(upstream->addresses);
+    upstream->addresses = NULL;
+    upstream->owner->on_done(upstream->owner_arg, conn, reason, failure, detail);
+}
+
+static void on_deferred_failure(void *arg)
+{
+    struct upstream *upstream = arg;
+    if (upstream->pending_failure) {
+        upstream->pending_failure = false;
+        done(upstream, NULL, upstream->last_failure, NULL, "");
+    }
+}
+
+/* For failures on the way in: on_done never runs from inside upstream_start. */
+static void fail_later(struct upstream *upstream, enum reason reason)
+{
+    upstream->last_failure = reason;
+    upstream->pending_failure = true;
+    loop_defer(upstream->worker->loop, &upstream->deferred, on_deferred_failure, upstream);
+}
+
+static bool is_mtls(const struct upstream *upstream)
+{
+    return upstream->listener->client != NULL;
+}
+
+static bool may_dial(const struct upstream *upstream, const struct netaddr *addr)
+{
+    return is_mtls(upstream) || upstream->listener->config->unsafe_plaintext ||
+           netaddr_is_loopback(addr);
+}
+
+static void on_handshake(void *arg, const struct tls_failure *failure)
+{
+    struct upstream *upstream = arg;
+    struct conn *conn = upstream->conn;
+    upstream->conn = NULL;
+    if (failure != NULL) {
+        done(upstream, NULL, failure->reason, failure, "");
+        tls_conn_refuse(conn); /* last: failure lives with the conn */
+        return;
+    }
+    done(upstream, conn, REASON_NONE, NULL, "");
+}
+
+static enum reason on_peer_check(void *arg, const struct spiffe_id *id, char *detail,
+                                 size_t detail_size)
+{
+    struct upstream *upstream = arg;
+    return upstream->owner->peer_check(upstream->owner_arg, id, detail, detail_size);
+}
+
+static const struct tls_conn_callbacks tls_callbacks = {
+    .on_handshake = on_handshake,
+    .peer_check = on_peer_check,
+};
+
+static void connected(struct upstream *upstream, int fd)
+{
+    struct worker *worker = upstream->worker;
+    bool is_unix = netaddr_is_unix(&upstream->address);
+    socket_local_address(fd, &upstream->local);
+    if (!is_mtls(upstream)) {
+        struct conn *conn = plain_conn_new(worker->plain, worker->loop, fd, is_unix);
+        if (conn == NULL) {
+            close(fd);
+        }
+        done(upstream, conn, conn == NULL ? REASON_OUT_OF_MEMORY : REASON_NONE, NULL, "");
+        return;
+    }
+    upstream->conn =
+        tls_conn_connect(worker->tls, worker->loop, upstream->listener->client, fd, is_unix,
+                         upstream->listener->sni, upstream->alpn, &tls_callbacks, upstream);
+    if (upstream->conn == NULL) {
+        close(fd);
+        done(upstream, NULL, REASON_OUT_OF_MEMORY, NULL, "");
+        return;
+    }
+    timer_set(upstream->timer, upstream->listener->config->timeouts.handshake_ms);
+}
+
+static bool dial_next(struct upstream *upstream);
+
+static void on_dialled(void *arg, int fd, enum reason why)
+{
+    struct upstream *upstream = arg;
+    upstream->dialer = NULL;
+    if (fd >= 0) {
+        connected(upstream, fd);
+        return;
+    }
+    upstream->last_failure = why;
+    if (!dial_next(upstream)) {
+        done(upstream, NULL, upstream->last_failure, NULL, "");
+    }
+}
+
+/* Starts with the next address that may be dialled. False: none is left; last_failure says why. */
+static bool dial_next(struct upstream *upstream)
+{
+    const struct snapshot_listener *listener = upstream->listener;
+    while (upstream->next_address < upstream->address_count) {
+        const struct netaddr *addr = &upstream->addresses[upstream->next_address++];
+        upstream->address = *addr;
+        if (!may_dial(upstream, addr)) {
+            upstream->last_failure = REASON_PLAINTEXT_OFF_LOOPBACK;
+            continue;
+        }
+        if (dialer_start(upstream->worker->loop, addr, listener->config->timeouts.connect_ms,
+                         &listener->upstream_options, on_dialled, upstream, &upstream->dialer,
+                         &upstream->last_failure) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool keep_addresses(struct upstream *upstream, const struct netaddr *addresses, size_t count)
+{
+    upstream->address_count = count < MAX_ADDRESSES ? count : MAX_ADDRESSES;
+    upstream->addresses = mem_try_alloc(upstream->address_count * sizeof(*addresses));
+    if (upstream->addresses == NULL) {
+        upstream->address_count = 0;
+        return false;
+    }
+    memcpy(upstream->addresses, addresses, upstream->address_count * sizeof(*addresses));
+    return true;
+}
+
+static void on_resolved(void *arg, const struct netaddr *addresses, size_t count,
+                        const char *failure)
+{
+    struct upstream *upstream = arg;
+    upstream->query = NULL;
+    timer_cancel(upstream->timer);
+    if (count == 0) {
+        done(upstream, NULL, REASON_UPSTREAM_RESOLVE_FAILED, NULL, failure);
+        return;
+    }
+    if (!keep_addresses(upstream, addresses, count)) {
+        done(upstream, NULL, REASON_OUT_OF_MEMORY, NULL, "");
+        return;
+    }
+    if (!dial_next(upstream)) {
+        done(upstream, NULL, upstream->last_failure, NULL, "");
+    }
+}
+
+/* Resolving or the handshake took too long; connecting has the dialer's own deadline. */
+static void on_timer(void *arg)
+{
+    struct upstream *upstream = arg;
+    if (upstream->query != NULL) {
+        resolver_cancel(upstream->query);
+        upstream->query = NULL;
+        done(upstream, NULL, REASON_UPSTREAM_RESOLVE_FAILED, NULL, "no answer in time");
+        return;
+    }
+    conn_abort(upstream->conn);
+    upstream->conn = NULL;
+    done(upstream, NULL, REASON_UPSTREAM_HANDSHAKE_TIMEOUT, NULL, "");
+}
+
+static void resolve(struct upstream *upstream)
+{
+    const struct config_listener *config = upstream->listener->config;
+    upstream->query = resolver_start(upstream->worker->resolver, config->forward.host,
+                                     config->forward.port, on_resolved, upstream);
+    if (upstream->query == NULL) {
+        fail_later(upstream, REASON_OUT_OF_MEMORY);
+        return;
+    }
+    timer_set(upstream->timer, config->timeouts.connect_ms);
+}
+
+void upstream_start(struct upstream *upstream, struct worker *worker,
+                    const struct snapshot_listener *listener, const char *alpn,
+                    const struct upstream_owner *owner, void *arg)
+{
+    *upstream = (struct upstream){
+        .worker = worker,
+        .listener = listener,
+        .owner = owner,
+        .owner_arg = arg,
+        .alpn = alpn,
+        .last_failure = REASON_UPSTREAM_CONNECT_FAILED,
+    };
+    upstream->timer = timer_new(worker->loop, on_timer, upstream);
+    if (upstream->timer == NULL) {
+        fail_later(upstream, REASON_OUT_OF_MEMORY);
+        return;
+    }
+    if (listener->forward.len == 0) {
+        resolve(upstream);
+        return;
+    }
+    if (!keep_addresses(upstream, &listener->forward, 1)) {
+        fail_later(upstream, REASON_OUT_OF_MEMORY);
+        return;
+    }
+    if (!dial_next(upstream)) {
+        fail_later(upstream, upstream->last_failure);
+    }
+}
+
+void upstream_cancel(struct upstream *upstream)
+{
+    upstream->pending_failure = false;
+    if (upstream->query != NULL) {
+        resolver_cancel(upstream->query);
+        upstream->query = NULL;
+    }
+    dialer_cancel(upstream->dialer);
+    upstream->dialer = NULL;
+    conn_abort(upstream->conn);
+    upstream->conn = NULL;
+    timer_free(upstream->timer);
+    upstream->timer = NULL;
+    mem_free(upstream->addresses);
+    upstream->addresses = NULL;
+}
