@@ -4,6 +4,7 @@
  * Commas are placed by the writer. Bytes that are no valid UTF-8 become U+FFFD, control
  * characters are escaped: the result is always one line of valid JSON. When the buffer is too
  * small, json_writer_finish says so by returning 0, and what is in it must not be used.
+ * No name here is one of jansson's, which tests link as well: it would bind to ours.
  * Nesting is at most 16 deep. Any thread; one writer belongs to one.
  */
 #ifndef BULKHEAD_BASE_JSON_WRITER_H
@@ -30,12 +31,12 @@ void json_object_end(struct json_writer *w);
 void json_array_begin(struct json_writer *w);
 void json_array_end(struct json_writer *w);
 void json_key(struct json_writer *w, const char *key);
-void json_string(struct json_writer *w, const char *text); /* NULL writes null */
+void json_text(struct json_writer *w, const char *text); /* a string; NULL writes null */
 void json_strview(struct json_writer *w, struct strview text);
 void json_u64(struct json_writer *w, uint64_t value);
 void json_i64(struct json_writer *w, int64_t value);
 void json_bool(struct json_writer *w, bool value);
-void json_null(struct json_writer *w);
+void json_none(struct json_writer *w); /* null */
 /* Key and value in one call. */
 void json_field_string(struct json_writer *w, const char *key, const char *text);
 void json_field_strview(struct json_writer *w, const char *key, struct strview text);

@@ -149,10 +149,10 @@ void json_strview(struct json_writer *w, struct strview text)
     w->need_comma = true;
 }
 
-void json_string(struct json_writer *w, const char *text)
+void json_text(struct json_writer *w, const char *text)
 {
     if (text == NULL) {
-        json_null(w);
+        json_none(w);
     } else {
         json_strview(w, strview_from(text));
     }
@@ -189,7 +189,7 @@ void json_bool(struct json_writer *w, bool value)
     put_literal(w, value ? "true" : "false", value ? 4 : 5);
 }
 
-void json_null(struct json_writer *w)
+void json_none(struct json_writer *w)
 {
     put_literal(w, "null", 4);
 }
@@ -197,7 +197,7 @@ void json_null(struct json_writer *w)
 void json_field_string(struct json_writer *w, const char *key, const char *text)
 {
     json_key(w, key);
-    json_string(w, text);
+    json_text(w, text);
 }
 
 void json_field_strview(struct json_writer *w, const char *key, struct strview text)

@@ -191,7 +191,7 @@ static void json_pair(struct log *log, const char *key, const struct strview *va
     if (value != NULL) {
         json_strview(&log->json, *value);
     } else {
-        json_null(&log->json);
+        json_none(&log->json);
     }
     if (log->json.overflow) {
         log->json = before;
