@@ -456,9 +456,8 @@ static void report_unknown(struct decoder *d, const struct field_table *table,
 static void report_missing(struct decoder *d, const struct field *field,
                            const struct yaml_node *node)
 {
-    const char *joint = d->path_len > 0 ? ": " : "";
-    diag_error(d->diags, pos_of(d, node), "%s%srequired key \"%s\" is missing. %s", d->path, joint,
-               field->name, field->sentence);
+    diag_error(d->diags, pos_of(d, node), "%s%srequired key \"%s\" is missing", d->path,
+               d->path_len > 0 ? ": " : "", field->name);
 }
 
 /* A default is text like any other value, and goes the same way. */

@@ -151,6 +151,9 @@ static const char *translate(const struct yaml_source *source, const yaml_parser
             return "a value that starts with \"%\" must be quoted";
         }
     }
+    if (is_text(parser->problem, "found a tab character that violates indentation")) {
+        return "a tab can't indent; use spaces";
+    }
     if (is_text(parser->problem, "mapping values are not allowed in this context")) {
         return "\": \" is not allowed here; quote a value that holds it, or check the indentation";
     }

@@ -1,0 +1,229 @@
+/*
+ * Loads the file by the same function as `bulkhead run` does, credentials and all, and prints
+ * what it had to say instead of serving.
+ */
+#include "cli/check.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+#include "base/json_writer.h"
+#include "base/memory.h"
+#include "config/config.h"
+#include "config/diag.h"
+#include "control/load.h"
+#include "proxy/snapshot.h"
+#include "spiffe/crypto.h"
+
+enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_WRONG = 2 };
+enum { FIRST_JSON_SIZE = 64 * 1024, LAST_JSON_SIZE = 1024 * 1024 * 1024 };
+
+struct options {
+    const char *file;
+    bool json;
+};
+
+static void print_help(FILE *out)
+{
+    fputs(
+        "usage: bulkhead check -c FILE [--json]\n"
+        "\n"
+        "Reads the configuration and everything that it names, as `bulkhead run` would, and says\n"
+        "all that is wrong at once. Opens no socket.\n"
+        "\n"
+        "  -c, --config FILE  the configuration file\n"
+        "      --json         one JSON object on stdout instead of lines\n"
+        "  -h, --help         this text\n"
+        "\n"
+        "Problems go to stderr, FILE:LINE:COLUMN: error: MESSAGE, the summary to stdout.\n"
+        "\n"
+        "Examples:\n"
+        "  bulkhead check -c bulkhead.yaml\n"
+        "  bulkhead check -c bulkhead.yaml --json | jq '.errors[].message'\n"
+        "\n"
+        "Exit code: 0 valid (warnings are allowed), 1 failed, 2 wrong usage or configuration.\n",
+        out);
+}
+
+/* True when the command should go on; otherwise *code is the exit code. */
+static bool parse_options(int argc, char **argv, struct options *options, int *code)
+{
+    static const struct option known[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    *options = (struct options){0};
+    *code = EXIT_WRONG;
+    for (;;) {
+        int option = getopt_long(argc, argv, "c:h", known, NULL);
+        if (option == -1) {
+            break;
+        }
+        switch (option) {
+        case 'c':
+            options->file = optarg;
+            break;
+        case 'j':
+            options->json = true;
+            break;
+        case 'h':
+            print_help(stdout);
+            *code = EXIT_GOOD;
+            return false;
+        default:
+            fputs("try: bulkhead check --help\n", stderr);
+            return false;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "bulkhead check: unexpected argument \"%s\"; try: bulkhead check --help\n",
+                argv[optind]);
+        return false;
+    }
+    if (options->file == NULL) {
+        fputs("bulkhead check: which file? try: bulkhead check -c bulkhead.yaml\n", stderr);
+        return false;
+    }
+    return true;
+}
+
+static const char *plural(size_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+static void print_text(const struct options *options, const struct diag_list *diags,
+                       const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < diags->count; i++) {
+        char line[4096];
+        diag_format(diags, &diags->items[i], line, sizeof line);
+        fprintf(stderr, "%s\n", line);
+    }
+    size_t warnings = diags->warning_count;
+    if (snapshot == NULL) {
+        printf("%s: %zu error%s, %zu warning%s\n", options->file, diags->error_count,
+               plural(diags->error_count), warnings, plural(warnings));
+        return;
+    }
+    const struct config *config = snapshot->config;
+    printf("%s: valid", options->file);
+    if (warnings > 0) {
+        printf(", %zu warning%s", warnings, plural(warnings));
+    }
+    printf(" (%zu listener%s, %zu rule%s, %zu trust domain%s)\n", config->listener_count,
+           plural(config->listener_count), config->rule_count, plural(config->rule_count),
+           config->trust_count, plural(config->trust_count));
+}
+
+static void write_diags(struct json_writer *w, const struct diag_list *diags,
+                        enum diag_severity severity)
+{
+    json_array_begin(w);
+    for (size_t i = 0; i < diags->count; i++) {
+        const struct diag *diag = &diags->items[i];
+        if (diag->severity != severity) {
+            continue;
+        }
+        json_object_begin(w);
+        json_field_string(w, "file",
+                          diag->pos.file < diags->file_count ? diags->files[diag->pos.file] : NULL);
+        json_field_u64(w, "line", diag->pos.line);
+        json_field_u64(w, "column", diag->pos.column);
+        json_field_string(w, "message", diag->message);
+        json_object_end(w);
+    }
+    json_array_end(w);
+}
+
+static void write_listeners(struct json_writer *w, const struct config *config)
+{
+    json_array_begin(w);
+    for (size_t i = 0; config != NULL && i < config->listener_count; i++) {
+        const struct config_listener *listener = &config->listeners[i];
+        json_object_begin(w);
+        json_field_string(w, "name", listener->name.text);
+        json_field_string(w, "kind", config_kind_name(listener->kind));
+        json_field_string(w, "accept", listener->accept.text.text);
+        json_field_string(w, "forward", listener->forward.text.text);
+        json_object_end(w);
+    }
+    json_array_end(w);
+}
+
+static size_t write_json(const struct options *options, const struct diag_list *diags,
+                         const struct snapshot *snapshot, char *buf, size_t size)
+{
+    const struct config *config = snapshot == NULL ? NULL : snapshot->config;
+    struct json_writer w;
+    json_writer_init(&w, buf, size);
+    json_object_begin(&w);
+    json_field_string(&w, "file", options->file);
+    json_field_bool(&w, "valid", snapshot != NULL);
+    json_key(&w, "errors");
+    write_diags(&w, diags, DIAG_ERROR);
+    json_key(&w, "warnings");
+    write_diags(&w, diags, DIAG_WARNING);
+    json_key(&w, "listeners");
+    write_listeners(&w, config);
+    json_field_u64(&w, "rules", config == NULL ? 0 : config->rule_count);
+    json_object_end(&w);
+    return json_writer_finish(&w);
+}
+
+/* The writer allocates nothing, so the buffer is made larger until the text fits. */
+static bool print_json(const struct options *options, const struct diag_list *diags,
+                       const struct snapshot *snapshot)
+{
+    for (size_t size = FIRST_JSON_SIZE; size <= LAST_JSON_SIZE; size *= 2) {
+        char *buf = mem_alloc(size);
+        size_t len = write_json(options, diags, snapshot, buf, size);
+        if (len > 0) {
+            puts(buf);
+        }
+        mem_free(buf);
+        if (len > 0) {
+            return true;
+        }
+    }
+    fputs("bulkhead check: the result is too large for JSON\n", stderr);
+    return false;
+}
+
+static int check_file(const struct options *options, const struct crypto *crypto)
+{
+    struct diag_list diags;
+    diag_list_init(&diags);
+    struct snapshot *snapshot = snapshot_load(options->file, crypto, 1, &diags);
+    diag_sort(&diags);
+    bool printed = true;
+    if (options->json) {
+        printed = print_json(options, &diags, snapshot);
+    } else {
+        print_text(options, &diags, snapshot);
+    }
+    int code = snapshot == NULL ? EXIT_WRONG : EXIT_GOOD;
+    snapshot_unref(snapshot);
+    diag_list_fini(&diags);
+    return printed && fflush(stdout) == 0 ? code : EXIT_FAILED;
+}
+
+int check_main(int argc, char **argv)
+{
+    struct options options;
+    struct errbuf err;
+    int code = EXIT_WRONG;
+    if (!parse_options(argc, argv, &options, &code)) {
+        return code;
+    }
+    struct crypto *crypto = crypto_new(&err);
+    if (crypto == NULL) {
+        fprintf(stderr, "bulkhead check: %s\n", err.text);
+        return EXIT_FAILED;
+    }
+    code = check_file(&options, crypto);
+    crypto_free(crypto);
+    return code;
+}
