@@ -15,10 +15,10 @@ struct credentials;
 struct trust_bundle;
 struct x509_svid;
 
-/* Takes references of its own. NULL with err when two domains share an anchor or one is twice there. */
+/* Takes references of its own. NULL with err when two domains share an anchor or one is twice
+ * there. */
 struct credentials *credentials_build(struct x509_svid *own, struct trust_bundle *const *bundles,
-                                      size_t bundle_count, uint64_t generation,
-                                      struct errbuf *err);
+                                      size_t bundle_count, uint64_t generation, struct errbuf *err);
 struct credentials *credentials_ref(struct credentials *credentials);
 void credentials_unref(struct credentials *credentials);
 uint64_t credentials_generation(const struct credentials *credentials);

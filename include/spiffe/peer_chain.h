@@ -37,6 +37,15 @@ int64_t peer_chain_not_after(const struct peer_chain *chain);
 const uint8_t *peer_chain_anchor(const struct peer_chain *chain); /* SHA-256, 32 bytes */
 /* SHA-256 of the leaf's DER. */
 const uint8_t *peer_chain_leaf_sha256(const struct peer_chain *chain);
+/* A certificate of the path, from the leaf (0) to the one that the anchor issued. Views into the
+   chain. */
+struct peer_chain_link {
+    struct strview der;    /* the certificate */
+    struct strview issuer; /* its issuer's Name, DER */
+    struct strview serial; /* the octets of its serial number */
+};
+/* False when the path has no such certificate. */
+bool peer_chain_link(const struct peer_chain *chain, size_t index, struct peer_chain_link *link);
 /* For tests and counters. */
 uint64_t peer_chain_table_hits(const struct peer_chain_table *table);
 uint64_t peer_chain_table_misses(const struct peer_chain_table *table);

@@ -37,5 +37,8 @@ int pem_is_private_key(const struct pem_block *block);
 /* The certificate of a CERTIFICATE block, the caller's to free (X509_free). NULL with err. */
 struct x509_st *pem_certificate(const struct crypto *crypto, const struct pem_block *block,
                                 struct errbuf *err) __attribute__((warn_unused_result));
+/* From exactly len bytes of DER; NULL when they are no certificate. */
+struct x509_st *pem_parse_der(const struct crypto *crypto, const void *der, size_t len)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -14,9 +14,9 @@
 #include <stdint.h>
 
 enum {
-    SPIFFE_ID_MAX = 2048,        /* SPIFFE-ID 2.3 */
+    SPIFFE_ID_MAX = 2048,          /* SPIFFE-ID 2.3 */
     SPIFFE_TRUST_DOMAIN_MAX = 255, /* SPIFFE-ID 2.3 */
-    SPIFFE_SCHEME_LEN = 9        /* "spiffe://" */
+    SPIFFE_SCHEME_LEN = 9          /* "spiffe://" */
 };
 
 /* A view: the bytes stay with whoever was parsed. */

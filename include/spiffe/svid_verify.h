@@ -36,7 +36,7 @@ struct svid_verified {
     int64_t not_before;          /* the latest along the path, anchor included */
     int64_t not_after;           /* the earliest along the path, anchor included */
     uint8_t anchor_sha256[32];
-    struct stack_st_X509 *path;  /* leaf … anchor; owned by the caller: svid_verified_fini */
+    struct stack_st_X509 *path; /* leaf … anchor; owned by the caller: svid_verified_fini */
 };
 
 /*
@@ -44,9 +44,9 @@ struct svid_verified {
  * REASON_NONE is success; any other value has *failure filled and *verified cleared.
  */
 enum reason svid_verify(const struct crypto *crypto, const struct credentials *credentials,
-                        struct x509_st *leaf, struct stack_st_X509 *untrusted,
-                        enum svid_role role, int64_t now_s, struct svid_verified *verified,
-                        struct svid_failure *failure) __attribute__((warn_unused_result));
+                        struct x509_st *leaf, struct stack_st_X509 *untrusted, enum svid_role role,
+                        int64_t now_s, struct svid_verified *verified, struct svid_failure *failure)
+    __attribute__((warn_unused_result));
 void svid_verified_fini(struct svid_verified *verified);
 
 #endif

@@ -38,4 +38,9 @@ bool trust_bundle_shares_anchor(const struct trust_bundle *a, const struct trust
 struct x509_store_st *trust_bundle_store(const struct trust_bundle *bundle);
 bool trust_bundle_has_anchor(const struct trust_bundle *bundle, const uint8_t sha256[32]);
 
+/* Do two anchors bear one subject? Does an anchor bear this certificate's? */
+bool trust_bundle_has_namesakes(const struct trust_bundle *bundle);
+bool trust_bundle_has_namesake_of(const struct trust_bundle *bundle,
+                                  const struct x509_st *certificate);
+
 #endif

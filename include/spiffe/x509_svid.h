@@ -12,6 +12,7 @@
 #include "base/reason.h"
 #include "spiffe/spiffe_id.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct crypto;
@@ -19,10 +20,11 @@ struct signer;
 struct x509_st;
 struct stack_st_X509;
 
-/* What a refusal learned of the certificate; every text may hold any byte (escape when printing). */
+/* What a refusal learned of the certificate; every text may hold any byte (escape when printing).
+ */
 struct svid_failure {
     enum reason reason;
-    char detail[384];  /* the fact in words: "keyUsage: keyCertSign", a path error, … ; may be "" */
+    char detail[384]; /* the fact in words: "keyUsage: keyCertSign", a path error, … ; may be "" */
     char claimed[320]; /* the URI SAN as found, unverified and perhaps cut; "" when there is none */
     char subject[160]; /* one line, for finding the certificate */
     char serial[64];   /* hexadecimal */
@@ -37,11 +39,18 @@ struct svid_failure {
 enum reason x509_svid_check_leaf(struct x509_st *leaf, char text[SPIFFE_ID_MAX],
                                  struct spiffe_id *id, struct svid_failure *failure)
     __attribute__((warn_unused_result));
+/*
+ * Every rule that the leaf breaks, not only the first: for people who repair it. How many were
+ * written to faults, at most max; 0 when x509_svid_check_leaf would accept it.
+ */
+size_t x509_svid_leaf_faults(struct x509_st *leaf, struct svid_failure *faults, size_t max);
 /* A signing certificate (intermediate or anchor): X509-SVID 3.2, 4.1, 4.3: its ID, if any, has no
    path and names trust_domain. */
 enum reason x509_svid_check_signing(struct x509_st *certificate, struct strview trust_domain,
                                     struct svid_failure *failure)
     __attribute__((warn_unused_result));
+/* Fills subject and serial only. */
+void x509_svid_describe(struct x509_st *certificate, struct svid_failure *failure);
 /* notBefore and notAfter in seconds since 1970; 9999-12-31 does not overflow. -1 when malformed. */
 int x509_svid_validity(const struct x509_st *certificate, int64_t *not_before, int64_t *not_after)
     __attribute__((warn_unused_result));

@@ -1,0 +1,487 @@
+/*
+ * A table of verified chains: chained hash buckets keyed by SHA-256, and a list of those without
+ * a session in the order in which they fell idle.
+ *
+ *     buckets[i] → entry → entry            in sessions' hands (refs > 0) or idle
+ *     idle: oldest … newest                 idle entries only; the oldest makes room
+ *
+ * An entry that no longer counts (bundle replaced, time over) leaves the table at once; sessions
+ * that hold it keep it alive, detached, until they give it back. One allocation per entry: the
+ * struct, its links, the ID, and the DER of the path from the leaf to below the anchor.
+ */
+#include "spiffe/peer_chain.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "spiffe/credentials.h"
+#include "spiffe/crypto.h"
+#include "spiffe/trust_bundle.h"
+
+#include <string.h>
+#include <sys/queue.h>
+
+#include <openssl/asn1.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+enum { KEY_SIZE = 32, BUCKETS_START = 64, CHAIN_MAGIC = 0x70636831 };
+
+/* Where a certificate of the path and two of its fields stand in the entry's bytes. */
+struct link_span {
+    uint32_t der, der_len;
+    uint32_t issuer, issuer_len;
+    uint32_t serial, serial_len;
+};
+
+struct peer_chain {
+    uint32_t magic;
+    uint32_t refs;                  /* sessions' */
+    struct peer_chain_table *table; /* NULL: not in it (any more) */
+    struct peer_chain *next;        /* in its bucket */
+    TAILQ_ENTRY(peer_chain) idle;
+    struct trust_bundle *bundle; /* a reference */
+    int64_t not_before;
+    int64_t not_after;
+    struct spiffe_id id;
+    uint8_t key[KEY_SIZE];
+    uint8_t anchor_sha256[KEY_SIZE];
+    uint8_t leaf_sha256[KEY_SIZE];
+    size_t link_count;
+    struct link_span links[]; /* then the ID's text, then the DER */
+};
+
+TAILQ_HEAD(idle_list, peer_chain);
+
+struct peer_chain_table {
+    const struct crypto *crypto;
+    EVP_MD *sha256; /* fetched once: a fetch by name costs more than the hash */
+    EVP_MD_CTX *digest;
+    struct peer_chain **buckets;
+    size_t bucket_count; /* a power of two */
+    size_t count;
+    size_t max_entries;
+    struct idle_list idle;
+    uint64_t hits;
+    uint64_t misses;
+    uint8_t der[SVID_CHAIN_BYTES_MAX]; /* scratch of one admission */
+};
+
+struct peer_chain_table *peer_chain_table_new(const struct crypto *crypto, size_t max_entries)
+{
+    struct peer_chain_table *table = mem_alloc(sizeof(*table));
+    table->crypto = crypto;
+    table->max_entries = max_entries;
+    table->sha256 = EVP_MD_fetch(crypto_libctx(crypto), "SHA256", NULL);
+    table->digest = EVP_MD_CTX_new();
+    ASSERT(table->sha256 != NULL && table->digest != NULL);
+    table->bucket_count = BUCKETS_START;
+    table->buckets = mem_alloc_array(table->bucket_count, sizeof(struct peer_chain *));
+    TAILQ_INIT(&table->idle);
+    return table;
+}
+
+static struct peer_chain **bucket_of(struct peer_chain_table *table, const uint8_t *key)
+{
+    uint64_t hash;
+    memcpy(&hash, key, sizeof(hash)); /* SHA-256: any part of it is evenly spread */
+    return &table->buckets[hash & (table->bucket_count - 1)];
+}
+
+static struct peer_chain *find(struct peer_chain_table *table, const uint8_t *key)
+{
+    struct peer_chain *entry = *bucket_of(table, key);
+    while (entry != NULL && memcmp(entry->key, key, KEY_SIZE) != 0) {
+        entry = entry->next;
+    }
+    return entry;
+}
+
+static void chain_free(struct peer_chain *chain)
+{
+    ASSERT(chain->refs == 0);
+    chain->magic = 0;
+    trust_bundle_unref(chain->bundle);
+    mem_free(chain);
+}
+
+/* Out of the table; freed now when no session holds it, else with the last reference. */
+static void detach(struct peer_chain *chain)
+{
+    struct peer_chain_table *table = chain->table;
+    struct peer_chain **slot = bucket_of(table, chain->key);
+    while (*slot != chain) {
+        ASSERT(*slot != NULL);
+        slot = &(*slot)->next;
+    }
+    *slot = chain->next;
+    chain->next = NULL;
+    chain->table = NULL;
+    table->count--;
+    if (chain->refs == 0) {
+        TAILQ_REMOVE(&table->idle, chain, idle);
+        chain_free(chain);
+    }
+}
+
+void peer_chain_table_free(struct peer_chain_table *table)
+{
+    if (table == NULL) {
+        return;
+    }
+    for (struct peer_chain *chain = TAILQ_FIRST(&table->idle); chain != NULL;
+         chain = TAILQ_FIRST(&table->idle)) {
+        detach(chain);
+    }
+    ASSERT(table->count == 0); /* every session gave its chain back */
+    EVP_MD_CTX_free(table->digest);
+    EVP_MD_free(table->sha256);
+    mem_free(table->buckets);
+    mem_free(table);
+}
+
+/* Doubles the buckets. Without memory the table stays as it is: longer chains, nothing worse. */
+static void grow(struct peer_chain_table *table)
+{
+    size_t old_count = table->bucket_count;
+    struct peer_chain **old = table->buckets;
+    struct peer_chain **buckets = mem_try_alloc(2 * old_count * sizeof(struct peer_chain *));
+    if (buckets == NULL) {
+        return;
+    }
+    table->buckets = buckets;
+    table->bucket_count = 2 * old_count;
+    for (size_t i = 0; i < old_count; i++) {
+        while (old[i] != NULL) {
+            struct peer_chain *chain = old[i];
+            old[i] = chain->next;
+            struct peer_chain **slot = bucket_of(table, chain->key);
+            chain->next = *slot;
+            *slot = chain;
+        }
+    }
+    mem_free(old);
+}
+
+/* True when there is a place for one more. */
+static bool make_room(struct peer_chain_table *table)
+{
+    if (table->count < table->max_entries) {
+        return true;
+    }
+    struct peer_chain *oldest = TAILQ_FIRST(&table->idle);
+    if (oldest == NULL) {
+        return false;
+    }
+    detach(oldest);
+    return table->count < table->max_entries;
+}
+
+static void remember(struct peer_chain_table *table, struct peer_chain *chain)
+{
+    if (!make_room(table)) {
+        return;
+    }
+    if (table->count >= table->bucket_count) {
+        grow(table);
+    }
+    struct peer_chain **slot = bucket_of(table, chain->key);
+    chain->next = *slot;
+    *slot = chain;
+    chain->table = table;
+    table->count++;
+}
+
+/* Appends the certificate's DER to the scratch. REASON_NONE, CHAIN_TOO_LONG or OUT_OF_MEMORY. */
+static enum reason append_der(struct peer_chain_table *table, const X509 *certificate, size_t *used)
+{
+    int len = i2d_X509(certificate, NULL);
+    if (len <= 0) {
+        return REASON_OUT_OF_MEMORY;
+    }
+    if ((size_t)len > sizeof(table->der) - *used) {
+        return REASON_SVID_CHAIN_TOO_LONG;
+    }
+    unsigned char *end = table->der + *used;
+    if (i2d_X509(certificate, &end) != len) {
+        return REASON_OUT_OF_MEMORY;
+    }
+    *used += (size_t)len;
+    return REASON_NONE;
+}
+
+/*
+ * The key: the role, then the chain as it was sent, leaf first; DER delimits itself. The trust
+ * domain is in the leaf and so in the hash. leaf_sha256 falls off on the way.
+ */
+static enum reason make_key(struct peer_chain_table *table, X509 *leaf,
+                            const STACK_OF(X509) * untrusted, enum svid_role role,
+                            uint8_t key[KEY_SIZE], uint8_t leaf_sha256[KEY_SIZE])
+{
+    size_t used = 0;
+    enum reason reason = append_der(table, leaf, &used);
+    size_t leaf_len = used;
+    for (int i = 0; reason == REASON_NONE && i < sk_X509_num(untrusted); i++) {
+        const X509 *certificate = sk_X509_value(untrusted, i);
+        if (certificate != leaf) {
+            reason = append_der(table, certificate, &used);
+        }
+    }
+    if (reason != REASON_NONE) {
+        return reason;
+    }
+    uint8_t role_byte = role == SVID_ROLE_CLIENT ? 'c' : 's';
+    bool hashed = EVP_DigestInit_ex2(table->digest, table->sha256, NULL) == 1 &&
+                  EVP_DigestUpdate(table->digest, table->der, leaf_len) == 1 &&
+                  EVP_DigestFinal_ex(table->digest, leaf_sha256, NULL) == 1 &&
+                  EVP_DigestInit_ex2(table->digest, table->sha256, NULL) == 1 &&
+                  EVP_DigestUpdate(table->digest, &role_byte, 1) == 1 &&
+                  EVP_DigestUpdate(table->digest, table->der, used) == 1 &&
+                  EVP_DigestFinal_ex(table->digest, key, NULL) == 1;
+    return hashed ? REASON_NONE : REASON_OUT_OF_MEMORY;
+}
+
+/* Reads a tag and length; *body is behind them. False when they are not whole in len bytes. */
+static bool der_enter(const uint8_t *from, size_t len, int *tag, const uint8_t **body,
+                      size_t *body_len)
+{
+    const unsigned char *cursor = from;
+    long inner = 0;
+    int class = 0;
+    int form = ASN1_get_object(&cursor, &inner, tag, &class, (long)len);
+    if ((form & 0x81) != 0 || inner < 0) {
+        return false;
+    }
+    *body = cursor;
+    *body_len = (size_t)inner;
+    return true;
+}
+
+/*
+ * RFC 5280 4.1: Certificate { TBSCertificate { [0] version, serial, signature, issuer, … } … }.
+ * False for what is no DER: libcrypto also parses lengths that only BER knows.
+ */
+static bool find_fields(const uint8_t *base, struct link_span *link)
+{
+    const uint8_t *at = base + link->der;
+    const uint8_t *body = NULL;
+    size_t len = 0;
+    int tag = 0;
+    if (!der_enter(at, link->der_len, &tag, &body, &len) || /* Certificate */
+        !der_enter(body, len, &tag, &body, &len)) {         /* TBSCertificate */
+        return false;
+    }
+    const uint8_t *end = body + len;
+    at = body;
+    if (!der_enter(at, (size_t)(end - at), &tag, &body, &len)) {
+        return false;
+    }
+    if (*at == 0xa0) { /* version */
+        at = body + len;
+        if (!der_enter(at, (size_t)(end - at), &tag, &body, &len)) {
+            return false;
+        }
+    }
+    link->serial = (uint32_t)(body - base);
+    link->serial_len = (uint32_t)len;
+    at = body + len;
+    if (!der_enter(at, (size_t)(end - at), &tag, &body, &len)) { /* signature */
+        return false;
+    }
+    at = body + len;
+    if (!der_enter(at, (size_t)(end - at), &tag, &body, &len)) {
+        return false;
+    }
+    link->issuer = (uint32_t)(at - base);
+    link->issuer_len = (uint32_t)(body + len - at);
+    return true;
+}
+
+/* The DER of the path without its anchor into the scratch, and where its fields are. */
+static enum reason lay_out(struct peer_chain_table *table, const STACK_OF(X509) * path,
+                           struct link_span *spans, size_t count, size_t *der_len)
+{
+    *der_len = 0;
+    for (size_t i = 0; i < count; i++) {
+        spans[i].der = (uint32_t)*der_len;
+        enum reason reason = append_der(table, sk_X509_value(path, (int)i), der_len);
+        if (reason != REASON_NONE) {
+            return reason;
+        }
+        spans[i].der_len = (uint32_t)(*der_len - spans[i].der);
+        if (!find_fields(table->der, &spans[i])) {
+            return REASON_SVID_MALFORMED;
+        }
+    }
+    return REASON_NONE;
+}
+
+/* An entry with a reference for the caller. The scratch is used anew. */
+static enum reason chain_new(struct peer_chain_table *table, const struct svid_verified *verified,
+                             struct peer_chain **out)
+{
+    struct link_span spans[SVID_CHAIN_MAX + 1] = {{0}};
+    size_t link_count = (size_t)sk_X509_num(verified->path) - 1; /* the anchor is the bundle's */
+    size_t der_len = 0;
+    if (link_count > sizeof(spans) / sizeof(spans[0])) {
+        return REASON_SVID_CHAIN_TOO_LONG;
+    }
+    enum reason reason = lay_out(table, verified->path, spans, link_count, &der_len);
+    if (reason != REASON_NONE) {
+        return reason;
+    }
+    size_t fixed = sizeof(struct peer_chain) + link_count * sizeof(struct link_span);
+    struct peer_chain *chain = mem_try_alloc(fixed + verified->id.text.len + der_len);
+    if (chain == NULL) {
+        return REASON_OUT_OF_MEMORY;
+    }
+    memcpy(chain->links, spans, link_count * sizeof(struct link_span));
+    char *text = (char *)chain + fixed;
+    memcpy(text, verified->id.text.ptr, verified->id.text.len);
+    memcpy(text + verified->id.text.len, table->der, der_len);
+
+    struct strview id = {text, verified->id.text.len};
+    const char *why = NULL;
+    ASSERT(spiffe_id_parse(id, &chain->id, &why) == 0);
+    chain->magic = CHAIN_MAGIC;
+    chain->refs = 1;
+    chain->link_count = link_count;
+    chain->bundle = trust_bundle_ref(verified->bundle);
+    chain->not_before = verified->not_before;
+    chain->not_after = verified->not_after;
+    memcpy(chain->anchor_sha256, verified->anchor_sha256, KEY_SIZE);
+    *out = chain;
+    return REASON_NONE;
+}
+
+static struct peer_chain *refuse(struct svid_failure *failure, X509 *leaf, enum reason reason)
+{
+    memset(failure, 0, sizeof(*failure));
+    failure->reason = reason;
+    x509_svid_describe(leaf, failure);
+    return NULL;
+}
+
+/* Does what was verified then hold under these credentials now? */
+static bool still_counts(const struct peer_chain *chain, const struct credentials *credentials,
+                         int64_t now_s)
+{
+    return credentials_bundle(credentials, chain->id.trust_domain) == chain->bundle &&
+           chain->not_before <= now_s && now_s < chain->not_after;
+}
+
+struct peer_chain *peer_chain_admit(struct peer_chain_table *table,
+                                    const struct credentials *credentials, X509 *leaf,
+                                    STACK_OF(X509) * untrusted, enum svid_role role, int64_t now_s,
+                                    struct svid_failure *failure)
+{
+    uint8_t key[KEY_SIZE];
+    uint8_t leaf_sha256[KEY_SIZE];
+    ERR_set_mark();
+    enum reason reason = make_key(table, leaf, untrusted, role, key, leaf_sha256);
+    (void)ERR_pop_to_mark();
+    if (reason != REASON_NONE) {
+        return refuse(failure, leaf, reason);
+    }
+    struct peer_chain *known = find(table, key);
+    if (known != NULL && still_counts(known, credentials, now_s)) {
+        table->hits++;
+        return peer_chain_ref(known);
+    }
+    if (known != NULL) {
+        detach(known);
+    }
+    table->misses++;
+    struct svid_verified verified;
+    reason =
+        svid_verify(table->crypto, credentials, leaf, untrusted, role, now_s, &verified, failure);
+    if (reason != REASON_NONE) {
+        return NULL;
+    }
+    struct peer_chain *chain = NULL;
+    reason = chain_new(table, &verified, &chain);
+    svid_verified_fini(&verified);
+    if (reason != REASON_NONE) {
+        return refuse(failure, leaf, reason);
+    }
+    memcpy(chain->key, key, KEY_SIZE);
+    memcpy(chain->leaf_sha256, leaf_sha256, KEY_SIZE);
+    remember(table, chain);
+    return chain;
+}
+
+struct peer_chain *peer_chain_ref(struct peer_chain *chain)
+{
+    CHECK_MAGIC(chain, CHAIN_MAGIC);
+    if (chain->refs == 0 && chain->table != NULL) {
+        TAILQ_REMOVE(&chain->table->idle, chain, idle);
+    }
+    chain->refs++;
+    return chain;
+}
+
+void peer_chain_unref(struct peer_chain *chain)
+{
+    if (chain == NULL) {
+        return;
+    }
+    CHECK_MAGIC(chain, CHAIN_MAGIC);
+    ASSERT(chain->refs > 0);
+    chain->refs--;
+    if (chain->refs > 0) {
+        return;
+    }
+    if (chain->table == NULL) {
+        chain_free(chain);
+    } else {
+        TAILQ_INSERT_TAIL(&chain->table->idle, chain, idle);
+    }
+}
+
+const struct spiffe_id *peer_chain_id(const struct peer_chain *chain)
+{
+    return &chain->id;
+}
+
+int64_t peer_chain_not_after(const struct peer_chain *chain)
+{
+    return chain->not_after;
+}
+
+const uint8_t *peer_chain_anchor(const struct peer_chain *chain)
+{
+    return chain->anchor_sha256;
+}
+
+const uint8_t *peer_chain_leaf_sha256(const struct peer_chain *chain)
+{
+    return chain->leaf_sha256;
+}
+
+bool peer_chain_link(const struct peer_chain *chain, size_t index, struct peer_chain_link *link)
+{
+    if (index >= chain->link_count) {
+        return false;
+    }
+    const char *der = chain->id.text.ptr + chain->id.text.len;
+    const struct link_span *span = &chain->links[index];
+    *link = (struct peer_chain_link){.der = {der + span->der, span->der_len},
+                                     .issuer = {der + span->issuer, span->issuer_len},
+                                     .serial = {der + span->serial, span->serial_len}};
+    return true;
+}
+
+uint64_t peer_chain_table_hits(const struct peer_chain_table *table)
+{
+    return table->hits;
+}
+
+uint64_t peer_chain_table_misses(const struct peer_chain_table *table)
+{
+    return table->misses;
+}
+
+size_t peer_chain_table_count(const struct peer_chain_table *table)
+{
+    return table->count;
+}

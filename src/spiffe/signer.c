@@ -1,0 +1,134 @@
+/*
+ * The key is decoded in our library context and lives in an EVP_PKEY, whose private numbers
+ * libcrypto clears when it is freed.
+ */
+#include "spiffe/signer.h"
+
+#include "base/memory.h"
+#include "spiffe/crypto.h"
+#include "spiffe/pem.h"
+#include "spiffe/x509_fields.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+
+struct signer {
+    atomic_size_t refs;
+    EVP_PKEY *key;
+};
+
+/* Never asks on a terminal: an encrypted key is an error, not a prompt. */
+static int on_passphrase(char *buf, int size, int for_writing, void *arg)
+{
+    (void)buf;
+    (void)size;
+    (void)for_writing;
+    (void)arg;
+    return -1;
+}
+
+/* PKCS#8's own label, or the headers of RFC 1421. */
+static bool is_encrypted(const struct pem_block *block)
+{
+    static const char MARK[] = "Proc-Type: 4,ENCRYPTED";
+    return strview_equal_text(block->label, "ENCRYPTED PRIVATE KEY") ||
+           memmem(block->text.ptr, block->text.len, MARK, sizeof(MARK) - 1) != NULL;
+}
+
+/* The one private key of the text. Certificates and curve parameters beside it are no harm. */
+static int find_key(const char *pem, size_t len, struct pem_block *key, struct errbuf *err)
+{
+    struct pem_reader reader = {.pem = {pem, len}};
+    struct pem_block block;
+    size_t found = 0;
+    int status;
+    while ((status = pem_next(&reader, &block, err)) == 1) {
+        if (pem_is_private_key(&block)) {
+            *key = block;
+            found++;
+        }
+    }
+    if (status < 0) {
+        return -1;
+    }
+    if (found != 1) {
+        errbuf_set(err,
+                   found == 0 ? "no PEM private key in it" : "more than one private key in it");
+        return -1;
+    }
+    if (is_encrypted(key)) {
+        errbuf_set(err,
+                   "line %zu: the private key is encrypted; a key without a passphrase is "
+                   "needed (openssl pkey -in … -out …)",
+                   key->line);
+        return -1;
+    }
+    return 0;
+}
+
+static EVP_PKEY *decode_key(const struct crypto *crypto, const struct pem_block *block)
+{
+    if (block->text.len > INT_MAX) {
+        return NULL;
+    }
+    BIO *bio = BIO_new_mem_buf(block->text.ptr, (int)block->text.len);
+    if (bio == NULL) {
+        return NULL;
+    }
+    EVP_PKEY *key =
+        PEM_read_bio_PrivateKey_ex(bio, NULL, on_passphrase, NULL, crypto_libctx(crypto), NULL);
+    BIO_free(bio);
+    return key;
+}
+
+struct signer *signer_from_pem(const struct crypto *crypto, const char *pem, size_t len,
+                               struct errbuf *err)
+{
+    struct pem_block block = {.line = 0};
+    if (find_key(pem, len, &block, err) < 0) {
+        return NULL;
+    }
+    ERR_set_mark();
+    EVP_PKEY *key = decode_key(crypto, &block);
+    (void)ERR_pop_to_mark();
+    if (key == NULL) {
+        errbuf_set(err, "line %zu: the private key can't be decoded", block.line);
+        return NULL;
+    }
+    char why[128];
+    if (!x509_fields_key_accepted(key, why, sizeof(why))) {
+        errbuf_set(err, "line %zu: %s", block.line, why);
+        EVP_PKEY_free(key);
+        return NULL;
+    }
+    struct signer *signer = mem_alloc(sizeof(*signer));
+    atomic_init(&signer->refs, 1);
+    signer->key = key;
+    return signer;
+}
+
+struct signer *signer_ref(struct signer *signer)
+{
+    atomic_fetch_add_explicit(&signer->refs, 1, memory_order_relaxed);
+    return signer;
+}
+
+void signer_unref(struct signer *signer)
+{
+    if (signer == NULL || atomic_fetch_sub_explicit(&signer->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    EVP_PKEY_free(signer->key);
+    mem_free(signer);
+}
+
+EVP_PKEY *signer_key(const struct signer *signer)
+{
+    return signer->key;
+}

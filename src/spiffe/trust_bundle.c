@@ -1,0 +1,297 @@
+/*
+ * Anchors sorted by hash, so that "the same certificate" is a merge of two sorted lists, and one
+ * X509_STORE that is filled here and never changed again: threads share it without a thought.
+ */
+#include "spiffe/trust_bundle.h"
+
+#include "base/memory.h"
+#include "spiffe/issuer_match.h"
+#include "spiffe/pem.h"
+#include "spiffe/x509_fields.h"
+#include "spiffe/x509_svid.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+struct anchor {
+    uint8_t sha256[X509_FIELDS_SHA256_SIZE];
+    X509 *certificate;
+    int64_t not_before;
+    int64_t not_after;
+};
+
+struct trust_bundle {
+    atomic_size_t refs;
+    char *domain;
+    struct anchor *anchors; /* sorted by sha256, each once */
+    size_t count;
+    X509_STORE *store;
+    bool has_namesakes;
+};
+
+static void bundle_free(struct trust_bundle *bundle)
+{
+    for (size_t i = 0; i < bundle->count; i++) {
+        X509_free(bundle->anchors[i].certificate);
+    }
+    X509_STORE_free(bundle->store);
+    mem_free(bundle->anchors);
+    mem_free(bundle->domain);
+    mem_free(bundle);
+}
+
+static int compare_anchors(const void *a, const void *b)
+{
+    const struct anchor *left = a;
+    const struct anchor *right = b;
+    return memcmp(left->sha256, right->sha256, X509_FIELDS_SHA256_SIZE);
+}
+
+/* A sentence for each block that has no place in a bundle. */
+static int check_label(const struct pem_block *block, struct errbuf *err)
+{
+    if (strview_equal_text(block->label, "CERTIFICATE")) {
+        return 0;
+    }
+    if (pem_is_private_key(block)) {
+        errbuf_set(err,
+                   "line %zu: a private key; a bundle holds CA certificates only, and this "
+                   "key should be taken out of it",
+                   block->line);
+    } else if (strview_equal_text(block->label, "TRUSTED CERTIFICATE")) {
+        errbuf_set(err,
+                   "line %zu: TRUSTED CERTIFICATE carries trust settings of its own; use "
+                   "CERTIFICATE (openssl x509 -in … -out …)",
+                   block->line);
+    } else {
+        errbuf_set(err, "line %zu: \"%.*s\" is no certificate", block->line,
+                   (int)(block->label.len < 64 ? block->label.len : 64), block->label.ptr);
+    }
+    return -1;
+}
+
+static int fill_anchor(struct anchor *anchor, struct strview domain, struct errbuf *err)
+{
+    struct svid_failure failure;
+    X509 *certificate = anchor->certificate;
+    enum reason reason = x509_svid_check_signing(certificate, domain, &failure);
+    if (reason != REASON_NONE) {
+        /* CVE-2024-2048: a leaf taken for an anchor. */
+        errbuf_set(err, "\"%s\" is no CA certificate for \"%.*s\": %s%s%s", failure.subject,
+                   (int)domain.len, domain.ptr, reason_sentence(reason),
+                   failure.detail[0] != '\0' ? ": " : "", failure.detail);
+        return -1;
+    }
+    if (x509_svid_validity(certificate, &anchor->not_before, &anchor->not_after) < 0) {
+        errbuf_set(err, "the validity of a certificate can't be read");
+        return -1;
+    }
+    if (!x509_fields_sha256(certificate, anchor->sha256)) {
+        errbuf_set(err, "libcrypto can't hash a certificate");
+        return -1;
+    }
+    return 0;
+}
+
+static int add_block(struct trust_bundle *bundle, const struct crypto *crypto,
+                     const struct pem_block *block, struct errbuf *err)
+{
+    if (check_label(block, err) < 0) {
+        return -1;
+    }
+    struct anchor anchor = {.certificate = pem_certificate(crypto, block, err)};
+    if (anchor.certificate == NULL) {
+        return -1;
+    }
+    if (fill_anchor(&anchor, trust_bundle_domain(bundle), err) < 0) {
+        errbuf_prefix(err, "line %zu", block->line);
+        X509_free(anchor.certificate);
+        return -1;
+    }
+    bundle->anchors =
+        mem_grow_array(bundle->anchors, bundle->count, bundle->count + 1, sizeof(struct anchor));
+    bundle->anchors[bundle->count++] = anchor;
+    return 0;
+}
+
+static int read_blocks(struct trust_bundle *bundle, const struct crypto *crypto, const char *pem,
+                       size_t len, struct errbuf *err)
+{
+    struct pem_reader reader = {.pem = {pem, len}};
+    struct pem_block block;
+    int status;
+    while ((status = pem_next(&reader, &block, err)) == 1) {
+        if (add_block(bundle, crypto, &block, err) < 0) {
+            return -1;
+        }
+    }
+    if (status == 0 && bundle->count == 0) {
+        errbuf_set(err, "no PEM certificate in it");
+        return -1;
+    }
+    return status;
+}
+
+static void drop_duplicates(struct trust_bundle *bundle)
+{
+    size_t kept = 0;
+    qsort(bundle->anchors, bundle->count, sizeof(struct anchor), compare_anchors);
+    for (size_t i = 0; i < bundle->count; i++) {
+        if (kept > 0 && compare_anchors(&bundle->anchors[kept - 1], &bundle->anchors[i]) == 0) {
+            X509_free(bundle->anchors[i].certificate);
+        } else {
+            bundle->anchors[kept++] = bundle->anchors[i];
+        }
+    }
+    bundle->count = kept;
+}
+
+/* Path validation ends at a self-signed anchor; a bundle without one would admit nobody. */
+static int check_self_signed(const struct trust_bundle *bundle, struct errbuf *err)
+{
+    for (size_t i = 0; i < bundle->count; i++) {
+        if ((X509_get_extension_flags(bundle->anchors[i].certificate) & EXFLAG_SS) != 0) {
+            return 0;
+        }
+    }
+    errbuf_set(err, "no self-signed CA certificate in it; put the root here, not an intermediate");
+    return -1;
+}
+
+static void find_namesakes(struct trust_bundle *bundle)
+{
+    for (size_t i = 0; i < bundle->count && !bundle->has_namesakes; i++) {
+        const X509_NAME *name = X509_get_subject_name(bundle->anchors[i].certificate);
+        for (size_t j = i + 1; j < bundle->count && !bundle->has_namesakes; j++) {
+            X509 *other = bundle->anchors[j].certificate;
+            bundle->has_namesakes = X509_NAME_cmp(name, X509_get_subject_name(other)) == 0;
+        }
+    }
+}
+
+static int fill_store(struct trust_bundle *bundle, struct errbuf *err)
+{
+    bundle->store = X509_STORE_new();
+    bool filled = bundle->store != NULL;
+    for (size_t i = 0; filled && i < bundle->count; i++) {
+        filled = X509_STORE_add_cert(bundle->store, bundle->anchors[i].certificate) == 1;
+    }
+    if (!filled) {
+        errbuf_set(err, "memory is out");
+        return -1;
+    }
+    issuer_match_install(bundle->store);
+    return 0;
+}
+
+struct trust_bundle *trust_bundle_from_pem(const struct crypto *crypto, const char *domain,
+                                           const char *pem, size_t len, struct errbuf *err)
+{
+    const char *why = NULL;
+    if (spiffe_trust_domain_check(strview_from(domain), &why) < 0) {
+        errbuf_set(err, "trust domain \"%s\": %s", domain, why);
+        return NULL;
+    }
+    struct trust_bundle *bundle = mem_alloc(sizeof(*bundle));
+    atomic_init(&bundle->refs, 1);
+    bundle->domain = mem_strdup(domain);
+    if (read_blocks(bundle, crypto, pem, len, err) < 0) {
+        goto fail;
+    }
+    drop_duplicates(bundle);
+    if (check_self_signed(bundle, err) < 0 || fill_store(bundle, err) < 0) {
+        goto fail;
+    }
+    find_namesakes(bundle);
+    return bundle;
+fail:
+    bundle_free(bundle);
+    return NULL;
+}
+
+struct trust_bundle *trust_bundle_ref(struct trust_bundle *bundle)
+{
+    atomic_fetch_add_explicit(&bundle->refs, 1, memory_order_relaxed);
+    return bundle;
+}
+
+void trust_bundle_unref(struct trust_bundle *bundle)
+{
+    if (bundle != NULL && atomic_fetch_sub_explicit(&bundle->refs, 1, memory_order_acq_rel) == 1) {
+        bundle_free(bundle);
+    }
+}
+
+struct strview trust_bundle_domain(const struct trust_bundle *bundle)
+{
+    return strview_from(bundle->domain);
+}
+
+size_t trust_bundle_count(const struct trust_bundle *bundle)
+{
+    return bundle->count;
+}
+
+size_t trust_bundle_count_valid(const struct trust_bundle *bundle, int64_t now_s)
+{
+    size_t valid = 0;
+    for (size_t i = 0; i < bundle->count; i++) {
+        const struct anchor *anchor = &bundle->anchors[i];
+        if (anchor->not_before <= now_s && now_s < anchor->not_after) {
+            valid++;
+        }
+    }
+    return valid;
+}
+
+bool trust_bundle_shares_anchor(const struct trust_bundle *a, const struct trust_bundle *b,
+                                char *subject, size_t size)
+{
+    size_t i = 0;
+    size_t j = 0;
+    while (i < a->count && j < b->count) {
+        int order = compare_anchors(&a->anchors[i], &b->anchors[j]);
+        if (order == 0) {
+            x509_fields_name(X509_get_subject_name(a->anchors[i].certificate), subject, size);
+            return true;
+        }
+        i += order < 0;
+        j += order > 0;
+    }
+    return false;
+}
+
+X509_STORE *trust_bundle_store(const struct trust_bundle *bundle)
+{
+    return bundle->store;
+}
+
+bool trust_bundle_has_anchor(const struct trust_bundle *bundle, const uint8_t sha256[32])
+{
+    struct anchor wanted;
+    memcpy(wanted.sha256, sha256, sizeof(wanted.sha256));
+    return bsearch(&wanted, bundle->anchors, bundle->count, sizeof(struct anchor),
+                   compare_anchors) != NULL;
+}
+
+bool trust_bundle_has_namesakes(const struct trust_bundle *bundle)
+{
+    return bundle->has_namesakes;
+}
+
+bool trust_bundle_has_namesake_of(const struct trust_bundle *bundle, const X509 *certificate)
+{
+    const X509_NAME *name = X509_get_subject_name(certificate);
+    for (size_t i = 0; i < bundle->count; i++) {
+        X509 *anchor = bundle->anchors[i].certificate;
+        if (X509_NAME_cmp(name, X509_get_subject_name(anchor)) == 0) {
+            return true;
+        }
+    }
+    return false;
+}

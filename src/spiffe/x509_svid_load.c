@@ -1,0 +1,255 @@
+/*
+ * Our own SVID from PEM. Stricter than needed for a handshake to succeed: a certificate that our
+ * peers' verifiers would refuse is found here, at the load, with the rule that it breaks.
+ */
+#include "spiffe/x509_svid.h"
+
+#include "base/memory.h"
+#include "spiffe/crypto.h"
+#include "spiffe/pem.h"
+#include "spiffe/signer.h"
+#include "spiffe/svid_verify.h"
+#include "spiffe/x509_fields.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+struct x509_svid {
+    atomic_size_t refs;
+    X509 *leaf;
+    STACK_OF(X509) * intermediates; /* never NULL */
+    struct signer *signer;
+    struct spiffe_id id; /* views into text */
+    char text[SPIFFE_ID_MAX];
+    int64_t not_before; /* the latest of the chain */
+    int64_t not_after;  /* the earliest of the chain */
+};
+
+static void svid_free(struct x509_svid *svid)
+{
+    X509_free(svid->leaf);
+    sk_X509_pop_free(svid->intermediates, X509_free);
+    signer_unref(svid->signer);
+    mem_free(svid);
+}
+
+/* One CERTIFICATE block: the first is the leaf, a root behind it is dropped. */
+static int add_certificate(struct x509_svid *svid, const struct crypto *crypto,
+                           const struct pem_block *block, struct errbuf *err)
+{
+    X509 *certificate = pem_certificate(crypto, block, err);
+    if (certificate == NULL) {
+        return -1;
+    }
+    if (svid->leaf == NULL) {
+        svid->leaf = certificate;
+        return 0;
+    }
+    if ((X509_get_extension_flags(certificate) & EXFLAG_SS) != 0) {
+        X509_free(certificate); /* peers have it as their anchor, or don't trust us at all */
+        return 0;
+    }
+    if (sk_X509_push(svid->intermediates, certificate) <= 0) {
+        X509_free(certificate);
+        errbuf_set(err, "memory is out");
+        return -1;
+    }
+    return 0;
+}
+
+static int read_chain(struct x509_svid *svid, const struct crypto *crypto, const char *pem,
+                      size_t len, struct errbuf *err)
+{
+    struct pem_reader reader = {.pem = {pem, len}};
+    struct pem_block block;
+    int status;
+    while ((status = pem_next(&reader, &block, err)) == 1) {
+        if (strview_equal_text(block.label, "CERTIFICATE")) {
+            if (add_certificate(svid, crypto, &block, err) < 0) {
+                return -1;
+            }
+        } else if (!pem_is_private_key(&block) &&
+                   !strview_equal_text(block.label, "EC PARAMETERS")) {
+            errbuf_set(err, "line %zu: \"%.*s\" is no certificate", block.line,
+                       (int)(block.label.len < 64 ? block.label.len : 64), block.label.ptr);
+            return -1;
+        }
+    }
+    if (status == 0 && svid->leaf == NULL) {
+        errbuf_set(err, "no PEM certificate in it");
+        return -1;
+    }
+    return status;
+}
+
+static void set_failure(struct errbuf *err, size_t index, const struct svid_failure *failure)
+{
+    errbuf_set(err, "certificate %zu (%s): %s%s%s", index + 1,
+               failure->subject[0] != '\0' ? failure->subject : "empty subject",
+               reason_sentence(failure->reason), failure->detail[0] != '\0' ? ": " : "",
+               failure->detail);
+}
+
+static int narrow_validity(struct x509_svid *svid, const X509 *certificate, struct errbuf *err)
+{
+    int64_t not_before = 0;
+    int64_t not_after = 0;
+    if (x509_svid_validity(certificate, &not_before, &not_after) < 0) {
+        errbuf_set(err, "a certificate's validity can't be read");
+        return -1;
+    }
+    if (not_before > svid->not_before) {
+        svid->not_before = not_before;
+    }
+    if (not_after < svid->not_after) {
+        svid->not_after = not_after;
+    }
+    return 0;
+}
+
+/* Every rule but the clock's. */
+static int check_chain(struct x509_svid *svid, struct errbuf *err)
+{
+    struct svid_failure failure;
+    if (x509_svid_check_leaf(svid->leaf, svid->text, &svid->id, &failure) != REASON_NONE) {
+        set_failure(err, 0, &failure);
+        return -1;
+    }
+    svid->not_before = INT64_MIN;
+    svid->not_after = INT64_MAX;
+    if (narrow_validity(svid, svid->leaf, err) < 0) {
+        return -1;
+    }
+    int count = sk_X509_num(svid->intermediates);
+    if (count + 1 > SVID_CHAIN_MAX) {
+        errbuf_set(err, "%d certificates; a chain of at most %d is accepted", count + 1,
+                   SVID_CHAIN_MAX);
+        return -1;
+    }
+    for (int i = 0; i < count; i++) {
+        X509 *certificate = sk_X509_value(svid->intermediates, i);
+        if (x509_svid_check_signing(certificate, svid->id.trust_domain, &failure) != REASON_NONE) {
+            set_failure(err, (size_t)i + 1, &failure);
+            return -1;
+        }
+        if (narrow_validity(svid, certificate, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/*
+ * Signs with the private key and verifies with the leaf's. X509_check_private_key alone compares
+ * public parts, and a key file carries one that may not belong to its private number.
+ */
+static bool key_signs_for_leaf(const struct crypto *crypto, EVP_PKEY *private_key,
+                               EVP_PKEY *public_key)
+{
+    static const unsigned char MESSAGE[] = "bulkhead";
+    const char *digest = EVP_PKEY_get_base_id(private_key) == EVP_PKEY_ED25519 ? NULL : "SHA256";
+    unsigned char signature[1024]; /* RSA 4096: 512 bytes */
+    size_t len = sizeof(signature);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool signs = ctx != NULL &&
+                 EVP_DigestSignInit_ex(ctx, NULL, digest, crypto_libctx(crypto), NULL, private_key,
+                                       NULL) == 1 &&
+                 EVP_DigestSign(ctx, signature, &len, MESSAGE, sizeof(MESSAGE)) == 1 &&
+                 EVP_MD_CTX_reset(ctx) == 1 &&
+                 EVP_DigestVerifyInit_ex(ctx, NULL, digest, crypto_libctx(crypto), NULL, public_key,
+                                         NULL) == 1 &&
+                 EVP_DigestVerify(ctx, signature, len, MESSAGE, sizeof(MESSAGE)) == 1;
+    EVP_MD_CTX_free(ctx);
+    return signs;
+}
+
+static int check_key(const struct x509_svid *svid, const struct crypto *crypto, struct errbuf *err)
+{
+    EVP_PKEY *key = signer_key(svid->signer);
+    ERR_set_mark();
+    bool matches = X509_check_private_key(svid->leaf, key) == 1 &&
+                   key_signs_for_leaf(crypto, key, X509_get0_pubkey(svid->leaf));
+    (void)ERR_pop_to_mark();
+    if (!matches) {
+        errbuf_set(err, "the private key does not belong to the certificate");
+        return -1;
+    }
+    return 0;
+}
+
+struct x509_svid *x509_svid_from_pem(const struct crypto *crypto, const char *chain_pem,
+                                     size_t chain_len, const char *key_pem, size_t key_len,
+                                     struct errbuf *err)
+{
+    struct x509_svid *svid = mem_alloc(sizeof(*svid));
+    atomic_init(&svid->refs, 1);
+    svid->intermediates = sk_X509_new_null();
+    if (svid->intermediates == NULL) {
+        errbuf_set(err, "memory is out");
+        goto fail;
+    }
+    if (read_chain(svid, crypto, chain_pem, chain_len, err) < 0 || check_chain(svid, err) < 0) {
+        errbuf_prefix(err, "certificate chain");
+        goto fail;
+    }
+    svid->signer = signer_from_pem(crypto, key_pem, key_len, err);
+    if (svid->signer == NULL) {
+        errbuf_prefix(err, "private key");
+        goto fail;
+    }
+    if (check_key(svid, crypto, err) < 0) {
+        goto fail;
+    }
+    return svid;
+fail:
+    svid_free(svid);
+    return NULL;
+}
+
+struct x509_svid *x509_svid_ref(struct x509_svid *svid)
+{
+    atomic_fetch_add_explicit(&svid->refs, 1, memory_order_relaxed);
+    return svid;
+}
+
+void x509_svid_unref(struct x509_svid *svid)
+{
+    if (svid != NULL && atomic_fetch_sub_explicit(&svid->refs, 1, memory_order_acq_rel) == 1) {
+        svid_free(svid);
+    }
+}
+
+const struct spiffe_id *x509_svid_id(const struct x509_svid *svid)
+{
+    return &svid->id;
+}
+
+int64_t x509_svid_not_before(const struct x509_svid *svid)
+{
+    return svid->not_before;
+}
+
+int64_t x509_svid_not_after(const struct x509_svid *svid)
+{
+    return svid->not_after;
+}
+
+X509 *x509_svid_leaf(const struct x509_svid *svid)
+{
+    return svid->leaf;
+}
+
+STACK_OF(X509) * x509_svid_intermediates(const struct x509_svid *svid)
+{
+    return svid->intermediates;
+}
+
+struct signer *x509_svid_signer(const struct x509_svid *svid)
+{
+    return svid->signer;
+}
