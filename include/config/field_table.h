@@ -17,6 +17,7 @@ enum field_type {
     FIELD_NAME,     /* struct config_string: [a-z0-9][a-z0-9._-]{0,62} */
     FIELD_DNS_NAME, /* struct config_string */
     FIELD_WORD,     /* struct config_string: [a-z0-9_-]{1,15}, a name that the kernel knows */
+    FIELD_ACCOUNT,  /* struct config_string: a user or group, by name or number */
     FIELD_PATH,     /* struct config_string, taken from the file's directory */
     FIELD_OUTPUT,   /* struct config_string: stdout, none or a path */
     FIELD_DURATION, /* uint64_t, milliseconds */

@@ -531,6 +531,7 @@ static void decode_field(struct decoder *d, const struct field *field, const str
     case FIELD_NAME:
     case FIELD_DNS_NAME:
     case FIELD_WORD:
+    case FIELD_ACCOUNT:
     case FIELD_PATH:
     case FIELD_OUTPUT:
         decode_string(d, field, node, base);
@@ -618,6 +619,7 @@ static void release_field(const struct field *field, void *base)
     case FIELD_NAME:
     case FIELD_DNS_NAME:
     case FIELD_WORD:
+    case FIELD_ACCOUNT:
     case FIELD_PATH:
     case FIELD_OUTPUT:
         release_string(at(base, field->offset));

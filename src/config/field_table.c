@@ -76,8 +76,8 @@ static const struct field_table trust_table = {
 #define TIMEOUT(key, member, text, note, most, words)                                              \
     {.name = key, .type = FIELD_DURATION, .offset = offsetof(struct config_timeouts, member),      \
      .min = MS, .max = most, .default_text = text, .default_note = note, .sentence = words}
-#define HANDSHAKE_WORDS "For a TLS handshake, from the first byte on the wire to the last."
-#define CONNECT_WORDS "To connect to where the listener forwards, name lookup included, all addresses together."
+#define HANDSHAKE_WORDS "For a whole TLS handshake, however many bytes arrive; counted for each side by itself."
+#define CONNECT_WORDS "To connect to one address of `forward`; looking a host name up may take as long again."
 #define IDLE_WORDS "A session ends when no byte has moved in either direction for so long."
 #define HALF_CLOSE_WORDS "A session of which one side has finished ends when no byte has moved for so long."
 
@@ -110,18 +110,18 @@ static const struct field limits_fields[] = {
     LIMIT("handshakes", FIELD_COUNT, handshakes, 1, 1000000, "1024", NULL,
           "TLS handshakes in flight at one time; beyond them accepting pauses."),
     LIMIT("buffered", FIELD_SIZE, buffered_bytes, 64 * KIB, 1024 * GIB, "256MiB", NULL,
-          "Bytes that all sessions together may hold while a receiver is slow."),
+          "Bytes that all sessions together may hold for slow receivers; one that needs more is cut."),
 };
 static const struct field_table limits_table = {
     .title = "limits", TABLE(limits_fields), .pos_offset = SIZE_MAX,
 };
 static const struct field listener_limits_fields[] = {
     LIMIT("connections", FIELD_COUNT, connections, 1, 10000000, NULL, "no bound of its own",
-          "The same for this listener; `limits.connections` still counts."),
+          "Sessions on this listener; `limits.connections` counts besides."),
     LIMIT("handshakes", FIELD_COUNT, handshakes, 1, 1000000, NULL, "no bound of its own",
-          "The same for this listener; `limits.handshakes` still counts."),
+          "TLS handshakes in flight on this listener; `limits.handshakes` counts besides."),
     LIMIT("buffered", FIELD_SIZE, buffered_bytes, 64 * KIB, 1024 * GIB, NULL, "no bound of its own",
-          "The same for this listener; `limits.buffered` still counts."),
+          "Bytes held on this listener; `limits.buffered` counts besides."),
 };
 static const struct field_table listener_limits_table = {
     .title = "listeners[].limits", TABLE(listener_limits_fields), .pos_offset = SIZE_MAX,
@@ -130,10 +130,10 @@ static const struct field_table listener_limits_table = {
 static const struct field socket_fields[] = {
     {.name = "mode", .type = FIELD_MODE, .offset = offsetof(struct config_socket, mode),
      .default_text = "0600", .sentence = "Permissions of the socket, octal."},
-    {.name = "owner", .type = FIELD_STRING, .offset = offsetof(struct config_socket, owner),
+    {.name = "owner", .type = FIELD_ACCOUNT, .offset = offsetof(struct config_socket, owner),
      .default_note = "the user that bulkhead runs as", .example = "app",
      .sentence = "User, by name or number, who owns the socket."},
-    {.name = "group", .type = FIELD_STRING, .offset = offsetof(struct config_socket, group),
+    {.name = "group", .type = FIELD_ACCOUNT, .offset = offsetof(struct config_socket, group),
      .default_note = "the group that bulkhead runs as", .example = "app",
      .sentence = "Group, by name or number, that owns the socket."},
 };
@@ -242,7 +242,7 @@ static const struct field root_fields[] = {
      .offset = offsetof(struct config, rules), .count_offset = offsetof(struct config, rule_count),
      .sentence = "Who may use which listener that accepts mtls. What no rule allows is refused."},
     {.name = "timeouts", .type = FIELD_STRUCT, .offset = offsetof(struct config, timeouts), .table = &timeouts_table,
-     .sentence = "Time without progress after which things end; never a bound on the whole of a session."},
+     .sentence = "Time without progress after which things end; nothing bounds the whole time of a session."},
     {.name = "keepalive", .type = FIELD_DURATION, .offset = IN_CONFIG(keepalive.time_ms),
      .min = SECOND, .max = 9 * HOUR, .zero_ok = true, .default_text = "60s",
      .sentence = "TCP keepalive on both sides, and how long sent bytes may stay unacknowledged; `0s` turns both off."},
