@@ -1,0 +1,277 @@
+/*
+ * listener: how an address becomes listening sockets.
+ *
+ * TCP, several sockets: the first is bound and listens without SO_REUSEPORT, which the kernel
+ * grants only to an exclusive owner of the address; then the option is set on it and on the
+ * others, which join. The address is never let go in between, so nobody can slip in, and port 0 is
+ * chosen once. SO_REUSEADDR is on all: connections of a former process in TIME_WAIT don't count, a
+ * socket that listens does.
+ *
+ * Unix: a socket file outlives its process. It is stale when connecting to it is refused; then it
+ * is removed. Between bind() and listen() nobody can connect, so mode and owner are set there. At
+ * the end the file is removed only if it is still the one that we made: another process may have
+ * replaced it.
+ */
+#include "net/listener.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "net/socket.h"
+
+/* The kernel cuts it to net.core.somaxconn. */
+enum { LISTEN_BACKLOG = 4096, PRIVILEGED_PORTS = 1024 };
+
+struct listen_sockets {
+    struct netaddr addr; /* as bound */
+    size_t count;
+    int *fds; /* one for each worker; for Unix all are the same */
+    bool has_file;
+    dev_t file_device; /* which file is ours */
+    ino_t file_inode;
+};
+
+/* bind() and listen() speak of the same address; what would be right depends on the error. */
+static void explain(struct errbuf *err, const struct netaddr *addr, int error)
+{
+    char text[NETADDR_TEXT_SIZE];
+    (void)netaddr_format(addr, text);
+    if (error == EADDRINUSE) {
+        errbuf_set(err, "another process listens on %s: stop it or choose another address", text);
+    } else if (error == EADDRNOTAVAIL && !netaddr_is_unix(addr)) {
+        errbuf_set(err, "cannot listen on %s: no interface of this host has that address", text);
+    } else if (error == EACCES && netaddr_is_unix(addr)) {
+        errbuf_set(err, "cannot listen on %s: no permission to make a socket in that directory",
+                   text);
+    } else if (error == EACCES && netaddr_port(addr) < PRIVILEGED_PORTS) {
+        errbuf_set(err,
+                   "cannot listen on %s: ports below net.ipv4.ip_unprivileged_port_start (%d by "
+                   "default) need CAP_NET_BIND_SERVICE",
+                   text, PRIVILEGED_PORTS);
+    } else if (error == ENOENT) {
+        errbuf_set(err, "cannot listen on %s: its directory does not exist", text);
+    } else {
+        errno = error;
+        errbuf_set_errno(err, "cannot listen on %s", text);
+    }
+}
+
+static int fail(int fd, struct errbuf *err, const struct netaddr *addr)
+{
+    explain(err, addr, errno);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return -1;
+}
+
+static int new_socket(const struct netaddr *addr)
+{
+    return socket(addr->u.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+static int enable(int fd, int level, int option)
+{
+    const int on = 1;
+    return setsockopt(fd, level, option, &on, sizeof(on));
+}
+
+/* A listening TCP socket that either owns the address alone or joins the sockets of ours. */
+enum sharing { SHARING_ALONE, SHARING_JOINS };
+static int open_tcp(const struct netaddr *addr, enum sharing sharing, struct errbuf *err)
+{
+    int fd = new_socket(addr);
+    if (fd < 0 || enable(fd, SOL_SOCKET, SO_REUSEADDR) != 0) {
+        return fail(fd, err, addr);
+    }
+    /* One listener is one family, whatever net.ipv6.bindv6only says: [::]:80 beside 0.0.0.0:80. */
+    if (addr->u.sa.sa_family == AF_INET6 && enable(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0) {
+        return fail(fd, err, addr);
+    }
+    if (sharing == SHARING_JOINS && enable(fd, SOL_SOCKET, SO_REUSEPORT) != 0) {
+        return fail(fd, err, addr);
+    }
+    if (bind(fd, &addr->u.sa, addr->len) != 0 || listen(fd, LISTEN_BACKLOG) != 0) {
+        return fail(fd, err, addr);
+    }
+    return fd;
+}
+
+static int open_all_tcp(struct listen_sockets *sockets, struct errbuf *err)
+{
+    sockets->fds[0] = open_tcp(&sockets->addr, SHARING_ALONE, err);
+    if (sockets->fds[0] < 0) {
+        return -1;
+    }
+    socket_local_address(sockets->fds[0], &sockets->addr);
+    if (sockets->count > 1 && enable(sockets->fds[0], SOL_SOCKET, SO_REUSEPORT) != 0) {
+        explain(err, &sockets->addr, errno);
+        return -1;
+    }
+    for (size_t i = 1; i < sockets->count; i++) {
+        sockets->fds[i] = open_tcp(&sockets->addr, SHARING_JOINS, err);
+        if (sockets->fds[i] < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* 0 when somebody accepts connections there, else the errno of connect(). */
+static int probe_unix(const struct netaddr *addr)
+{
+    int fd = new_socket(addr);
+    if (fd < 0) {
+        return errno;
+    }
+    int error = connect(fd, &addr->u.sa, addr->len) == 0 ? 0 : errno;
+    (void)close(fd);
+    /* unix(7): EAGAIN is a listening socket whose queue is full. */
+    return error == EAGAIN ? 0 : error;
+}
+
+/* Removes a socket file that nobody serves. 0 when the path is free now. */
+static int clear_stale_file(const struct netaddr *addr, struct errbuf *err)
+{
+    const char *path = addr->u.un.sun_path;
+    struct stat info;
+    if (lstat(path, &info) != 0) {
+        return 0; /* free, or bind() will say what is wrong */
+    }
+    if (!S_ISSOCK(info.st_mode)) {
+        errbuf_set(err,
+                   "cannot listen on unix:%s: the path exists and is not a socket: remove it "
+                   "or choose another path",
+                   path);
+        return -1;
+    }
+    int error = probe_unix(addr);
+    if (error == 0) {
+        explain(err, addr, EADDRINUSE);
+        return -1;
+    }
+    if (error != ECONNREFUSED && error != ENOENT) {
+        errno = error;
+        errbuf_set_errno(err,
+                         "cannot listen on unix:%s: cannot tell whether the socket that is "
+                         "there is in use",
+                         path);
+        return -1;
+    }
+    if (unlink(path) != 0 && errno != ENOENT) {
+        errbuf_set_errno(err, "cannot remove the stale socket %s", path);
+        return -1;
+    }
+    return 0;
+}
+
+static int set_file_access(const char *path, const struct listen_options *options,
+                           struct errbuf *err)
+{
+    if (chmod(path, options->mode) != 0) {
+        errbuf_set_errno(err, "cannot set the mode of %s to %04o", path, (unsigned)options->mode);
+        return -1;
+    }
+    if ((options->owner != (uid_t)-1 || options->group != (gid_t)-1) &&
+        lchown(path, options->owner, options->group) != 0) {
+        errbuf_set_errno(err, "cannot set the owner of %s", path);
+        return -1;
+    }
+    return 0;
+}
+
+static int open_unix(struct listen_sockets *sockets, const struct listen_options *options,
+                     struct errbuf *err)
+{
+    const struct netaddr *addr = &sockets->addr;
+    const char *path = addr->u.un.sun_path;
+    if (clear_stale_file(addr, err) != 0) {
+        return -1;
+    }
+    int fd = new_socket(addr);
+    /* The mode before bind() is the one the file is made with, less the umask: it is never more
+       open than asked for. chmod() then gives back what the umask took. */
+    if (fd < 0 || fchmod(fd, options->mode) != 0 || bind(fd, &addr->u.sa, addr->len) != 0) {
+        return fail(fd, err, addr);
+    }
+    for (size_t i = 0; i < sockets->count; i++) {
+        sockets->fds[i] = fd;
+    }
+    struct stat info;
+    if (lstat(path, &info) == 0) {
+        sockets->has_file = true;
+        sockets->file_device = info.st_dev;
+        sockets->file_inode = info.st_ino;
+    }
+    if (set_file_access(path, options, err) != 0) {
+        return -1;
+    }
+    if (listen(fd, LISTEN_BACKLOG) != 0) {
+        explain(err, addr, errno);
+        return -1;
+    }
+    return 0;
+}
+
+struct listen_sockets *listen_sockets_open(const struct netaddr *addr, size_t count,
+                                           const struct listen_options *options, struct errbuf *err)
+{
+    ASSERT(count > 0 && (options != NULL || !netaddr_is_unix(addr)));
+    struct listen_sockets *sockets = mem_alloc(sizeof(*sockets));
+    sockets->addr = *addr;
+    sockets->count = count;
+    sockets->fds = mem_alloc_array(count, sizeof(*sockets->fds));
+    for (size_t i = 0; i < count; i++) {
+        sockets->fds[i] = -1;
+    }
+    int result =
+        netaddr_is_unix(addr) ? open_unix(sockets, options, err) : open_all_tcp(sockets, err);
+    if (result != 0) {
+        listen_sockets_close(sockets);
+        return NULL;
+    }
+    return sockets;
+}
+
+static void remove_file(const struct listen_sockets *sockets)
+{
+    const char *path = sockets->addr.u.un.sun_path;
+    struct stat info;
+    if (sockets->has_file && lstat(path, &info) == 0 && info.st_dev == sockets->file_device &&
+        info.st_ino == sockets->file_inode) {
+        (void)unlink(path); /* if it stays, it is stale and the next start replaces it */
+    }
+}
+
+void listen_sockets_close(struct listen_sockets *sockets)
+{
+    if (sockets == NULL) {
+        return;
+    }
+    remove_file(sockets);
+    size_t different = netaddr_is_unix(&sockets->addr) ? 1 : sockets->count;
+    for (size_t i = 0; i < different; i++) {
+        if (sockets->fds[i] >= 0) {
+            (void)close(sockets->fds[i]);
+        }
+    }
+    mem_free(sockets->fds);
+    mem_free(sockets);
+}
+
+int listen_sockets_fd(const struct listen_sockets *sockets, size_t index)
+{
+    ASSERT(index < sockets->count);
+    return sockets->fds[index];
+}
+
+const struct netaddr *listen_sockets_address(const struct listen_sockets *sockets)
+{
+    return &sockets->addr;
+}
