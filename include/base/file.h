@@ -17,8 +17,10 @@
  */
 int file_read(const char *path, size_t max_bytes, char **data, size_t *len, struct errbuf *err)
     __attribute__((warn_unused_result));
-/* The same, for private keys: also refuses a file that others may write, and says in
- *others_may_read whether the world may read it. The caller wipes and frees. */
+/*
+ * The same, for private keys: a file that everyone may write is refused, and *others_may_read says
+ * whether everyone may read it. The caller wipes and frees.
+ */
 int file_read_secret(const char *path, size_t max_bytes, char **data, size_t *len,
                      int *others_may_read, struct errbuf *err) __attribute__((warn_unused_result));
 
