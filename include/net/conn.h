@@ -102,6 +102,9 @@ enum conn_end conn_write(struct conn *conn, const uint8_t *data, size_t len)
 /* Whether on_readable is wanted. Off: only conn_is_gone tells of a peer that left. -1: the kernel
  * refused or memory is out. */
 int conn_want_read(struct conn *conn, bool want) __attribute__((warn_unused_result));
+/* conn_want_read(conn, false) for callers that give the conn up next: leaving out a direction fails
+   only where the kernel has lost the descriptor, and then nothing is reported either. */
+void conn_stop_reading(struct conn *conn);
 bool conn_is_blocked(const struct conn *conn);
 size_t conn_pending(const struct conn *conn);
 /* Ends our sending direction in order: close_notify (TLS), then FIN, after what is pending

@@ -43,13 +43,14 @@ void tls_thread_free(struct tls_thread *thread);
 /* Takes a reference; drops that of the former. Every handshake from here on uses these. */
 void tls_thread_set_credentials(struct tls_thread *thread, struct credentials *credentials);
 
-/* Facts of a finished handshake. Texts are constants of libssl or "" when not known. */
+/* Facts of a finished handshake. Texts are constants, or "" when not known; alpn lives as long as
+   the conn. */
 struct peer_info {
     struct peer_chain *chain; /* counted with the conn */
     const char *version;      /* "TLSv1.3" */
     const char *cipher;       /* "TLS_AES_128_GCM_SHA256" */
-    const char *group;        /* "X25519" */
-    char alpn[256];           /* NUL-terminated; "" when none was selected */
+    const char *group;        /* "X25519", "P-256", "P-384" */
+    const char *alpn;         /* "" when none was selected */
 };
 
 /* What a failed handshake learned. Valid during on_handshake only. */
@@ -78,7 +79,8 @@ struct tls_conn_callbacks {
     peer_check_fn *peer_check; /* NULL: none */
 };
 
-/* Both take fd; NULL when memory is out: fd stays the caller's. callbacks must outlive the conn. */
+/* Both take fd; NULL when memory is out: fd stays the caller's. callbacks must outlive the conn.
+   conn_set_handler belongs to the callee from on_handshake on, not before. */
 struct conn *tls_conn_accept(struct tls_thread *thread, struct loop *loop,
                              struct tls_context *context, int fd, bool is_unix,
                              const struct tls_conn_callbacks *callbacks, void *arg);

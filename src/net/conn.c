@@ -185,6 +185,12 @@ int conn_want_read(struct conn *conn, bool want)
     return update_watch(conn);
 }
 
+void conn_stop_reading(struct conn *conn)
+{
+    int result = conn_want_read(conn, false);
+    (void)result;
+}
+
 bool conn_is_blocked(const struct conn *conn)
 {
     return conn_pending(conn) > 0;

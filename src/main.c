@@ -1,0 +1,68 @@
+/* The program: finds the subcommand. Everything else is in the archive, so that tests link it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/check.h"
+#include "cli/run.h"
+#include "cli/svid.h"
+#include "cli/version.h"
+
+struct command {
+    const char *name;
+    int (*main)(int argc, char **argv);
+    const char *summary;
+};
+
+static const struct command commands[] = {
+    {"run", run_main, "run the proxy"},
+    {"check", check_main, "say everything that is wrong in a configuration"},
+    {"svid", svid_main, "say what a certificate is: its SPIFFE ID, validity, broken rules"},
+    {"version", version_main, "print versions (also --version)"},
+};
+enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
+
+static void print_help(FILE *out)
+{
+    fputs("usage: bulkhead COMMAND [OPTIONS]\n"
+          "\n"
+          "A mutual-TLS proxy that admits by SPIFFE ID: it stands beside a service or before a\n"
+          "group of them and forwards only what an allow-list grants.\n"
+          "\n"
+          "Commands:\n",
+          out);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].summary);
+    }
+    fputs("\n"
+          "Examples:\n"
+          "  bulkhead check -c bulkhead.yaml\n"
+          "  bulkhead run -c bulkhead.yaml\n"
+          "  bulkhead svid /run/bulkhead/svid.pem\n"
+          "  bulkhead COMMAND --help\n"
+          "\n"
+          "Exit code: 0 done, 1 failed, 2 wrong usage or configuration.\n",
+          out);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        return version_main(argc - 1, argv + 1);
+    }
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            return commands[i].main(argc - 1, argv + 1);
+        }
+    }
+    fprintf(stderr, "bulkhead: unknown command \"%s\"; try: bulkhead --help\n", argv[1]);
+    return 2;
+}

@@ -1,0 +1,336 @@
+/*
+ * tls_conn: making one, and its stream after the handshake.
+ *
+ * Reading: one read() fills the thread's window, SSL_read runs until the window is empty. Then
+ * libssl holds at most the beginning of one record: no readiness is ever lost inside of it.
+ * Writing: all records of a write lie side by side before the first send.
+ *
+ * Bounds on a peer that is admitted but hostile: records without data (KeyUpdate, tickets, empty
+ * ones) in a row, and answers to them (KeyUpdate asks for one) that nobody reads.
+ */
+#include "tls_conn_private.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "spiffe/credentials.h"
+#include "spiffe/peer_chain.h"
+#include "tls_context_private.h"
+#include "tls_error.h"
+#include "tls_handshake.h"
+#include "tls_hello.h"
+#include "tls_linger.h"
+#include "tls_thread.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum {
+    IDLE_BYTES_MAX = 64 * 1024,
+    IDLE_MESSAGES_MAX = 32,
+    /* Pending output at which we make no more answers; ordinary back-pressure stays below. */
+    ANSWERS_PENDING_MAX = 256 * 1024
+};
+
+static const struct conn_ops ops;
+
+struct tls_conn *tls_conn_from(struct conn *conn)
+{
+    CHECK_MAGIC(conn, CONN_MAGIC);
+    ASSERT(conn->ops == &ops);
+    return (struct tls_conn *)conn;
+}
+
+void tls_conn_enter(struct tls_conn *tls, enum tls_state state)
+{
+    ASSERT(tls->state < state);
+    ASSERT(state != TLS_STATE_FAILED || tls->state == TLS_STATE_HANDSHAKE);
+    ASSERT(state != TLS_STATE_LINGER || tls->state != TLS_STATE_OPEN);
+    tls->state = state;
+}
+
+ssize_t tls_conn_receive(struct tls_conn *tls, uint8_t *out, size_t size, int flags,
+                         enum conn_end *end)
+{
+    ssize_t got;
+    do {
+        got = recv(tls->conn.fd, out, size, flags);
+    } while (got < 0 && errno == EINTR);
+    if (got == 0) {
+        *end = CONN_END_TRUNCATED;
+    } else if (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+        *end = CONN_END_RESET;
+    }
+    return got;
+}
+
+/* An application byte, or an end, is what a read is for. Counts what is neither; false: too much
+   of it. */
+static bool count_idle(struct tls_conn *tls, size_t bytes)
+{
+    tls->idle_bytes += (uint32_t)bytes;
+    return tls->idle_bytes <= IDLE_BYTES_MAX && tls->idle_messages <= IDLE_MESSAGES_MAX;
+}
+
+static enum conn_end end_of(struct tls_conn *tls, int code)
+{
+    struct tls_error error;
+    tls_error_take(&error);
+    if (code == SSL_ERROR_ZERO_RETURN) {
+        return CONN_END_CLEAN;
+    }
+    if (error.alert != TLS_ALERT_NONE) {
+        tls->alert = (int16_t)error.alert;
+        return CONN_END_ALERT;
+    }
+    return error.reason == REASON_OUT_OF_MEMORY ? CONN_END_NO_MEMORY : CONN_END_PROTOCOL;
+}
+
+/* All the plaintext that the window brings. plain_out holds it: TLS_PLAIN_SIZE is the window and
+   the one record of which libssl may hold the beginning. */
+static size_t decrypt(struct tls_conn *tls)
+{
+    struct tls_thread *thread = tls->thread;
+    size_t len = 0;
+    for (;;) {
+        size_t n = 0;
+        ASSERT(len < sizeof(thread->plain_out));
+        tls_error_clear();
+        int result =
+            SSL_read_ex(tls->ssl, thread->plain_out + len, sizeof(thread->plain_out) - len, &n);
+        if (result == 1) {
+            len += n;
+            tls->idle_bytes = 0;
+            tls->idle_messages = 0;
+            if (thread->io.in_left == 0 && SSL_pending(tls->ssl) == 0) {
+                return len;
+            }
+            continue;
+        }
+        int code = SSL_get_error(tls->ssl, result);
+        if (code != SSL_ERROR_WANT_READ) {
+            tls->end = end_of(tls, code);
+            return len;
+        }
+        if (thread->io.in_left == 0) {
+            return len;
+        }
+        tls->idle_messages++;
+        if (!count_idle(tls, 0)) {
+            tls->end = CONN_END_NO_PROGRESS;
+            return len;
+        }
+    }
+}
+
+static void tls_read(struct conn *conn, size_t max, struct conn_input *input)
+{
+    struct tls_conn *tls = tls_conn_from(conn);
+    struct tls_thread *thread = tls->thread;
+    ASSERT(tls->state == TLS_STATE_OPEN);
+    size_t asked = max < TLS_READ_MAX ? max : (size_t)TLS_READ_MAX;
+    ssize_t got = -1;
+    if (tls->end == CONN_END_NONE) {
+        got = tls_conn_receive(tls, thread->cipher_in, asked, 0, &tls->end);
+    }
+    if (got <= 0) {
+        input->end = tls->end;
+        return;
+    }
+    tls_io_begin(tls, thread->cipher_in, (size_t)got);
+    input->data = thread->plain_out;
+    input->len = decrypt(tls);
+    input->more = (size_t)got == asked;
+    size_t made = thread->io.made;
+    /* What failed here is told by the next write, or by the next read. */
+    (void)tls_io_end(tls);
+    if (tls->end == CONN_END_NONE && ((input->len == 0 && !count_idle(tls, (size_t)got)) ||
+                                      (made > 0 && conn_pending(conn) > ANSWERS_PENDING_MAX))) {
+        tls->end = CONN_END_NO_PROGRESS;
+    }
+    input->end = tls->end;
+}
+
+static enum conn_end tls_write(struct conn *conn, const uint8_t *data, size_t len)
+{
+    struct tls_conn *tls = tls_conn_from(conn);
+    ASSERT(tls->state == TLS_STATE_OPEN);
+    size_t written = 0;
+    tls_io_begin(tls, NULL, 0);
+    tls_error_clear();
+    int result = SSL_write_ex(tls->ssl, data, len, &written);
+    struct tls_error error;
+    if (result != 1) {
+        tls_error_take(&error);
+    }
+    enum conn_end end = tls_io_end(tls);
+    if (end != CONN_END_NONE || result == 1) {
+        return end;
+    }
+    return error.reason == REASON_OUT_OF_MEMORY ? CONN_END_NO_MEMORY : CONN_END_PROTOCOL;
+}
+
+static enum conn_end tls_end_stream(struct conn *conn)
+{
+    struct tls_conn *tls = tls_conn_from(conn);
+    if (tls->state != TLS_STATE_OPEN) {
+        return CONN_END_NONE; /* the alert has said it */
+    }
+    tls_io_begin(tls, NULL, 0);
+    tls_error_clear();
+    /* Once only: a second call would read. It fails on a connection that a fatal alert has ended:
+       then FIN alone is the right end. */
+    (void)SSL_shutdown(tls->ssl);
+    tls_error_clear();
+    return tls_io_end(tls);
+}
+
+static void free_parts(struct tls_conn *tls)
+{
+    tls_linger_forget(tls);
+    SSL_free(tls->ssl);
+    peer_chain_unref(tls->peer.chain);
+    tls_context_unref(tls->context);
+    mem_free(tls->handshake);
+    mem_free(tls->alpn);
+    mem_free(tls);
+}
+
+static void tls_destroy(struct conn *conn)
+{
+    struct tls_conn *tls = (struct tls_conn *)conn;
+    struct tls_thread *thread = tls->thread;
+    free_parts(tls);
+    tls_thread_release(thread);
+}
+
+static const struct conn_ops ops = {
+    .read = tls_read,
+    .write = tls_write,
+    .end_stream = tls_end_stream,
+    .destroy = tls_destroy,
+};
+
+/* Even with sessions off: some resumption attempts abort without an id context. It names the
+   listener and the credentials, so that no session can mean anything elsewhere or later. */
+static bool set_session_id_context(SSL *ssl, const struct tls_context *context,
+                                   const struct credentials *credentials)
+{
+    unsigned char id[SSL_MAX_SID_CTX_LENGTH];
+    uint64_t generation = credentials != NULL ? credentials_generation(credentials) : 0;
+    _Static_assert(sizeof(id) == TLS_NAME_HASH_SIZE + sizeof(generation), "fills the id");
+    memcpy(id, context->name_hash, TLS_NAME_HASH_SIZE);
+    memcpy(id + TLS_NAME_HASH_SIZE, &generation, sizeof(generation));
+    return SSL_set_session_id_context(ssl, id, sizeof(id)) == 1;
+}
+
+static bool make_ssl(struct tls_conn *tls)
+{
+    struct tls_context *context = tls->context;
+    tls->ssl = SSL_new(context->ssl_ctx);
+    if (tls->ssl == NULL || !set_session_id_context(tls->ssl, context, tls->thread->credentials)) {
+        return false;
+    }
+    BIO_up_ref(tls->thread->bio);
+    SSL_set_bio(tls->ssl, tls->thread->bio, tls->thread->bio);
+    if (context->server) {
+        SSL_set_accept_state(tls->ssl);
+    } else {
+        SSL_set_connect_state(tls->ssl);
+    }
+    return true;
+}
+
+static struct tls_conn *tls_conn_new(struct tls_thread *thread, struct tls_context *context,
+                                     const struct tls_conn_callbacks *callbacks, void *arg)
+{
+    CHECK_MAGIC(thread, (unsigned)TLS_THREAD_MAGIC);
+    ASSERT(callbacks->on_handshake != NULL);
+    struct tls_conn *tls = mem_try_alloc(sizeof(*tls));
+    if (tls == NULL) {
+        return NULL;
+    }
+    tls->thread = thread;
+    tls->context = tls_context_ref(context);
+    tls->alert = TLS_ALERT_NONE;
+    tls->handshake = mem_try_alloc(sizeof(*tls->handshake));
+    if (tls->handshake == NULL || !make_ssl(tls)) {
+        tls_error_clear();
+        free_parts(tls);
+        return NULL;
+    }
+    tls->handshake->callbacks = callbacks;
+    tls->handshake->arg = arg;
+    return tls;
+}
+
+/* The last step: fd is ours when it succeeds. Otherwise tls is freed. */
+static struct conn *start(struct tls_conn *tls, struct loop *loop, int fd, bool is_unix)
+{
+    if (conn_init(&tls->conn, loop, fd, &ops) != 0) {
+        free_parts(tls);
+        return NULL;
+    }
+    tls->conn.is_unix = is_unix;
+    tls_thread_hold(tls->thread);
+    tls_handshake_start(tls);
+    return &tls->conn;
+}
+
+struct conn *tls_conn_accept(struct tls_thread *thread, struct loop *loop,
+                             struct tls_context *context, int fd, bool is_unix,
+                             const struct tls_conn_callbacks *callbacks, void *arg)
+{
+    ASSERT(context->server);
+    struct tls_conn *tls = tls_conn_new(thread, context, callbacks, arg);
+    return tls != NULL ? start(tls, loop, fd, is_unix) : NULL;
+}
+
+/* False when memory is out. */
+static bool copy_alpn(struct tls_conn *tls, const char *alpn)
+{
+    if (alpn == NULL) {
+        return true;
+    }
+    size_t size = strlen(alpn) + 1;
+    tls->alpn = mem_try_alloc(size);
+    if (tls->alpn == NULL) {
+        return false;
+    }
+    memcpy(tls->alpn, alpn, size);
+    return true;
+}
+
+struct conn *tls_conn_connect(struct tls_thread *thread, struct loop *loop,
+                              struct tls_context *context, int fd, bool is_unix, const char *sni,
+                              const char *alpn, const struct tls_conn_callbacks *callbacks,
+                              void *arg)
+{
+    ASSERT(!context->server);
+    struct tls_conn *tls = tls_conn_new(thread, context, callbacks, arg);
+    if (tls == NULL) {
+        return NULL;
+    }
+    if (!copy_alpn(tls, alpn) || !tls_hello_offer(tls, sni)) {
+        tls_error_clear();
+        free_parts(tls);
+        return NULL;
+    }
+    return start(tls, loop, fd, is_unix);
+}
+
+const struct peer_info *tls_conn_peer(const struct conn *conn)
+{
+    CHECK_MAGIC(conn, CONN_MAGIC);
+    ASSERT(conn->ops == &ops);
+    const struct tls_conn *tls = (const struct tls_conn *)conn;
+    return tls->state == TLS_STATE_OPEN ? &tls->peer : NULL;
+}
+
+const char *tls_conn_alert_name(const struct conn *conn)
+{
+    CHECK_MAGIC(conn, CONN_MAGIC);
+    ASSERT(conn->ops == &ops);
+    const struct tls_conn *tls = (const struct tls_conn *)conn;
+    return tls->alert != TLS_ALERT_NONE ? tls_error_alert_name(tls->alert) : "";
+}
