@@ -1,0 +1,118 @@
+"""Fixtures: credentials once for each run, programs and backends that end with their test."""
+
+import shutil
+import tempfile
+
+import pytest
+
+from harness.backends import Backend, TlsBackend
+from harness.bulkhead import Bulkhead
+from harness.credentials import Credentials
+
+CREDENTIALS = pytest.StashKey()
+
+
+def pytest_configure(config):
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        config.stash[CREDENTIALS] = Credentials(worker["credentials"])
+    else:
+        directory = tempfile.mkdtemp(prefix="bulkhead-certs-")
+        config.stash[CREDENTIALS] = Credentials.make(directory)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """pytest-xdist: its workers use the credentials of the process that started them."""
+    node.workerinput["credentials"] = str(node.config.stash[CREDENTIALS].directory)
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput") and CREDENTIALS in config.stash:
+        shutil.rmtree(config.stash[CREDENTIALS].directory, ignore_errors=True)
+
+
+def pytest_generate_tests(metafunc):
+    """good_row and bad_row are the rows of the manifest."""
+    for name, good in (("good_row", True), ("bad_row", False)):
+        if name in metafunc.fixturenames:
+            rows = metafunc.config.stash[CREDENTIALS].rows(good)
+            metafunc.parametrize(name, rows, ids=[row.name for row in rows])
+
+
+@pytest.fixture(scope="session")
+def credentials(request):
+    return request.config.stash[CREDENTIALS]
+
+
+class Starter:
+    """Starts programs and stops them, each with its checks, when the scope ends."""
+
+    def __init__(self, factory):
+        self.factory = factory
+        self.started = []
+
+    def __call__(self, config, wait=True, **more):
+        bulkhead = Bulkhead(config, self.factory.mktemp("bulkhead"), **more)
+        self.started.append(bulkhead)
+        return bulkhead.start() if wait else bulkhead
+
+    def finish(self):
+        problems = []
+        for bulkhead in self.started:
+            try:
+                bulkhead.stop()
+            except AssertionError as problem:
+                problems.append(problem)
+        if problems:
+            raise problems[0]
+
+
+@pytest.fixture
+def start(tmp_path_factory):
+    """start(config) -> a running Bulkhead."""
+    starter = Starter(tmp_path_factory)
+    yield starter
+    starter.finish()
+
+
+@pytest.fixture(scope="module")
+def start_shared(tmp_path_factory):
+    """The same for a whole file of tests."""
+    starter = Starter(tmp_path_factory)
+    yield starter
+    starter.finish()
+
+
+class Opener:
+    def __init__(self):
+        self.opened = []
+
+    def plain(self, *arguments, **more):
+        return self._keep(Backend(*arguments, **more))
+
+    def tls(self, *arguments, **more):
+        return self._keep(TlsBackend(*arguments, **more))
+
+    def _keep(self, backend):
+        self.opened.append(backend)
+        return backend
+
+    def close(self):
+        for backend in self.opened:
+            backend.close()
+
+
+@pytest.fixture
+def backends():
+    """backends.plain(handler) and backends.tls(context, handler): servers that end with the test."""
+    opener = Opener()
+    yield opener
+    opener.close()
+
+
+@pytest.fixture(scope="module")
+def shared_backends():
+    opener = Opener()
+    yield opener
+    opener.close()
