@@ -164,9 +164,9 @@ static void test_access_log_always_has_the_least(void **state)
     (void)state;
     static char longest[20000];
     memset(longest, 2, sizeof(longest) - 1);
-    struct access_record record = {.wall_ms = UINT64_MAX,
+    struct access_record record = {.wall_ms = INT64_MAX,
                                    .event = longest,
-                                   .session = UINT64_MAX,
+                                   .session = INT64_MAX,
                                    .listener = longest,
                                    .kind = longest,
                                    .downstream_id = view(longest),
@@ -184,9 +184,9 @@ static void test_access_log_always_has_the_least(void **state)
                                    .reason = REASON_SVID_KEY_USAGE_NO_DIGITAL_SIGNATURE,
                                    .detail = longest,
                                    .has_bytes = true,
-                                   .bytes_up = UINT64_MAX,
-                                   .bytes_down = UINT64_MAX,
-                                   .duration_ms = UINT64_MAX,
+                                   .bytes_up = INT64_MAX,
+                                   .bytes_down = INT64_MAX,
+                                   .duration_ms = INT64_MAX,
                                    .downstream_tls = {longest, longest, longest, longest},
                                    .upstream_tls = {longest, longest, longest, longest}};
     char line[ACCESS_LINE_SIZE];
