@@ -4,6 +4,8 @@ The rows come from the manifest of certs/make.sh. A bad certificate must lead to
 that its row names; nothing may reach the other side, and the peer learns an alert and no more.
 """
 
+import contextlib
+
 import pytest
 
 from harness.bulkhead import configuration, originate, rule, terminate
@@ -20,6 +22,19 @@ EVERYONE = [
 # No peer can show these: TLS 1.3 has no signature scheme for their keys, so that the peer's own
 # library sends an empty certificate list (client) or fails (server).
 NOT_IN_TLS_1_3 = {"secp256k1", "explicit-curve"}
+# An OpenSSL server finds no TLS 1.2 cipher suite for these of its own and gives up before it shows them.
+NOT_SHOWN_BY_SERVERS_IN_TLS_1_2 = {"secp256k1", "explicit-curve", "no-digital-signature"}
+# No OpenSSL peer loads these as its own: tests/unit/spiffe/ shows them to the check itself.
+NOT_LOADABLE = {"san-twice", "san-garbage", "key-usage-garbage", "key-usage-twice"}
+
+
+def skip_what_no_peer_can_show(row, version, server=False):
+    if row.name in NOT_LOADABLE:
+        pytest.skip("OpenSSL does not load this certificate as its own")
+    if row.name in NOT_IN_TLS_1_3 and version == "1.3":
+        pytest.skip("TLS 1.3 has no signature scheme for this key")
+    if server and version == "1.2" and row.name in NOT_SHOWN_BY_SERVERS_IN_TLS_1_2:
+        pytest.skip("an OpenSSL server has no TLS 1.2 cipher suite for this certificate")
 
 
 class Inbound:
@@ -76,8 +91,7 @@ def test_client_with_a_good_certificate_is_admitted(inbound, good_row, version):
 
 @VERSIONS
 def test_client_with_a_bad_certificate_is_refused(inbound, bad_row, version):
-    if bad_row.name in NOT_IN_TLS_1_3 and version == "1.3":
-        pytest.skip("TLS 1.3 has no signature scheme for this key")
+    skip_what_no_peer_can_show(bad_row, version)
     connections = inbound.backend.connections
     context = client_context(inbound.credentials.pair(bad_row.name), version, weak=True)
     stream, failure = tls_dial(inbound.bulkhead.address(), context)
@@ -110,12 +124,12 @@ def test_server_with_a_good_certificate_is_accepted(outbound, good_row, version)
 
 @VERSIONS
 def test_server_with_a_bad_certificate_gets_nothing(outbound, bad_row, version):
-    if bad_row.name in NOT_IN_TLS_1_3 and version == "1.3":
-        pytest.skip("TLS 1.3 has no signature scheme for this key")
+    skip_what_no_peer_can_show(bad_row, version, server=True)
     outbound.show(bad_row, version)
     plain, handshakes = outbound.backend.plain_bytes, len(outbound.backend.handshakes)
     with PlainStream(dial(outbound.bulkhead.address())) as stream:
-        stream.send(b"secret")
+        with contextlib.suppress(ConnectionError):  # the refusal may be faster
+            stream.send(b"secret")
         assert stream.read_to_end() == (b"", RESET), "a refusal must not look like a clean end"
         line = outbound.bulkhead.wait_access(downstream=stream.local_address())
     assert (line["reason"], line["decision"]) == (bad_row.reason, "deny")

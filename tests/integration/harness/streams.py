@@ -4,6 +4,7 @@ Python's SSLSocket hides what matters here: whether an end was clean, and half-c
 drives OpenSSL over memory instead, for either role.
 """
 
+import contextlib
 import errno
 import socket
 import ssl
@@ -22,7 +23,12 @@ def dial(address):
         sock.settimeout(DEADLINE_S)
         sock.connect(address)
         return sock
-    sock = socket.create_connection(address, timeout=DEADLINE_S)
+    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    sock.settimeout(DEADLINE_S)
+    sock.bind((address[0], 0))  # so that the address is known even when the next line fails
+    # A refusal may be faster than connect() returns; whoever reads or writes next sees it.
+    with contextlib.suppress(ConnectionResetError):
+        sock.connect(address)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
