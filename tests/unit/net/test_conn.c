@@ -168,7 +168,6 @@ static void check_back_pressure(enum kind kind)
     size_t pending = conn_pending(end.conn);
     assert_true(pending > 0 && pending < BULK); /* some was sent at once */
     assert_false(conn_is_flushed(end.conn));
-    /* More is kept behind it. */
     struct reader reader;
     start_reader(&reader, &end);
     run_loop(end.loop);
@@ -437,7 +436,6 @@ static void test_flushed_is_when_the_peer_has_it_all(void **state)
     struct end end;
     open_end(&end, KIND_TCP);
     assert_true(conn_is_flushed(end.conn));
-    /* Grown until the peer's window is full: sent, but not acknowledged. */
     uint8_t *bulk = make_bulk();
     assert_int_equal(conn_write(end.conn, bulk, BULK), CONN_END_NONE);
     assert_false(conn_is_flushed(end.conn));
