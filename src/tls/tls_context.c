@@ -30,10 +30,6 @@ static const char cipher_list[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES12
                                   "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
 static const char cipher_suites[] =
     "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
-static const char groups[] = "X25519:P-256:P-384:P-521";
-static const char signature_algorithms[] =
-    "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:"
-    "rsa_pss_rsae_sha512:RSA+SHA256:RSA+SHA384:RSA+SHA512";
 
 static int fail(struct errbuf *err, const char *what)
 {
@@ -46,6 +42,11 @@ static int fail(struct errbuf *err, const char *what)
 
 static int set_algorithms(SSL_CTX *ssl_ctx, struct errbuf *err)
 {
+    /* Not const: libssl's macros cast it away. */
+    char groups[] = "X25519:P-256:P-384:P-521";
+    char signature_algorithms[] =
+        "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:"
+        "rsa_pss_rsae_sha512:RSA+SHA256:RSA+SHA384:RSA+SHA512";
     SSL_CTX_set_security_level(ssl_ctx, 2);
     if (SSL_CTX_set_min_proto_version(ssl_ctx, TLS1_2_VERSION) != 1 ||
         SSL_CTX_set_max_proto_version(ssl_ctx, 0) != 1) {

@@ -145,9 +145,20 @@ int tls_hello_init(struct tls_context *context, struct errbuf *err)
     return 0;
 }
 
+static bool set_server_name(SSL *ssl, const char *sni)
+{
+    char name[TLSEXT_MAXLEN_host_name + 1]; /* libssl's macro casts const away */
+    size_t len = strlen(sni);
+    if (len >= sizeof(name)) {
+        return false;
+    }
+    memcpy(name, sni, len + 1);
+    return SSL_set_tlsext_host_name(ssl, name) == 1;
+}
+
 bool tls_hello_offer(struct tls_conn *tls, const char *sni)
 {
-    if (sni != NULL && SSL_set_tlsext_host_name(tls->ssl, sni) != 1) {
+    if (sni != NULL && !set_server_name(tls->ssl, sni)) {
         return false;
     }
     if (tls->alpn == NULL) {

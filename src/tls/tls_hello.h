@@ -16,7 +16,8 @@ struct tls_context;
 
 /* libssl's callbacks and the client's list. -1 with err when a protocol's name can't be. */
 int tls_hello_init(struct tls_context *context, struct errbuf *err);
-/* Client, before the handshake: sni may be NULL; tls->alpn is what to offer. False: no memory. */
+/* Client, before the handshake: sni may be NULL; tls->alpn is what to offer. False: no memory, or
+   a name that TLS can't carry. */
 bool tls_hello_offer(struct tls_conn *tls, const char *sni);
 /* After the handshake. What was selected, "" for nothing; NULL when the server did not select one
    of those that we offered. Lives as long as the conn. */

@@ -48,9 +48,14 @@ def is_reset(error):
 class PlainStream:
     def __init__(self, sock):
         self.sock = sock
+        self.was_reset = False  # the kernel says so once; a later recv would look like a clean end
 
     def send(self, data):
-        self.sock.sendall(data)
+        try:
+            self.sock.sendall(data)
+        except OSError as error:
+            self.was_reset = is_reset(error)
+            raise
 
     def recv(self, size=PIECE):
         """(bytes, None) or (b"", how it ended)."""
@@ -59,6 +64,8 @@ class PlainStream:
         except OSError as error:
             if not is_reset(error):
                 raise
+            return b"", RESET
+        if not data and self.was_reset:
             return b"", RESET
         return data, None if data else CLEAN
 
