@@ -16,6 +16,19 @@ CLEAN, TRUNCATED, RESET = "clean", "truncated", "reset"
 PIECE = 256 * 1024
 
 
+def bound_socket(host, used=set()):  # noqa: B006 - one set for the process is meant
+    """A socket with a local port that this process has not used before: log lines are found by it,
+    also when the connection fails at once."""
+    while True:
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        sock.settimeout(DEADLINE_S)
+        sock.bind((host, 0))
+        if sock.getsockname() not in used:
+            used.add(sock.getsockname())
+            return sock
+        sock.close()
+
+
 def dial(address):
     """A connected socket; address is (host, port) or the path of a Unix socket."""
     if isinstance(address, str):
@@ -23,9 +36,7 @@ def dial(address):
         sock.settimeout(DEADLINE_S)
         sock.connect(address)
         return sock
-    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
-    sock.settimeout(DEADLINE_S)
-    sock.bind((address[0], 0))  # so that the address is known even when the next line fails
+    sock = bound_socket(address[0])
     # A refusal may be faster than connect() returns; whoever reads or writes next sees it.
     with contextlib.suppress(ConnectionResetError):
         sock.connect(address)
