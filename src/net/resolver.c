@@ -327,11 +327,8 @@ static const char *failure_text(int status)
     case ARES_ETIMEOUT:
         return "timeout: no name server answered";
     case ARES_ECONNREFUSED:
-        return "no name server could be reached";
-    case ARES_ESERVFAIL:
-        return "the name server failed (SERVFAIL)";
-    case ARES_EREFUSED:
-        return "the name server refused to answer (REFUSED)";
+        /* c-ares asks the next server after SERVFAIL, REFUSED, NOTIMP and ICMP errors alike. */
+        return "every name server failed, refused or could not be reached";
     case ARES_EBADRESP:
         return "the name server's answer is malformed";
     case ARES_EBADNAME:
@@ -365,6 +362,14 @@ static uint64_t ttl_ms_of(const struct ares_addrinfo *info)
     return clamp_ttl_ms(ttl_s);
 }
 
+/* Takes addresses. */
+static void replace_addresses(struct entry *entry, struct netaddr *addresses, size_t count)
+{
+    mem_free(entry->addresses);
+    entry->addresses = addresses;
+    entry->count = count;
+}
+
 static bool take_addresses(struct entry *entry, const struct ares_addrinfo *info)
 {
     size_t count = 0;
@@ -380,9 +385,7 @@ static bool take_addresses(struct entry *entry, const struct ares_addrinfo *info
     for (size_t i = 0; i < count; i++, node = node->ai_next) {
         netaddr_from_sockaddr(&addresses[i], node->ai_addr, node->ai_addrlen);
     }
-    mem_free(entry->addresses);
-    entry->addresses = addresses;
-    entry->count = count;
+    replace_addresses(entry, addresses, count);
     return true;
 }
 
@@ -394,9 +397,7 @@ static void note_failure(struct entry *entry, int status)
     bool is_answer = status == ARES_ENOTFOUND || status == ARES_ENODATA;
     entry->failing = !is_answer;
     if (is_answer) {
-        mem_free(entry->addresses);
-        entry->addresses = NULL;
-        entry->count = 0;
+        replace_addresses(entry, NULL, 0);
     }
 }
 
@@ -453,8 +454,29 @@ static void arm_patience(struct entry *entry)
     /* Without memory for it the askers wait for the question's own end. */
 }
 
+/* c-ares would ask its servers for the addresses of "127.0.0.1", and for those of the root. */
+static bool answer_without_asking(struct entry *entry)
+{
+    uint64_t now = loop_now_ms(entry->resolver->loop);
+    struct netaddr *addr = mem_try_alloc(sizeof(*addr));
+    if (addr != NULL && netaddr_from_ip(addr, entry->name, 0)) {
+        replace_addresses(entry, addr, 1);
+        entry->valid_until_ms = now + MAX_TTL_MS;
+        return true;
+    }
+    mem_free(addr);
+    if (entry->name[0] == '\0' || strcmp(entry->name, ".") == 0) {
+        note_failure(entry, ARES_EBADNAME);
+        return true;
+    }
+    return false;
+}
+
 static void ask(struct entry *entry)
 {
+    if (answer_without_asking(entry)) {
+        return;
+    }
     struct resolver *resolver = entry->resolver;
     static const struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC,
                                                      .ai_socktype = SOCK_STREAM};
