@@ -1,0 +1,312 @@
+"""What flows: order, ends, half-close, truncation, resets, back-pressure, time."""
+
+import contextlib
+import hashlib
+import random
+import socket
+import threading
+
+import pytest
+
+from harness.bulkhead import bridge, configuration, originate, terminate
+from harness.streams import (
+    CLEAN, RESET, TRUNCATED, PlainStream, client_context, dial, server_context, tls_connect,
+)
+from harness.wait import until
+
+KINDS = pytest.mark.parametrize("kind", ["terminate", "originate", "bridge"])
+ANSWER = 2_000_000
+
+
+class Path:
+    """client → bulkhead → backend, of one kind, with the same client and backend API for all."""
+
+    def __init__(self, kind, start, backends, credentials, handler=None, **more):
+        self.kind = kind
+        self.credentials = credentials
+        arguments = [handler] if handler else []
+        if kind == "terminate":
+            self.backend = backends.plain(*arguments)
+            listener, own = terminate(self.backend.url, **more), "orders"
+        else:
+            self.backend = backends.tls(
+                server_context(credentials.pair("payments"), credentials.bundle("prod.example")),
+                *arguments,
+            )
+            make = originate if kind == "originate" else bridge
+            listener, own = make(self.backend.url, **more), "web"
+        self.bulkhead = start(configuration(credentials, listener, own=own))
+
+    def connect(self):
+        if self.kind == "originate":
+            return PlainStream(dial(self.bulkhead.address()))
+        return tls_connect(
+            self.bulkhead.address(), client_context(self.credentials.pair("web"))
+        )
+
+    def line_of(self, stream):
+        return self.bulkhead.wait_access(downstream=stream.local_address())
+
+
+def answer_after_end(stream):
+    """Reads to the end, then answers with the digest and many bytes, then ends."""
+    data, end = stream.read_to_end()
+    if end != CLEAN:
+        return end
+    stream.send(hashlib.sha256(data).digest() + bytes(ANSWER))
+    stream.end()
+    return end
+
+
+@KINDS
+def test_half_close_lets_the_answer_follow(start, backends, credentials, kind):
+    path = Path(kind, start, backends, credentials, answer_after_end)
+    with path.connect() as stream:
+        stream.send(b"question")
+        stream.end()
+        data, end = stream.read_to_end()
+        line = path.line_of(stream)
+    assert end == CLEAN
+    assert data == hashlib.sha256(b"question").digest() + bytes(ANSWER)
+    assert (line["reason"], line["bytes_up"], line["bytes_down"]) == ("closed", 8, len(data))
+
+
+@KINDS
+def test_the_server_may_end_first(start, backends, credentials, kind):
+    def speak_and_end(stream):
+        stream.send(b"banner")
+        stream.end()
+        return stream.read_to_end()[1]
+
+    path = Path(kind, start, backends, credentials, speak_and_end)
+    with path.connect() as stream:
+        assert stream.read_to_end() == (b"banner", CLEAN)
+        stream.send(b"late")
+        stream.end()
+        assert path.backend.wait_ends() == [CLEAN]
+        assert path.line_of(stream)["reason"] == "closed"
+
+
+@KINDS
+def test_random_sizes_arrive_whole_both_ways(start, backends, credentials, kind):
+    sizes = [1, 16_385, 16_384, 65_536, 3, 100_000, 1, 1]
+    generator = random.Random(kind)
+    sizes += [generator.randrange(1, 40_000) for _ in range(60)]
+    path = Path(kind, start, backends, credentials)
+    with path.connect() as stream:
+        sent = hashlib.sha256()
+        got = hashlib.sha256()
+        total = sum(sizes)
+        reader = threading.Thread(target=lambda: got.update(stream.recv_exactly(total)))
+        if kind == "originate":  # a plain socket may be read and written by two threads
+            reader.start()
+        for size in sizes:
+            piece = generator.randbytes(size)
+            sent.update(piece)
+            stream.send(piece)
+            if kind != "originate":
+                got.update(stream.recv_exactly(size))
+        if kind == "originate":
+            reader.join()
+        assert got.digest() == sent.digest()
+        stream.end()
+        assert stream.read_to_end() == (b"", CLEAN)
+        assert path.line_of(stream)["bytes_up"] == total
+
+
+@pytest.mark.parametrize("kind", ["terminate", "bridge"])
+def test_truncation_delivers_every_byte_and_then_resets(start, backends, credentials, kind):
+    seen = []
+
+    def record(stream):
+        data, end = stream.read_to_end()
+        seen.append(data)
+        return end
+
+    path = Path(kind, start, backends, credentials, record)
+    data = random.Random(1).randbytes(1_500_000)
+    with path.connect() as stream:
+        stream.send(data)
+        stream.end_socket()  # FIN without close_notify
+        line = path.line_of(stream)
+        assert path.backend.wait_ends() == [RESET], "a broken stream must not end cleanly"
+    assert line["reason"] == "downstream_truncated"
+    assert seen == [data], "bytes before the truncation were lost"
+
+
+def test_truncation_may_be_tolerated(start, backends, credentials):
+    path = Path("terminate", start, backends, credentials, truncation="tolerate")
+    with path.connect() as stream:
+        stream.send(b"abc")
+        stream.end_socket()
+        assert path.backend.wait_ends() == [CLEAN]
+        assert path.line_of(stream)["reason"] == "closed"
+
+
+def test_a_truncated_upstream_is_passed_on_as_a_reset(start, backends, credentials):
+    def truncate(stream):
+        stream.send(b"half an answer")
+        stream.sock.shutdown(socket.SHUT_WR)
+        return stream.read_to_end()[1]
+
+    path = Path("originate", start, backends, credentials, truncate)
+    with path.connect() as stream:
+        assert stream.recv_exactly(14) == b"half an answer"
+        assert stream.read_to_end() == (b"", RESET)
+        assert path.line_of(stream)["reason"] == "upstream_truncated"
+
+
+@KINDS
+def test_a_client_reset_reaches_the_backend(start, backends, credentials, kind):
+    path = Path(kind, start, backends, credentials)
+    stream = path.connect()
+    stream.send(b"x")
+    stream.recv_exactly(1)
+    address = stream.local_address()
+    stream.reset()
+    line = path.bulkhead.wait_access(downstream=address)
+    assert line["reason"] == "downstream_reset"
+    assert path.backend.wait_ends() == [RESET]
+
+
+@KINDS
+def test_a_backend_reset_reaches_the_client(start, backends, credentials, kind):
+    def answer_and_reset(stream):
+        stream.send(b"x")
+        stream.recv(1)
+        stream.reset()
+
+    path = Path(kind, start, backends, credentials, answer_and_reset)
+    with path.connect() as stream:
+        assert stream.recv_exactly(1) == b"x"
+        stream.send(b"y")
+        data, end = stream.read_to_end()
+        assert (data, end) == (b"", RESET)
+        assert path.line_of(stream)["reason"] == "upstream_reset"
+
+
+@KINDS
+def test_a_stalled_reader_grows_no_memory(start, backends, credentials, kind):
+    """The backend reads nothing while the client pushes all that the kernel takes."""
+    gate = threading.Event()
+
+    def stall(stream):
+        gate.wait(60)
+        return stream.read_to_end()[1]
+
+    path = Path(kind, start, backends, credentials, stall)
+    with path.connect() as stream:
+        stream.send(b"x")
+        before = path.bulkhead.rss_kib()
+        stream.sock.settimeout(0.5)
+        sent = 0
+        try:
+            while sent < 100_000_000:
+                stream.send(bytes(100_000))
+                sent += 100_000
+        except TimeoutError:
+            pass  # the kernel's buffers are full: the proxy has stopped reading
+        assert sent < 100_000_000, "the proxy went on reading for a reader that stalls"
+        assert path.bulkhead.rss_kib() - before < 4096
+        gate.set()
+
+
+def test_idle_sessions_end(start, backends, credentials):
+    path = Path("terminate", start, backends, credentials, timeouts={"idle": "200ms"})
+    with path.connect() as stream:
+        assert stream.read_to_end()[1] == RESET
+        assert path.line_of(stream)["reason"] == "idle_timeout"
+
+
+def test_idle_counts_from_the_last_byte(start, backends, credentials):
+    path = Path("terminate", start, backends, credentials, timeouts={"idle": "1s"})
+    with path.connect() as stream:
+        for _ in range(5):
+            stream.send(b"x")
+            stream.recv_exactly(1)
+            threading.Event().wait(0.3)
+        assert path.bulkhead.access.find(listener="in") == []
+
+
+def test_half_closed_sessions_end(start, backends, credentials):
+
+    def hold(stream):
+        data, end = stream.read_to_end()
+        until(lambda: path.bulkhead.access.find(reason="half_close_timeout"), "the timeout")
+        return end
+
+    path = Path("terminate", start, backends, credentials, hold, timeouts={"half_close": "200ms"})
+    with path.connect() as stream:
+        stream.send(b"q")
+        stream.end()
+        assert stream.read_to_end()[1] in (RESET, TRUNCATED)
+        assert path.line_of(stream)["reason"] == "half_close_timeout"
+
+
+def test_an_unfinished_handshake_ends(start, backends, credentials):
+    path = Path("terminate", start, backends, credentials, timeouts={"handshake": "200ms"})
+    with PlainStream(dial(path.bulkhead.address())) as stream:
+        stream.send(b"\x16\x03\x01")  # the beginning of a record
+        assert stream.read_to_end()[1] == RESET
+        assert path.line_of(stream)["reason"] == "handshake_timeout"
+    assert path.backend.untouched()
+
+
+def test_slow_handshakes_make_room_for_good_clients(start, backends, credentials):
+    backend = backends.plain()
+    bulkhead = start(configuration(credentials, terminate(backend.url), workers=1,
+                                   limits={"handshakes": 8}))
+    slow = [PlainStream(dial(bulkhead.address())) for _ in range(40)]
+    for stream in slow:
+        stream.send(b"\x16")
+    for _ in range(5):
+        with tls_connect(bulkhead.address(), client_context(credentials.pair("web"))) as stream:
+            stream.send(b"ping")
+            assert stream.recv_exactly(4) == b"ping"
+    assert bulkhead.wait_access(reason="handshake_evicted")["decision"] == "deny"
+    for stream in slow:
+        stream.close()
+
+
+def test_a_full_listener_queues_and_recovers(start, backends, credentials):
+    backend = backends.plain()
+    bulkhead = start(configuration(credentials, terminate(backend.url, limits={"connections": 1}),
+                                   workers=1))
+    context = client_context(credentials.pair("web"))
+    first = tls_connect(bulkhead.address(), context)
+    waiting = PlainStream(dial(bulkhead.address()))  # in the kernel's queue
+    waiting.sock.settimeout(0.3)
+    waiting.send(b"GET / HTTP/1.0\r\n\r\n")  # answered (by a refusal) only once it is accepted
+    with pytest.raises(TimeoutError):
+        waiting.recv(1)
+    first.end()
+    assert first.read_to_end()[1] == CLEAN
+    first.close()
+    line = bulkhead.wait_access(downstream=waiting.local_address())
+    assert line["reason"] == "tls_not_tls"
+    waiting.close()
+
+
+def test_memory_bound_ends_the_staller(start, backends, credentials):
+    gate = threading.Event()
+
+    def stall(stream):
+        gate.wait(60)
+        return stream.read_to_end()[1]
+
+    backend = backends.plain(stall)
+    bulkhead = start(configuration(credentials, terminate(backend.url), workers=1,
+                                   limits={"buffered": "64KiB"}))
+    context = client_context(credentials.pair("web"))
+    streams = []
+    # Each leaves up to one piece in memory; within a few of them the bound is reached.
+    while not bulkhead.access.find(reason="limit_buffered"):
+        assert len(streams) < 200
+        streams.append(tls_connect(bulkhead.address(), context))
+        streams[-1].sock.settimeout(0.2)
+        with contextlib.suppress(OSError):  # full (a time-out), or ended by the bound (a reset)
+            while True:
+                streams[-1].send(bytes(100_000))
+    gate.set()
+    for stream in streams:
+        stream.close()
