@@ -1,8 +1,11 @@
-/* `bulkhead svid`: what each file's first certificate is, and which SPIFFE rule it breaks. */
+/*
+ * One block of lines (or one JSON object) per file. What comes from a certificate is written by
+ * somebody else: everything is escaped before it reaches a terminal.
+ */
 #include "cli/svid.h"
 
 #include <getopt.h>
-#include <stdbool.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,210 +13,341 @@
 #include "base/file.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
+#include "base/utf8.h"
+#include "spiffe/credentials.h"
 #include "spiffe/crypto.h"
-#include "spiffe/svid_facts.h"
+#include "spiffe/svid_inspect.h"
+#include "spiffe/trust_bundle.h"
 
-enum { EXIT_VALID = 0, EXIT_BREAKS_A_RULE = 1, EXIT_WRONG = 2 };
-enum { FILE_MAX = 4 * 1024 * 1024, JSON_SIZE = 32 * 1024, DAY_S = 24 * 60 * 60 };
+enum { EXIT_GOOD = 0, EXIT_BROKEN_RULE = 1, EXIT_WRONG = 2 };
+enum { FILE_MAX = 1 << 20, BUNDLE_MAX = 64 << 20, JSON_SIZE = 256 * 1024 };
+
+struct options {
+    bool json;
+    const char *bundle;
+    const char *trust_domain;
+    char **files;
+    int file_count;
+};
 
 static void print_help(FILE *out)
 {
-    fputs(
-        "usage: bulkhead svid [--json] FILE...\n"
-        "\n"
-        "Says what a certificate is: its SPIFFE ID, validity, key, and which rule of the "
-        "X509-SVID\n"
-        "standard it breaks. The first certificate of each PEM file is judged as a leaf; whether\n"
-        "a trust bundle vouches for it is not asked. \"-\" is the standard input.\n"
-        "\n"
-        "      --json  one JSON object per file and line\n"
-        "  -h, --help  this text\n"
-        "\n"
-        "Examples:\n"
-        "  bulkhead svid /run/bulkhead/svid.pem\n"
-        "  openssl s_client -connect 127.0.0.1:8443 </dev/null 2>/dev/null | bulkhead svid -\n"
-        "\n"
-        "Exit code: 0 all are valid leaves, 1 one breaks a rule or has expired, 2 wrong usage or\n"
-        "no certificate.\n",
-        out);
+    fputs("usage: bulkhead svid [--json] [--bundle FILE --trust-domain NAME] FILE...\n"
+          "\n"
+          "Says what a certificate is: its SPIFFE ID, validity and key, and every rule of the\n"
+          "X509-SVID standard that it breaks. FILE is PEM (leaf first, then intermediates), one\n"
+          "DER certificate, or - for stdin.\n"
+          "\n"
+          "      --json               one JSON object per file and line\n"
+          "      --bundle FILE        verify the chain against these CA certificates (PEM)\n"
+          "      --trust-domain NAME  the trust domain that the bundle belongs to\n"
+          "  -h, --help               this text\n"
+          "\n"
+          "Examples:\n"
+          "  bulkhead svid /run/bulkhead/svid.pem\n"
+          "  bulkhead svid --bundle prod.pem --trust-domain prod.example svid.pem\n"
+          "  openssl s_client -connect orders:8443 </dev/null | bulkhead svid -\n"
+          "  bulkhead svid --json *.pem | jq 'select(.valid | not) | .file'\n"
+          "\n"
+          "Exit code: 0 all are valid, 1 one breaks a rule, 2 wrong usage or unreadable.\n",
+          out);
 }
 
-/* Certificate-supplied bytes never reach a terminal raw. */
-static void print_field(const char *name, const char *text)
+/* True when the command should go on; otherwise *code is the exit code. */
+static bool parse_options(int argc, char **argv, struct options *options, int *code)
 {
-    printf("  %-12s ", name);
-    for (const char *c = text; *c != '\0'; c++) {
-        if (*c >= ' ' && *c <= '~') {
-            putchar(*c);
-        } else {
-            printf("\\x%02x", (unsigned)(unsigned char)*c);
+    static const struct option known[] = {
+        {"json", no_argument, NULL, 'j'},
+        {"bundle", required_argument, NULL, 'b'},
+        {"trust-domain", required_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    *options = (struct options){0};
+    *code = EXIT_WRONG;
+    for (;;) {
+        int option = getopt_long(argc, argv, "h", known, NULL);
+        if (option == -1) {
+            break;
+        }
+        switch (option) {
+        case 'j':
+            options->json = true;
+            break;
+        case 'b':
+            options->bundle = optarg;
+            break;
+        case 't':
+            options->trust_domain = optarg;
+            break;
+        case 'h':
+            print_help(stdout);
+            *code = EXIT_GOOD;
+            return false;
+        default:
+            fputs("try: bulkhead svid --help\n", stderr);
+            return false;
         }
     }
+    options->files = argv + optind;
+    options->file_count = argc - optind;
+    if ((options->bundle == NULL) != (options->trust_domain == NULL)) {
+        fputs("bulkhead svid: --bundle and --trust-domain belong together\n", stderr);
+        return false;
+    }
+    if (options->file_count == 0) {
+        fputs("bulkhead svid: which file? try: bulkhead svid /run/bulkhead/svid.pem\n", stderr);
+        return false;
+    }
+    return true;
+}
+
+/* Printable characters as they are; controls, deceptive ones and broken UTF-8 as \xNN. */
+static void print_escaped(const char *text)
+{
+    size_t left = strlen(text);
+    while (left > 0) {
+        uint32_t code = 0;
+        size_t len = utf8_decode(text, left, &code);
+        if (len > 0 && !utf8_is_deceptive(code)) {
+            fwrite(text, 1, len, stdout);
+        } else {
+            len = len > 0 ? len : 1;
+            for (size_t i = 0; i < len; i++) {
+                printf("\\x%02x", (unsigned)(unsigned char)text[i]);
+            }
+        }
+        text += len;
+        left -= len;
+    }
+}
+
+static void print_row(const char *name, const char *text)
+{
+    printf("  %-10s ", name);
+    print_escaped(text[0] != '\0' ? text : "(none)");
     putchar('\n');
 }
 
-enum validity { VALIDITY_NOW = 0, VALIDITY_EXPIRED, VALIDITY_NOT_YET };
-
-static enum validity validity_of(const struct svid_facts *facts)
+/* "3 days": the largest unit that says enough. */
+static void format_span(int64_t seconds, char *out, size_t size)
 {
-    int64_t now = clock_wall_s();
-    if (now > facts->not_after) {
-        return VALIDITY_EXPIRED;
+    static const struct {
+        int64_t seconds;
+        const char *name;
+    } units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
+    size_t unit = 0;
+    while (unit < 3 && seconds < 2 * units[unit].seconds) {
+        unit++;
     }
-    return now < facts->not_before ? VALIDITY_NOT_YET : VALIDITY_NOW;
+    int64_t count = seconds / units[unit].seconds;
+    (void)snprintf(out, size, "%" PRId64 " %s%s", count, units[unit].name, count == 1 ? "" : "s");
 }
 
-static void print_validity(const struct svid_facts *facts)
+static void format_expiry(const struct svid_inspection *inspection, int64_t now_s, char *out,
+                          size_t size)
+{
+    char span[48];
+    if (now_s >= inspection->not_after) {
+        format_span(now_s - inspection->not_after, span, sizeof span);
+        (void)snprintf(out, size, "expired %s ago", span);
+    } else if (now_s < inspection->not_before) {
+        format_span(inspection->not_before - now_s, span, sizeof span);
+        (void)snprintf(out, size, "valid in %s", span);
+    } else {
+        format_span(inspection->not_after - now_s, span, sizeof span);
+        (void)snprintf(out, size, "expires in %s", span);
+    }
+}
+
+static void print_validity(const struct svid_inspection *inspection, int64_t now_s)
 {
     char from[CLOCK_TEXT_SIZE];
-    char to[CLOCK_TEXT_SIZE];
-    printf("  %-12s %s to %s", "valid", clock_format_s(facts->not_before, from),
-           clock_format_s(facts->not_after, to));
-    switch (validity_of(facts)) {
-    case VALIDITY_EXPIRED:
-        puts(" (expired)");
-        break;
-    case VALIDITY_NOT_YET:
-        puts(" (not yet valid)");
-        break;
-    case VALIDITY_NOW:
-        printf(" (%lld days left)\n", (long long)((facts->not_after - clock_wall_s()) / DAY_S));
-        break;
-    }
-}
-
-static void print_facts(const char *path, const struct svid_facts *facts)
-{
-    const struct svid_failure *failure = &facts->failure;
-    printf("%s:\n", path);
-    if (facts->id[0] != '\0') {
-        print_field("SPIFFE ID", facts->id);
-    } else if (failure->claimed[0] != '\0') {
-        print_field("claims", failure->claimed);
-    }
-    print_field("subject", facts->subject);
-    print_field("issuer", facts->issuer);
-    print_field("serial", facts->serial);
-    print_field("key", facts->key);
-    print_validity(facts);
-    printf("  %-12s %zu certificate%s\n", "chain", facts->chain_length,
-           facts->chain_length == 1 ? "" : "s");
-    if (failure->reason == REASON_NONE) {
-        print_field("verdict", "a valid X509-SVID leaf");
+    char until[CLOCK_TEXT_SIZE];
+    char expiry[80];
+    if (!inspection->has_validity) {
+        print_row("validity", "can't be read");
         return;
     }
-    print_field("verdict", facts->is_signing
-                               ? "a signing (CA) certificate: for a trust bundle, no SVID leaf"
-                               : "no valid X509-SVID");
-    print_field("rule", reason_label(failure->reason));
-    print_field("", reason_sentence(failure->reason));
-    if (failure->detail[0] != '\0') {
-        print_field("found", failure->detail);
+    format_expiry(inspection, now_s, expiry, sizeof expiry);
+    printf("  %-10s %s to %s, %s\n", "validity", clock_format_s(inspection->not_before, from),
+           clock_format_s(inspection->not_after, until), expiry);
+}
+
+/* What it is when no rule is broken. */
+static const char *verdict(const struct svid_inspection *inspection)
+{
+    switch (inspection->kind) {
+    case SVID_KIND_LEAF:
+        return "valid X509-SVID (leaf)";
+    case SVID_KIND_SIGNING:
+        return "CA certificate (signing), not a leaf";
+    }
+    return "";
+}
+
+static void print_text(const char *file, const struct svid_inspection *inspection, bool verified,
+                       int64_t now_s)
+{
+    print_escaped(file);
+    puts(":");
+    print_row("SPIFFE ID", inspection->claimed);
+    print_row("subject", inspection->subject);
+    print_row("issuer", inspection->issuer);
+    print_row("serial", inspection->serial);
+    print_row("sha256", inspection->sha256);
+    print_validity(inspection, now_s);
+    print_row("key", inspection->key);
+    printf("  %-10s %zu certificate%s\n", "chain", inspection->chain_length,
+           inspection->chain_length == 1 ? "" : "s");
+    for (size_t i = 0; i < inspection->fault_count; i++) {
+        const struct svid_failure *fault = &inspection->faults[i];
+        printf("  %-10s %s: %s", "broken", reason_label(fault->reason),
+               reason_sentence(fault->reason));
+        if (fault->detail[0] != '\0') {
+            fputs(" (", stdout);
+            print_escaped(fault->detail);
+            putchar(')');
+        }
+        putchar('\n');
+    }
+    if (inspection->fault_count == 0) {
+        printf("  %-10s %s%s\n", "verdict", verdict(inspection),
+               verified && inspection->kind == SVID_KIND_LEAF ? ", chain verified" : "");
     }
 }
 
-static void print_json(const char *path, const struct svid_facts *facts)
+static void write_faults(struct json_writer *w, const struct svid_inspection *inspection)
 {
-    static const char *const validity_names[] = {"now", "expired", "not_yet"};
-    char *buf = mem_alloc(JSON_SIZE);
-    char time[CLOCK_TEXT_SIZE];
+    json_array_begin(w);
+    for (size_t i = 0; i < inspection->fault_count; i++) {
+        const struct svid_failure *fault = &inspection->faults[i];
+        json_object_begin(w);
+        json_field_string(w, "reason", reason_label(fault->reason));
+        json_field_string(w, "sentence", reason_sentence(fault->reason));
+        json_field_string(w, "detail", fault->detail);
+        json_object_end(w);
+    }
+    json_array_end(w);
+}
+
+static void print_json(const char *file, const struct svid_inspection *inspection, char *buf)
+{
     struct json_writer w;
+    char text[CLOCK_TEXT_SIZE];
     json_writer_init(&w, buf, JSON_SIZE);
     json_object_begin(&w);
-    json_field_string(&w, "file", path);
-    json_field_bool(&w, "valid_svid", facts->failure.reason == REASON_NONE);
-    json_field_string(&w, "spiffe_id", facts->id[0] == '\0' ? NULL : facts->id);
-    json_field_string(&w, "claimed_id", facts->failure.claimed);
-    json_field_string(&w, "subject", facts->subject);
-    json_field_string(&w, "issuer", facts->issuer);
-    json_field_string(&w, "serial", facts->serial);
-    json_field_string(&w, "key", facts->key);
-    json_field_string(&w, "not_before", clock_format_s(facts->not_before, time));
-    json_field_string(&w, "not_after", clock_format_s(facts->not_after, time));
-    json_field_string(&w, "validity", validity_names[validity_of(facts)]);
-    json_field_u64(&w, "chain_length", facts->chain_length);
-    json_field_bool(&w, "signing", facts->is_signing);
-    if (facts->failure.reason != REASON_NONE) {
-        json_field_string(&w, "reason", reason_label(facts->failure.reason));
-        json_field_string(&w, "why", reason_sentence(facts->failure.reason));
-        json_field_string(&w, "detail", facts->failure.detail);
-    }
+    json_field_string(&w, "file", file);
+    json_field_bool(&w, "valid", inspection->fault_count == 0);
+    json_field_string(&w, "kind", inspection->kind == SVID_KIND_LEAF ? "leaf" : "signing");
+    json_field_string(&w, "spiffe_id", inspection->claimed[0] != '\0' ? inspection->claimed : NULL);
+    json_field_string(&w, "subject", inspection->subject);
+    json_field_string(&w, "issuer", inspection->issuer);
+    json_field_string(&w, "serial", inspection->serial);
+    json_field_string(&w, "sha256", inspection->sha256);
+    json_field_string(&w, "not_before",
+                      inspection->has_validity ? clock_format_s(inspection->not_before, text)
+                                               : NULL);
+    json_field_string(&w, "not_after",
+                      inspection->has_validity ? clock_format_s(inspection->not_after, text)
+                                               : NULL);
+    json_field_string(&w, "key", inspection->key);
+    json_field_u64(&w, "chain_length", inspection->chain_length);
+    json_key(&w, "broken");
+    write_faults(&w, inspection);
     json_object_end(&w);
-    if (json_writer_finish(&w) != 0) {
+    if (json_writer_finish(&w) > 0) {
         puts(buf);
     }
-    mem_free(buf);
 }
 
-static int judge_file(const struct crypto *crypto, const char *path, bool json)
+static int inspect_file(const struct options *options, const char *file,
+                        const struct crypto *crypto, const struct credentials *credentials,
+                        char *buf)
 {
-    char *pem = NULL;
+    bool is_stdin = strcmp(file, "-") == 0;
+    char *data = NULL;
     size_t len = 0;
     struct errbuf err;
-    struct svid_facts facts;
-    const char *from = strcmp(path, "-") == 0 ? "/dev/stdin" : path;
-    if (file_read(from, FILE_MAX, &pem, &len, &err) != 0) {
+    if (file_read(is_stdin ? "/dev/stdin" : file, FILE_MAX, &data, &len, &err) < 0) {
         fprintf(stderr, "bulkhead svid: %s\n", err.text);
         return EXIT_WRONG;
     }
-    int result = svid_facts_from_pem(crypto, pem, len, &facts, &err);
-    explicit_bzero(pem, len); /* a key may stand beside the certificate */
-    mem_free(pem);
-    if (result != 0) {
-        fprintf(stderr, "bulkhead svid: %s: %s\n", path, err.text);
-        return EXIT_WRONG;
-    }
-    if (json) {
-        print_json(path, &facts);
+    int64_t now_s = clock_wall_s();
+    struct svid_inspection *inspection = mem_alloc(sizeof *inspection);
+    int code = EXIT_WRONG;
+    if (svid_inspect(crypto, data, len, credentials, now_s, inspection, &err) < 0) {
+        fprintf(stderr, "bulkhead svid: %s: %s\n", file, err.text);
     } else {
-        print_facts(path, &facts);
+        code = inspection->fault_count == 0 ? EXIT_GOOD : EXIT_BROKEN_RULE;
+        if (options->json) {
+            print_json(file, inspection, buf);
+        } else {
+            print_text(file, inspection, credentials != NULL, now_s);
+        }
     }
-    bool good = facts.failure.reason == REASON_NONE && validity_of(&facts) == VALIDITY_NOW;
-    return good ? EXIT_VALID : EXIT_BREAKS_A_RULE;
+    mem_free(inspection);
+    mem_free(data);
+    return code;
 }
 
-static int judge_all(int count, char **paths, bool json)
+static int load_credentials(const struct options *options, const struct crypto *crypto,
+                            struct credentials **out)
 {
+    char *data = NULL;
+    size_t len = 0;
     struct errbuf err;
-    struct crypto *crypto = crypto_new(&err);
-    if (crypto == NULL) {
-        fprintf(stderr, "bulkhead svid: %s\n", err.text);
-        return EXIT_BREAKS_A_RULE;
+    *out = NULL;
+    if (options->bundle == NULL) {
+        return 0;
     }
-    int worst = EXIT_VALID;
-    for (int i = 0; i < count; i++) {
-        int code = judge_file(crypto, paths[i], json);
+    if (file_read(options->bundle, BUNDLE_MAX, &data, &len, &err) < 0) {
+        fprintf(stderr, "bulkhead svid: %s\n", err.text);
+        return -1;
+    }
+    struct trust_bundle *bundle =
+        trust_bundle_from_pem(crypto, options->trust_domain, data, len, &err);
+    mem_free(data);
+    if (bundle == NULL) {
+        fprintf(stderr, "bulkhead svid: %s: %s\n", options->bundle, err.text);
+        return -1;
+    }
+    *out = credentials_build(NULL, &bundle, 1, 0, &err);
+    trust_bundle_unref(bundle);
+    return *out != NULL ? 0 : -1;
+}
+
+static int inspect_files(const struct options *options, const struct crypto *crypto)
+{
+    struct credentials *credentials = NULL;
+    if (load_credentials(options, crypto, &credentials) < 0) {
+        return EXIT_WRONG;
+    }
+    char *buf = mem_alloc(JSON_SIZE);
+    int worst = EXIT_GOOD;
+    for (int i = 0; i < options->file_count; i++) {
+        int code = inspect_file(options, options->files[i], crypto, credentials, buf);
         worst = code > worst ? code : worst;
     }
-    crypto_free(crypto);
-    return worst;
+    mem_free(buf);
+    credentials_unref(credentials);
+    return fflush(stdout) == 0 ? worst : EXIT_WRONG;
 }
 
 int svid_main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    bool json = false;
-    int option;
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        switch (option) {
-        case 'j':
-            json = true;
-            break;
-        case 'h':
-            print_help(stdout);
-            return EXIT_VALID;
-        default:
-            fputs("Try: bulkhead svid --help\n", stderr);
-            return EXIT_WRONG;
-        }
+    struct options options;
+    struct errbuf err;
+    int code = EXIT_WRONG;
+    if (!parse_options(argc, argv, &options, &code)) {
+        return code;
     }
-    if (optind == argc) {
-        fputs("bulkhead svid: a certificate file is needed: bulkhead svid FILE...\n", stderr);
+    struct crypto *crypto = crypto_new(&err);
+    if (crypto == NULL) {
+        fprintf(stderr, "bulkhead svid: %s\n", err.text);
         return EXIT_WRONG;
     }
-    return judge_all(argc - optind, argv + optind, json);
+    code = inspect_files(&options, crypto);
+    crypto_free(crypto);
+    return code;
 }
