@@ -120,39 +120,51 @@ static void test_what_cannot_be_reached_has_failed(void **state)
 }
 
 /* A full queue drops every further SYN, so that connect() hangs. */
-static void test_timeout(void **state)
+enum { FILLERS = 8 };
+static int hanging(struct netaddr *addr, int fillers[FILLERS])
 {
-    (void)state;
-    struct netaddr addr;
-    int listener = listen_on("127.0.0.1", 0, &addr);
-    int fillers[8];
-    for (size_t i = 0; i < 8; i++) {
+    int listener = listen_on("127.0.0.1", 0, addr);
+    for (size_t i = 0; i < FILLERS; i++) {
         fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        (void)connect(fillers[i], &addr.u.sa, addr.len);
+        (void)connect(fillers[i], &addr->u.sa, addr->len);
     }
-    uint64_t before;
-    struct dial dial;
-    start(&dial, &addr, 80);
-    before = loop_now_ms(dial.loop);
-    run_loop(dial.loop);
-    assert_int_equal(dial.fd, -1);
-    assert_string_equal(reason_label(dial.why), "upstream_connect_timeout");
-    assert_true(loop_now_ms(dial.loop) - before >= 79);
-    finish(&dial);
-    for (size_t i = 0; i < 8; i++) {
+    return listener;
+}
+
+static void close_hanging(int listener, const int fillers[FILLERS])
+{
+    for (size_t i = 0; i < FILLERS; i++) {
         (void)close(fillers[i]);
     }
     (void)close(listener);
 }
 
+static void test_timeout(void **state)
+{
+    (void)state;
+    struct netaddr addr;
+    int fillers[FILLERS];
+    int listener = hanging(&addr, fillers);
+    struct dial dial;
+    start(&dial, &addr, 80);
+    uint64_t before = loop_now_ms(dial.loop);
+    run_loop(dial.loop);
+    assert_int_equal(dial.fd, -1);
+    assert_string_equal(reason_label(dial.why), "upstream_connect_timeout");
+    assert_true(loop_now_ms(dial.loop) - before >= 79);
+    finish(&dial);
+    close_hanging(listener, fillers);
+}
+
 static void test_cancel_while_connecting_and_after_an_immediate_outcome(void **state)
 {
     (void)state;
-    struct netaddr hanging;
-    int listener = listen_on("127.0.0.1", 0, &hanging);
+    struct netaddr slow;
+    int fillers[FILLERS];
+    int listener = hanging(&slow, fillers);
     struct netaddr unreachable;
     assert_true(netaddr_from_ip(&unreachable, "255.255.255.255", 9));
-    const struct netaddr *addresses[] = {&hanging, &unreachable};
+    const struct netaddr *addresses[] = {&slow, &unreachable};
     for (size_t i = 0; i < 2; i++) {
         struct dial dial;
         start(&dial, addresses[i], 5000);
@@ -167,7 +179,7 @@ static void test_cancel_while_connecting_and_after_an_immediate_outcome(void **s
     dialer_cancel(dial.dialer);
     finish(&dial);
     dialer_cancel(NULL);
-    (void)close(listener);
+    close_hanging(listener, fillers);
 }
 
 struct chain {

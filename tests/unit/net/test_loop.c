@@ -3,9 +3,22 @@
 
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "base/clock.h"
+
+/* libevent's clock is this program's: ahead of the true one when a test says so. */
+static time_t coarse_ahead_s;
+
+int clock_gettime(clockid_t id, struct timespec *now)
+{
+    long result = syscall(SYS_clock_gettime, id, now);
+    if (id == CLOCK_MONOTONIC_COARSE) {
+        now->tv_sec += coarse_ahead_s;
+    }
+    return (int)result;
+}
 
 struct trace {
     struct loop *loop;
@@ -107,6 +120,28 @@ static void test_timer_never_fires_early(void **state)
     early.due_ms = loop_now_ms(early.loop) + 3;
     timer_set(early.timer, 3);
     run_loop(early.loop);
+    timer_free(early.timer);
+    loop_free(early.loop);
+}
+
+static void put_libevent_ahead(void *arg)
+{
+    (void)arg;
+    coarse_ahead_s = 3600;
+}
+
+static void test_timer_waits_for_our_clock_though_libevent_is_ahead(void **state)
+{
+    (void)state;
+    struct early early = {.loop = new_loop(), .left = 1};
+    early.timer = timer_new(early.loop, on_early, &early);
+    early.due_ms = loop_now_ms(early.loop) + 60;
+    timer_set(early.timer, 60);
+    struct timer *ahead = timer_new(early.loop, put_libevent_ahead, NULL);
+    timer_set(ahead, 1);
+    run_loop(early.loop);
+    coarse_ahead_s = 0;
+    timer_free(ahead);
     timer_free(early.timer);
     loop_free(early.loop);
 }
@@ -458,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_timers_fire_in_order_of_time),
         cmocka_unit_test(test_timer_cancelled_is_silent_and_set_again_fires_once),
         cmocka_unit_test(test_timer_never_fires_early),
+        cmocka_unit_test(test_timer_waits_for_our_clock_though_libevent_is_ahead),
         cmocka_unit_test(test_timer_freed_in_its_own_callback),
         cmocka_unit_test(test_timer_takes_any_delay),
         cmocka_unit_test(test_deferred_run_in_order_before_the_turn_ends),
