@@ -95,8 +95,8 @@ static void test_refuses_bad_certificates(void **state)
     struct world *world = *state;
     struct identity stranger = make_identity(NULL, "spiffe://" DOMAIN, true, -HOUR, HOUR);
     struct bad_peer bad[] = {
-        {"expired", make_identity(&world->anchor, PEER_ID, false, -HOUR, -60),
-         REASON_SVID_EXPIRED, SSL_AD_CERTIFICATE_EXPIRED},
+        {"expired", make_identity(&world->anchor, PEER_ID, false, -HOUR, -60), REASON_SVID_EXPIRED,
+         SSL_AD_CERTIFICATE_EXPIRED},
         {"not yet valid", make_identity(&world->anchor, PEER_ID, false, 600, HOUR),
          REASON_SVID_NOT_YET_VALID, SSL_AD_BAD_CERTIFICATE},
         {"unknown anchor", make_identity(&stranger, PEER_ID, false, -HOUR, HOUR),
@@ -106,8 +106,8 @@ static void test_refuses_bad_certificates(void **state)
          REASON_SVID_UNKNOWN_TRUST_DOMAIN, SSL_AD_UNKNOWN_CA},
         {"no path", make_identity(&world->anchor, "spiffe://" DOMAIN, false, -HOUR, HOUR),
          REASON_SVID_NO_PATH, SSL_AD_BAD_CERTIFICATE},
-        {"not a SPIFFE ID", make_identity(&world->anchor, "https://prod.example/", false, -HOUR,
-                                          HOUR),
+        {"not a SPIFFE ID",
+         make_identity(&world->anchor, "https://prod.example/", false, -HOUR, HOUR),
          REASON_SVID_BAD_SPIFFE_ID, SSL_AD_BAD_CERTIFICATE},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -237,7 +237,7 @@ static void test_new_credentials_serve_the_next_handshake(void **state)
 static bool peer_has_unsent(void *arg)
 {
     const struct peer *peer = arg;
-    return peer->done && BIO_pending(SSL_get_wbio(peer->ssl)) > 0;
+    return BIO_pending(SSL_get_wbio(peer->ssl)) > 0;
 }
 
 /* The peer's last flight arrives when newer credentials are in force. For TLS 1.2 servers it
@@ -259,10 +259,9 @@ static void swaps_in_the_middle(struct world *world, bool we_serve, int version,
         ours_connect(world, &duel.ours, world->client, fds[0], NULL, NULL);
     }
     peer_init(world, &duel.peer, &options, fds[1]);
-    while (!peer_has_unsent(&duel.peer)) {
-        peer_flush(&duel.peer);
-        run_loop_ms(world->loop, 1);
-    }
+    run_until(world, peer_has_unsent, &duel.peer);
+    peer_flush(&duel.peer); /* its first flight */
+    run_until(world, peer_has_unsent, &duel.peer);
     assert_false(duel.ours.called);
     use_credentials(world, &next, trusted ? &world->anchor : &other, 2);
     duel.ours.checked = false;
@@ -476,8 +475,7 @@ static void test_tells_plaintext_and_ends_apart(void **state)
     sends_bytes(world, half, 1, true, REASON_HANDSHAKE_CLOSED, up);
     sends_bytes(world, half, sizeof(half), true, REASON_HANDSHAKE_CLOSED, up);
     sends_bytes(world, alert, sizeof(alert), false, not_tls, REASON_UPSTREAM_REFUSED_US);
-    sends_bytes(world, nonsense, sizeof(nonsense), false, REASON_TLS_PROTOCOL,
-                REASON_TLS_PROTOCOL);
+    sends_bytes(world, nonsense, sizeof(nonsense), false, REASON_TLS_PROTOCOL, REASON_TLS_PROTOCOL);
 }
 
 static void test_says_when_nothing_is_in_common(void **state)

@@ -23,7 +23,7 @@
 #include "tls/tls_conn.h"
 #include "tls/tls_context.h"
 
-#define DOMAIN "prod.example"
+#define DOMAIN  "prod.example"
 #define OURS_ID "spiffe://prod.example/ours"
 #define PEER_ID "spiffe://prod.example/peer"
 
@@ -321,9 +321,8 @@ static inline void ours_accept(struct world *world, struct ours *ours, struct tl
     assert_null(tls_conn_peer(ours->conn));
 }
 
-static inline void ours_connect(struct world *world, struct ours *ours,
-                                struct tls_context *context, int fd, const char *sni,
-                                const char *alpn)
+static inline void ours_connect(struct world *world, struct ours *ours, struct tls_context *context,
+                                int fd, const char *sni, const char *alpn)
 {
     ours->read_max = ours->read_max != 0 ? ours->read_max : (size_t)TLS_READ_MAX;
     ours->inside = true;
@@ -349,7 +348,7 @@ struct peer_options {
     const struct identity *also[8]; /* sent behind it */
     const char *alpn;               /* client offers, server selects; NULL: none */
     const char *sni;
-    const char *ciphers;     /* TLS 1.2 */
+    const char *ciphers; /* TLS 1.2 */
     const char *groups;
     SSL_SESSION *session;
     bool hold; /* send nothing until peer_flush */
@@ -367,7 +366,7 @@ struct peer {
     bool done;
     bool failed;
     bool eof;
-    bool clean; /* close_notify came */
+    bool clean;   /* close_notify came */
     bool stalled; /* does not read its socket */
     bool sent_hello;
     int alert; /* received */
