@@ -117,7 +117,7 @@ static void on_dns_socket(void *arg, unsigned events)
     const struct dns_socket *dns = arg;
     struct resolver *resolver = dns->resolver;
     int fd = dns->fd;
-    CHECK_MAGIC(resolver, RESOLVER_MAGIC);
+    ASSERT(resolver->magic == RESOLVER_MAGIC);
     ares_process_fd(resolver->channel, (events & IO_READ) != 0 ? fd : ARES_SOCKET_BAD,
                     (events & IO_WRITE) != 0 ? fd : ARES_SOCKET_BAD);
     update_timer(resolver);
@@ -200,8 +200,8 @@ static void free_entry(struct entry *entry)
 /* Makes room for one more, unless every entry is in use: then the sessions bound their number. */
 static void evict_one(struct resolver *resolver)
 {
-    struct entry *entry;
-    TAILQ_FOREACH (entry, &resolver->by_age, age_link) {
+    for (struct entry *entry = TAILQ_FIRST(&resolver->by_age); entry != NULL;
+         entry = TAILQ_NEXT(entry, age_link)) {
         if (entry->users == 0 && !entry->asking) {
             free_entry(entry);
             return;
