@@ -6,7 +6,8 @@
  * Writing: all records of a write lie side by side before the first send.
  *
  * Bounds on a peer that is admitted but hostile: records without data (KeyUpdate, tickets, empty
- * ones) in a row, and answers to them (KeyUpdate asks for one) that nobody reads.
+ * ones) in a row, and answers that nobody reads (TLS 1.2 owes an alert to each try at
+ * renegotiation; answers to KeyUpdate wait for our next write and are at most one).
  */
 #include "tls_conn_private.h"
 

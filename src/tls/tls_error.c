@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 struct row {
     int code;
@@ -136,8 +137,14 @@ static void describe(struct tls_error *error, unsigned long entry)
     }
 }
 
+/* libssl has one code for every extension that is wrong; the function tells which it was. */
+static bool is_alpn_refusal(int code, const char *function)
+{
+    return code == SSL_R_BAD_EXTENSION && strcmp(function, "tls_parse_stoc_alpn") == 0;
+}
+
 /* Whether this entry says why, so that the later ones don't matter. */
-static bool judge_entry(struct tls_error *error, unsigned long entry)
+static bool judge_entry(struct tls_error *error, unsigned long entry, const char *function)
 {
     int code = ERR_GET_REASON(entry);
     /* Out of memory is told alike by every library below libssl. */
@@ -153,7 +160,8 @@ static bool judge_entry(struct tls_error *error, unsigned long entry)
         return true;
     }
     error->too_large = code == SSL_R_EXCESSIVE_MESSAGE_SIZE;
-    enum reason reason = reason_of(code);
+    enum reason reason =
+        is_alpn_refusal(code, function) ? REASON_UPSTREAM_ALPN_MISMATCH : reason_of(code);
     if (reason != REASON_NONE) {
         error->reason = reason;
     }
@@ -165,11 +173,12 @@ void tls_error_take(struct tls_error *error)
     *error = (struct tls_error){.reason = REASON_TLS_PROTOCOL, .alert = TLS_ALERT_NONE};
     bool decided = false;
     unsigned long entry;
-    while ((entry = ERR_get_error()) != 0) {
+    const char *function = NULL;
+    while ((entry = ERR_get_error_all(NULL, NULL, &function, NULL, NULL)) != 0) {
         if (decided) {
             continue;
         }
-        decided = judge_entry(error, entry);
+        decided = judge_entry(error, entry, function != NULL ? function : "");
         if (decided || error->detail[0] == '\0') {
             describe(error, entry);
         }

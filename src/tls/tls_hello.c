@@ -4,7 +4,8 @@
  * policy). A client without ALPN never comes to libssl's ALPN callback, hence alpn_required is
  * checked here too.
  *
- * Client: libssl 3.0 does not check that the server's choice was offered (RFC 7301 3.2), so we do.
+ * Client: not every libssl 3.0 checks that the server's choice was offered (RFC 7301 3.2), and none
+ * demands a choice, so we do both.
  */
 #include "tls_hello.h"
 

@@ -209,6 +209,7 @@ def test_a_stalled_reader_grows_no_memory(start, backends, credentials, kind):
         assert sent < 100_000_000, "the proxy went on reading for a reader that stalls"
         assert path.bulkhead.rss_kib() - before < 4096
         gate.set()
+    path.backend.wait_ends()
 
 
 def test_idle_sessions_end(start, backends, credentials):
@@ -310,3 +311,4 @@ def test_memory_bound_ends_the_staller(start, backends, credentials):
     gate.set()
     for stream in streams:
         stream.close()
+    backend.wait_ends(len(streams))
