@@ -190,9 +190,9 @@ layers: ## every #include against src/layers.txt
 lint: ## clang-tidy, cppcheck, shellcheck
 	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
 	    --suppress=missingIncludeSystem -j $(JOBS) -Iinclude -D_GNU_SOURCE -DBULKHEAD_VERSION='"$(VERSION)"' src
-	$(Q)printf '%s\n' $(SOURCES) src/main.c | xargs -P $(JOBS) -n 4 clang-tidy --quiet --warnings-as-errors='*' \
-	    --extra-arg=-Wno-unknown-warning-option {} -- $(CPPFLAGS) -std=c11 2>&1 | \
-	    { grep -vE '^[0-9]+ warnings? generated|^$$' || true; } | tee build/tidy.log; ! grep -qE ' (error|warning): ' build/tidy.log
+	$(Q)mkdir -p build && printf '%s\n' $(SOURCES) src/main.c | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
+	    --warnings-as-errors='*' FILE -- $(CPPFLAGS) -std=c11 > build/tidy.log 2> /dev/null || \
+	    { cat build/tidy.log; exit 1; }
 	$(Q)shellcheck $(SH_FILES)
 
 analyze: ## gcc -fanalyzer over src/ (noisy, not part of check)

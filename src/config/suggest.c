@@ -53,7 +53,7 @@ void suggest_consider(struct suggest *suggest, const char *candidate)
     }
     unsigned distance = distance_between(suggest->word, word_len, candidate, len);
     size_t longer = word_len > len ? word_len : len;
-    if (distance < suggest->distance && distance * 2 <= longer) {
+    if (distance < suggest->distance && (size_t)distance * 2 <= longer) {
         suggest->best = candidate;
         suggest->distance = distance;
     }

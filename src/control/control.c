@@ -264,7 +264,7 @@ static int set_session_bound(struct control *control, uint64_t descriptor_limit,
                    "RLIMIT_NOFILE is %llu: %llu descriptors are in use, 32 are held in reserve, a "
                    "session takes 2: none is left; raise it to %llu at least",
                    (unsigned long long)descriptor_limit, (unsigned long long)used,
-                   (unsigned long long)(used + 34));
+                   (unsigned long long)used + 34);
         return -1;
     }
     uint64_t wanted = config_of(control)->limits.connections;

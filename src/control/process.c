@@ -12,6 +12,7 @@
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,15 +81,13 @@ static unsigned cgroup_cpus(void)
     if (file == NULL) {
         return 0;
     }
-    char quota[32] = "";
-    unsigned long period = 0;
-    int fields = fscanf(file, "%31s %lu", quota, &period);
+    char line[64] = "";
+    bool read = fgets(line, sizeof(line), file) != NULL;
     fclose(file);
-    if (fields != 2 || period == 0 || strcmp(quota, "max") == 0) {
-        return 0;
-    }
-    unsigned long value = strtoul(quota, NULL, 10);
-    return (unsigned)((value + period - 1) / period);
+    char *rest = NULL;
+    unsigned long quota = read ? strtoul(line, &rest, 10) : 0; /* "max" reads as 0 */
+    unsigned long period = quota != 0 ? strtoul(rest, NULL, 10) : 0;
+    return period == 0 ? 0 : (unsigned)((quota + period - 1) / period);
 }
 
 unsigned process_usable_cpus(void)

@@ -273,7 +273,7 @@ X509_STORE *trust_bundle_store(const struct trust_bundle *bundle)
 
 bool trust_bundle_has_anchor(const struct trust_bundle *bundle, const uint8_t sha256[32])
 {
-    struct anchor wanted;
+    struct anchor wanted = {0};
     memcpy(wanted.sha256, sha256, sizeof(wanted.sha256));
     return bsearch(&wanted, bundle->anchors, bundle->count, sizeof(struct anchor),
                    compare_anchors) != NULL;
