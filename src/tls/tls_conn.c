@@ -6,8 +6,8 @@
  * Writing: all records of a write lie side by side before the first send.
  *
  * Bounds on a peer that is admitted but hostile: records without data (KeyUpdate, tickets, empty
- * ones) in a row, and answers that nobody reads (TLS 1.2 owes an alert to each try at
- * renegotiation; answers to KeyUpdate wait for our next write and are at most one).
+ * ones) in a row, and answers that nobody reads (KeyUpdate may ask for one; TLS 1.2 owes an alert
+ * to each try at renegotiation).
  */
 #include "tls_conn_private.h"
 

@@ -457,7 +457,7 @@ static inline void peer_receive(struct peer *peer)
     while ((got = recv(peer->fd, data, sizeof(data), MSG_DONTWAIT)) > 0) {
         assert_int_equal(BIO_write(SSL_get_rbio(peer->ssl), data, (int)got), got);
     }
-    if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) {
+    if (got == 0 || errno != EAGAIN) {
         peer->eof = true;
         assert_int_equal(io_watch_set(peer->watch, 0), 0);
     }
