@@ -1,0 +1,286 @@
+"""Start, drain, stop, exit codes, descriptors, logs that nobody reads."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from harness.bulkhead import (
+    configuration, is_sanitizer_build, originate, run_command, terminate,
+)
+from harness.streams import (
+    CLEAN, RESET, PlainStream, client_context, dial, tls_connect, tls_dial,
+)
+from harness.wait import until
+
+
+@pytest.fixture
+def web(credentials):
+    return client_context(credentials.pair("web"))
+
+
+def ping(stream):
+    stream.send(b"ping")
+    assert stream.recv_exactly(4) == b"ping"
+
+
+def test_drain_lets_a_session_end_in_its_own_time(start, backends, credentials, web):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url)))
+    with tls_connect(bulkhead.address(), web) as stream:
+        ping(stream)
+        bulkhead.signal()
+        bulkhead.wait_log("draining")
+        ping(stream)
+        until(lambda: is_refused(bulkhead), "the listener to close")
+        ping(stream)
+        stream.end()
+        assert stream.read_to_end() == (b"", CLEAN)
+    bulkhead.wait_exit(0)
+    assert bulkhead.access.find(reason="closed")
+
+
+def is_refused(bulkhead):
+    with socket.socket() as sock:
+        return sock.connect_ex(bulkhead.address()) != 0
+
+
+def test_drain_deadline_cuts_what_is_left(start, backends, credentials, web):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url),
+                                   drain={"timeout": "200ms"}))
+    with tls_connect(bulkhead.address(), web) as stream:
+        ping(stream)
+        bulkhead.signal()
+        assert stream.read_to_end() == (b"", RESET), "a cut session must not look complete"
+    bulkhead.wait_exit(0)
+    assert len(bulkhead.access.find(reason="drain_deadline")) == 1
+    assert bulkhead.log.find(event="stopped", drain_deadline=1)
+
+
+@pytest.mark.parametrize("first, second", [
+    (signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM),
+])
+def test_a_second_signal_cuts_at_once(start, backends, credentials, web, first, second):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url),
+                                   drain={"delay": "1h", "timeout": "1h"}))
+    with tls_connect(bulkhead.address(), web) as stream:
+        ping(stream)
+        bulkhead.signal(first)
+        bulkhead.wait_log("draining")
+        bulkhead.signal(second)
+        assert stream.read_to_end() == (b"", RESET)
+    bulkhead.wait_exit(0)
+    assert bulkhead.access.find(reason="stopped")
+
+
+def test_drain_delay_still_accepts(start, backends, credentials, web):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url),
+                                   drain={"delay": "1h"}))
+    bulkhead.signal()
+    bulkhead.wait_log("draining")
+    with tls_connect(bulkhead.address(), web) as stream:
+        ping(stream)
+        bulkhead.signal()
+        assert stream.read_to_end()[1] == RESET
+    bulkhead.wait_exit(0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE])
+def test_other_signals_end_nothing(start, backends, credentials, web, number):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url)))
+    with tls_connect(bulkhead.address(), web) as stream:
+        bulkhead.signal(number)
+        ping(stream)
+        if number != signal.SIGPIPE:
+            bulkhead.wait_log("signal_ignored")
+        stream.end()
+
+
+def test_a_second_program_on_the_same_address_is_refused(start, backends, credentials):
+    first = start(configuration(credentials, terminate(backends.plain().url)))
+    listener = terminate(backends.plain().url)
+    listener["accept"] = f"mtls://127.0.0.1:{first.port()}"
+    second = start(configuration(credentials, listener), wait=False)
+    second.wait_exit(1)
+    assert f"127.0.0.1:{first.port()}" in second.log.text()
+
+
+def test_a_stale_unix_socket_is_replaced_and_removed(start, backends, credentials, web, tmp_path):
+    path = str(tmp_path / "in.sock")
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(path)
+    listener = terminate(backends.plain().url)
+    listener["accept"] = f"mtls+unix://{path}"
+    bulkhead = start(configuration(credentials, listener))
+    with tls_connect(path, web) as stream:
+        ping(stream)
+        stream.end()
+    bulkhead.stop()
+    assert not os.path.exists(path)
+
+
+def test_few_descriptors_queue_and_recover(start, backends, credentials, web):
+    backend = backends.plain()
+    bulkhead = start(configuration(credentials, terminate(backend.url)), descriptors=64)
+    assert 1 <= bulkhead.wait_log("ready")["max_sessions"] < 32
+    streams = [PlainStream(dial(bulkhead.address())) for _ in range(60)]
+    for stream in streams:
+        stream.close()  # before the first byte: probes
+    for _ in range(50):
+        with tls_connect(bulkhead.address(), web) as stream:
+            ping(stream)
+            stream.end()
+            assert stream.read_to_end() == (b"", CLEAN)
+    assert not bulkhead.log.find(event="accept_paused"), "EMFILE was reached"
+
+
+def test_too_few_descriptors_refuse_the_start(start, backends, credentials):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url)),
+                     wait=False, descriptors=40)
+    bulkhead.wait_exit(1)
+    assert "RLIMIT_NOFILE" in bulkhead.log.text()
+
+
+def test_probes_are_counted_and_not_logged(start, backends, credentials):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url)))
+    for _ in range(5):
+        dial(bulkhead.address()).close()
+    bulkhead.signal()
+    bulkhead.wait_exit(0)
+    assert bulkhead.access.raw == []
+    assert bulkhead.log.find(event="stopped", closed_before_hello=5)
+
+
+def test_a_blocked_access_log_blocks_nobody(start, backends, credentials, web):
+    """Nobody reads its stdout: connections go on, lines are dropped and counted."""
+    reading, writing = os.pipe()
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url)), stdout=writing)
+    os.close(writing)
+    for _ in range(1200 if not is_sanitizer_build() else 300):
+        with PlainStream(dial(bulkhead.address())) as stream:
+            stream.send(b"GET / HTTP/1.0\r\n\r\n")
+            stream.read_to_end()
+    with tls_connect(bulkhead.address(), web) as stream:
+        ping(stream)
+        stream.end()
+    bulkhead.signal()
+    bulkhead.wait_exit(0)
+    os.close(reading)
+
+
+@pytest.mark.parametrize("to", ["none", "access.jsonl"])
+def test_the_access_log_goes_where_it_is_told(start, backends, credentials, web, to):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url),
+                                   access_log={"to": to}))
+    with tls_connect(bulkhead.address(), web) as stream:
+        ping(stream)
+        stream.end()
+        assert stream.read_to_end() == (b"", CLEAN)
+    bulkhead.stop()
+    assert bulkhead.access.raw == []
+    file = bulkhead.directory / "access.jsonl"
+    assert file.exists() == (to != "none")
+    if file.exists():
+        assert '"event":"close"' in file.read_text()
+        assert file.stat().st_mode & 0o007 == 0
+
+
+def test_version_names_every_library():
+    result = run_command("--version")
+    assert result.returncode == 0
+    for name in ("bulkhead", "OpenSSL", "libevent", "c-ares", "libyaml"):
+        assert re.search(rf"^\s*{name}\s+.*\d+\.\d+", result.stdout, re.M), name
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--help"], ["run", "--help"], ["check", "--help"], ["svid", "--help"],
+])
+def test_help_has_examples(arguments):
+    result = run_command(*arguments)
+    assert result.returncode == 0 and result.stderr == ""
+    assert "Example" in result.stdout and "Exit code" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["fly"], ["run"], ["run", "-x"], ["run", "-c", "/nonexistent/x.yaml"], ["check"],
+    ["check", "-c", "/nonexistent/x.yaml"], ["svid"], ["svid", "/nonexistent.pem"],
+    ["run", "-c", "a", "b"],
+])
+def test_wrong_usage_exits_with_2(arguments):
+    result = run_command(*arguments)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr != ""
+
+
+def test_a_wrong_configuration_names_its_place(start, credentials, backends):
+    config = configuration(credentials, terminate(backends.plain().url))
+    config["lsteners"] = []
+    bulkhead = start(config, wait=False)
+    bulkhead.wait_exit(2)
+    assert re.search(r"bulkhead\.yaml:\d+:\d+: error: .*lsteners.*listeners", bulkhead.log.text())
+
+
+@pytest.mark.parametrize("what", ["certificate", "private_key", "bundle"])
+@pytest.mark.parametrize("state", ["missing", "empty", "half", "garbage", "directory"])
+def test_a_broken_credential_refuses_the_start(start, backends, credentials, tmp_path, what, state):
+    config = configuration(credentials, terminate(backends.plain().url))
+    files = config["identity"]["files"]
+    good = files[what] if what != "bundle" else credentials.bundle("prod.example")
+    path = tmp_path / "broken.pem"
+    text = open(good).read()
+    if state == "directory":
+        path.mkdir()
+    elif state != "missing":
+        path.write_text({"empty": "", "half": text[: len(text) // 2], "garbage": "\0\1x"}[state])
+    if what == "bundle":
+        config["trust"]["prod.example"]["bundle"] = str(path)
+    else:
+        files[what] = str(path)
+    bulkhead = start(config, wait=False)
+    bulkhead.wait_exit(2)
+    assert "broken.pem" in bulkhead.log.text()
+
+
+def test_a_key_of_another_certificate_refuses_the_start(start, backends, credentials):
+    config = configuration(credentials, terminate(backends.plain().url))
+    config["identity"]["files"]["private_key"] = credentials.key("wiki")
+    bulkhead = start(config, wait=False)
+    bulkhead.wait_exit(2)
+
+
+def test_openssl_environment_changes_nothing(start, backends, credentials, web, tmp_path):
+    weak = tmp_path / "openssl.cnf"
+    weak.write_text("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\n"
+                    "MinProtocol = TLSv1\nCipherString = ALL:@SECLEVEL=0\n")
+    keylog = tmp_path / "keys.log"
+    bulkhead = start(
+        configuration(credentials, terminate(backends.plain().url)),
+        env={"OPENSSL_CONF": str(weak), "SSLKEYLOGFILE": str(keylog),
+             "SSL_CERT_FILE": credentials.bundle("evil.example")},
+    )
+    host, port = bulkhead.address()
+    result = subprocess.run(
+        ["openssl", "s_client", "-connect", f"{host}:{port}", "-tls1_1", "-cipher",
+         "ALL:@SECLEVEL=0"], input=b"", capture_output=True, timeout=60,
+    )
+    assert b"Cipher is (NONE)" in result.stdout
+    stream, failure = tls_dial(bulkhead.address(), client_context(credentials.pair("other-domain")))
+    with stream:
+        assert failure or "alert" in stream.read_to_end()[1]
+    with tls_connect(bulkhead.address(), web) as stream:
+        ping(stream)
+        stream.end()
+    assert not keylog.exists()
+
+
+def test_no_expected_server_no_plaintext(start, backends, credentials):
+    """An upstream that speaks plaintext first gets nothing: there is no downgrade."""
+    server = backends.plain(lambda stream: stream.send(b"220 welcome\r\n") or stream.recv(65536)[1])
+    bulkhead = start(configuration(credentials, originate(server.url.replace("tcp:", "mtls:"))))
+    with PlainStream(dial(bulkhead.address())) as stream:
+        stream.send(b"secret")
+        assert stream.read_to_end() == (b"", RESET)
+        line = bulkhead.wait_access(downstream=stream.local_address())
+    assert line.get("bytes_up", 0) == 0
