@@ -5,6 +5,7 @@
 #include "tls_test.h"
 
 #include "../../../src/tls/tls_conn_private.h"
+#include "base/clock.h"
 
 static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
 
@@ -170,6 +171,8 @@ static void test_refuses_chains_of_too_many_bytes(void **state)
             .server = i >= 2, .version = versions[i % 2], .show = &fat};
         duel_run(world, &duel, i >= 2 ? world->client : world->server, &options);
         assert_int_equal(duel.ours.failure.reason, REASON_SVID_CHAIN_TOO_LONG);
+        /* Before anything of it was parsed. */
+        assert_int_equal(duel.ours.failure.svid.reason, REASON_NONE);
         assert_false(duel.ours.checked);
         duel_fini(&duel);
     }
@@ -286,6 +289,36 @@ static void test_credentials_swapped_in_the_middle_judge_again(void **state)
         swaps_in_the_middle(world, true, TLS1_3_VERSION, trusted == 1);
         swaps_in_the_middle(world, false, TLS1_2_VERSION, trusted == 1);
     }
+}
+
+static bool is_past(void *arg)
+{
+    const int64_t *when = arg;
+    return clock_wall_s() >= *when;
+}
+
+static void test_the_gate_sees_a_chain_expire_in_the_middle(void **state)
+{
+    struct world *world = *state;
+    int64_t until = clock_wall_s() + 2;
+    struct identity brief = make_identity(&world->anchor, PEER_ID, false, -HOUR, 2);
+    int fds[2];
+    unix_pair(fds);
+    struct duel duel = {0};
+    const struct peer_options options = {
+        .server = true, .version = TLS1_2_VERSION, .show = &brief, .hold = true};
+    ours_connect(world, &duel.ours, world->client, fds[0], NULL, NULL);
+    peer_init(world, &duel.peer, &options, fds[1]);
+    run_until(world, peer_has_unsent, &duel.peer);
+    peer_flush(&duel.peer); /* its certificate */
+    run_until(world, peer_has_unsent, &duel.peer);
+    until++; /* whatever fraction of a second the certificate had */
+    run_until(world, is_past, &until);
+    peer_flush(&duel.peer); /* Finished */
+    run_until(world, ours_was_called, &duel.ours);
+    assert_int_equal(duel.ours.failure.reason, REASON_SVID_EXPIRED);
+    duel_fini(&duel);
+    free_identity(&brief);
 }
 
 /* A session of a server by hand that does resume. */
@@ -634,6 +667,7 @@ int main(void)
         T(test_refuses_without_credentials),
         T(test_new_credentials_serve_the_next_handshake),
         T(test_credentials_swapped_in_the_middle_judge_again),
+        T(test_the_gate_sees_a_chain_expire_in_the_middle),
         T(test_resumption_never_happens),
         T(test_survives_a_hello_in_one_byte_records),
         T(test_survives_single_bytes),

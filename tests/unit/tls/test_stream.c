@@ -402,6 +402,32 @@ static void test_renegotiation_is_refused(void **state)
     duel_fini(&duel);
 }
 
+static bool peer_was_warned(void *arg)
+{
+    const struct peer *peer = arg;
+    return peer->warning != NO_ALERT;
+}
+
+static void test_a_server_cannot_renegotiate(void **state)
+{
+    struct world *world = *state;
+    struct duel duel = {0};
+    const struct peer_options options = {
+        .server = true, .version = TLS1_2_VERSION, .show = &world->peer};
+    duel_run(world, &duel, world->client, &options);
+    assert_true(duel.ours.open);
+    duel.ours.checked = false;
+    duel.peer.saw_certificate = false;
+    assert_int_equal(SSL_renegotiate(duel.peer.ssl), 1);
+    (void)SSL_do_handshake(duel.peer.ssl); /* HelloRequest */
+    peer_flush(&duel.peer);
+    run_until(world, peer_was_warned, &duel.peer);
+    assert_int_equal(duel.peer.warning, SSL_AD_NO_RENEGOTIATION);
+    assert_false(duel.ours.checked);
+    assert_false(duel.peer.saw_certificate);
+    duel_fini(&duel);
+}
+
 static void test_tickets_from_a_server_do_no_harm(void **state)
 {
     struct world *world = *state;
@@ -460,6 +486,7 @@ int main(void)
         T(test_answers_that_nobody_reads_end_it),
         T(test_answers_to_key_updates_that_nobody_reads_end_it),
         T(test_renegotiation_is_refused),
+        T(test_a_server_cannot_renegotiate),
         T(test_tickets_from_a_server_do_no_harm),
         T(test_conns_share_a_thread_in_peace),
 #undef T

@@ -369,7 +369,8 @@ struct peer {
     bool clean;   /* close_notify came */
     bool stalled; /* does not read its socket */
     bool sent_hello;
-    int alert; /* received */
+    int alert;   /* received, fatal */
+    int warning; /* the last one */
     bool saw_certificate;
     X509 *seen; /* the certificate of the other side */
     struct bytebuf received;
@@ -379,8 +380,8 @@ struct peer {
 static inline void peer_on_info(const SSL *ssl, int where, int value)
 {
     struct peer *peer = SSL_get_app_data(ssl);
-    if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && (value >> 8) == SSL3_AL_FATAL) {
-        peer->alert = value & 0xff;
+    if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT) {
+        *((value >> 8) == SSL3_AL_FATAL ? &peer->alert : &peer->warning) = value & 0xff;
     }
 }
 
@@ -562,7 +563,8 @@ static inline void peer_hello(struct peer *peer)
 static inline void peer_init(struct world *world, struct peer *peer,
                              const struct peer_options *options, int fd)
 {
-    *peer = (struct peer){.world = world, .options = *options, .fd = fd, .alert = NO_ALERT};
+    *peer = (struct peer){
+        .world = world, .options = *options, .fd = fd, .alert = NO_ALERT, .warning = NO_ALERT};
     peer->ctx = SSL_CTX_new(TLS_method());
     assert_non_null(peer->ctx);
     peer_settings(peer);
