@@ -1,0 +1,172 @@
+"""`bulkhead check`: a wrong configuration of each kind, with its place and what would be right."""
+
+import json
+import pathlib
+import subprocess
+
+import pytest
+import yaml
+
+from harness.bulkhead import ROOT, program, run_command
+
+GOOD = """version: 1
+identity:
+  files: {{certificate: {certs}/orders.pem, private_key: {certs}/orders.key}}
+trust:
+  prod.example: {{bundle: {certs}/prod.example.bundle.pem}}
+listeners:
+  - name: orders
+    accept: mtls://127.0.0.1:8443
+    forward: tcp://127.0.0.1:8080
+  - name: out
+    accept: tcp://127.0.0.1:9001
+    forward: mtls://payments.shop.svc:8443
+    expect: [spiffe://prod.example/ns/shop/sa/payments]
+rules:
+  - name: web-uses-orders
+    from: [spiffe://prod.example/ns/shop/sa/web]
+    to: [orders]
+"""
+
+# what is replaced, by what, the line of the error, a part of its message
+WRONG = [
+    ("version: 1", "version: 2", 1, "version"),
+    ("rules:", "ruels:", 14, 'did you mean "rules"'),
+    ("    to: [orders]", "    to: [orders]\n    mode: shadow", 18, "unknown key"),
+    ("    to: [orders]", "    to: [orders]\n    to: [orders]", 18, "already"),
+    ("    to: [orders]", "    to: {orders: 1}", 17, "list"),
+    ("    to: [orders]", "    to: [*]", 17, '"*" must be quoted'),
+    ("    to: [orders]", "    to: [&a orders]", 17, "anchor"),
+    ("    to: [orders]", "    to: [ordrs]", 17, "orders"),
+    ("    to: [orders]", "    to: [out]", 17, "expect"),
+    ("    to: [orders]", "    to: [orders]\n---\nversion: 1", 18, "document"),
+    ("    to: [orders]", "    to: [orders]\n\tx: 1", 18, "tab"),
+    ("/sa/web]", "/sa/web-*]", 16, "whole segment"),
+    ("/sa/web]", "/sa/**/x]", 16, "only at the end"),
+    ("/sa/web]", "/sa/%77eb]", 16, "%77eb"),
+    ("/sa/web]", "/sa/web/]", 16, "/sa/web/"),
+    ("[spiffe://prod.example/ns/shop/sa/web]", "[spiffe:/x]", 16, 'must start with "spiffe://"'),
+    ("[spiffe://prod.example/ns/shop/sa/web]", "[prod.example/x]", 16, "in full"),
+    ("[spiffe://prod.example/ns/shop/sa/web]", '["spiffe://*/x"]', 16, "trust domain"),
+    ("[spiffe://prod.example/ns/shop/sa/web]", "[spiffe://PROD.example/x]", 16, "PROD.example"),
+    ("[spiffe://prod.example/ns/shop/sa/web]", "['group:storefront']", 16, "group:storefront"),
+    ("mtls://127.0.0.1:8443", "tcp://127.0.0.1:8443", 9, "nothing to enforce"),
+    ("mtls://127.0.0.1:8443", "tls://127.0.0.1:8443", 8, "tls://"),
+    ("mtls://127.0.0.1:8443", "mtls://localhost:8443", 8, "127.0.0.1"),
+    ("mtls://127.0.0.1:8443", "mtls://127.0.0.1:99999", 8, "port"),
+    ("tcp://127.0.0.1:8080", "tcp://10.0.0.1:8080", 9, "unsafe_plaintext"),
+    ("tcp://127.0.0.1:9001", "tcp://0.0.0.0:9001", 11, "unsafe_plaintext"),
+    ("    expect: [spiffe://prod.example/ns/shop/sa/payments]\n", "", 12, "expect"),
+    ("name: out", "name: orders", 10, "orders"),
+    ("name: out", "name: all", 10, "reserved"),
+    ("name: out", "name: Out", 10, "Out"),
+    ("name: web-uses-orders", "action: permit\n    name: web", 15, "allow"),
+    ("version: 1", "version: 1\ntimeouts: {idle: 10}", 2, "unit"),
+    ("version: 1", "version: 1\ntimeouts: {idle: 010s}", 2, "010s"),
+    ("version: 1", "version: 1\nworkers: 0x10", 2, "0x10"),
+    ("version: 1", "version: 1\nlog: {level: off}", 2, "off"),
+    ("version: 1", "version: 1\nquarantine: []", 2, "unknown key"),
+    ("orders.key", "wiki.key", 3, "wiki.key"),
+    ("orders.pem", "no-uri-san.pem", 3, "no-uri-san.pem"),
+    ("prod.example.bundle.pem", "orders.pem", 5, "orders.pem"),
+    ("  prod.example: ", "  Prod.example: ", 5, "Prod.example"),
+    ("identity:\n", "identity:\n  spiffe_id: spiffe://prod.example/ns/shop/sa/web\n", 3, "orders"),
+]
+
+
+def check(tmp_path, text, *options):
+    file = tmp_path / "bulkhead.yaml"
+    file.write_text(text)
+    return run_command("check", "-c", file, *options)
+
+
+def test_a_good_configuration_is_valid(tmp_path, credentials):
+    result = check(tmp_path, GOOD.format(certs=credentials.directory))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "2 listeners, 1 rule" in result.stdout
+
+
+@pytest.mark.parametrize("old, new, line, part", WRONG, ids=range(len(WRONG)))
+def test_a_wrong_configuration_is_refused_at_its_place(tmp_path, credentials, old, new, line, part):
+    text = GOOD.format(certs=credentials.directory)
+    assert old in text
+    result = check(tmp_path, text.replace(old, new, 1))
+    assert result.returncode == 2
+    first = next(text for text in result.stderr.splitlines() if ": error: " in text)
+    assert f"bulkhead.yaml:{line}:" in first, result.stderr
+    assert part in first, result.stderr
+
+
+def test_all_errors_come_at_once_and_in_order(tmp_path, credentials):
+    text = GOOD.format(certs=credentials.directory)
+    text = text.replace("version: 1", "version: 3").replace("rules:", "ruels:")
+    text = text.replace("tcp://127.0.0.1:8080", "tcp://10.0.0.1:8080")
+    result = check(tmp_path, text, "--json")
+    assert result.returncode == 2
+    answer = json.loads(result.stdout)
+    assert answer["valid"] is False
+    lines = [error["line"] for error in answer["errors"]]
+    assert lines == [1, 9, 14]
+
+
+def test_json_of_a_good_configuration(tmp_path, credentials):
+    result = check(tmp_path, GOOD.format(certs=credentials.directory), "--json")
+    answer = json.loads(result.stdout)
+    assert answer["valid"] is True and answer["errors"] == []
+    assert [listener["kind"] for listener in answer["listeners"]] == ["terminate", "originate"]
+
+
+def test_an_anchor_of_two_domains_is_an_error(tmp_path, credentials):
+    text = GOOD.format(certs=credentials.directory).replace(
+        "listeners:", "  partner.example: {bundle: %s}\nlisteners:"
+        % credentials.bundle("prod.example"), 1)
+    result = check(tmp_path, text)
+    assert result.returncode == 2 and "partner.example" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["sidecar", "gateway", "originate"])
+def test_the_examples_load(tmp_path, credentials, name):
+    """As they stand, but for the paths of the credentials."""
+    config = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
+    own = {"orders": "orders", "web": "web"}.get(name, "orders")
+    config["identity"]["files"] = {
+        "certificate": credentials.chain(own), "private_key": credentials.key(own)}
+    config["identity"].pop("spiffe_id", None)
+    for domain in config["trust"]:
+        assert pathlib.Path(credentials.bundle(domain)).exists(), domain
+        config["trust"][domain]["bundle"] = credentials.bundle(domain)
+    result = check(tmp_path, yaml.safe_dump(config))
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("kind, name", [
+    ("markdown", "REFERENCE.md"), ("schema", "bulkhead.schema.json"),
+])
+def test_the_reference_is_what_the_key_tables_say(kind, name):
+    tool = pathlib.Path(program()).parent / "tests" / "tools" / "config_reference"
+    if not tool.exists():
+        tool = ROOT / "build" / "release" / "tests" / "tools" / "config_reference"
+    made = subprocess.run([tool, kind], capture_output=True, text=True, check=True).stdout
+    assert made == (ROOT / "config" / name).read_text(), "run `make reference`"
+
+
+@pytest.mark.parametrize("name", ["sidecar", "gateway", "originate"])
+def test_the_examples_match_the_schema(name):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((ROOT / "config" / "bulkhead.schema.json").read_text())
+    config = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
+    jsonschema.validate(config, schema)
+    config["listeners"][0]["no-such-key"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(config, schema)
+
+
+@pytest.mark.parametrize("row", ["good_row", "bad_row"])
+def test_svid_says_what_is_wrong(credentials, row):
+    for entry in credentials.rows(row == "good_row"):
+        result = run_command("svid", "--json", credentials.chain(entry.name))
+        assert result.returncode in (0, 1), (entry.name, result.stderr)
+        facts = json.loads(result.stdout.splitlines()[0])
+        if row == "good_row":
+            assert result.returncode == 0, (entry.name, facts)
+        assert "SPIFFE" in json.dumps(facts) or "spiffe" in json.dumps(facts)
