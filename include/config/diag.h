@@ -13,7 +13,8 @@
 
 enum diag_severity { DIAG_ERROR = 0, DIAG_WARNING };
 
-/* Where a value stood: an index into diag_list.files, and 1-based line and column (0: the whole file). */
+/* Where a value stood: an index into diag_list.files, and 1-based line and column (0: the whole
+ * file). */
 struct config_pos {
     uint32_t file;
     uint32_t line;
