@@ -1,0 +1,62 @@
+"""The openssl program as a peer, for what Python's ssl can't do."""
+
+import subprocess
+import threading
+
+from .streams import format_address
+from .wait import DEADLINE_S
+
+
+def s_client(address, *options, input=b"", pair=None):
+    """Runs `openssl s_client` to its end; returns what it printed on both outputs."""
+    command = ["openssl", "s_client", "-connect", format_address(address), *options]
+    if pair:
+        command += ["-cert", pair[0], "-cert_chain", pair[0], "-key", pair[1]]
+    result = subprocess.run(
+        command, input=input, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        timeout=2 * DEADLINE_S,
+    )
+    return result.stdout.decode("utf-8", "replace")
+
+
+class Interactive:
+    """`openssl s_client` that is written to and read from step by step."""
+
+    def __init__(self, address, *options, pair):
+        self.process = subprocess.Popen(
+            ["openssl", "s_client", "-connect", format_address(address), "-cert", pair[0],
+             "-key", pair[1], *options],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+        )
+        self.output = b""
+        self.watchdog = threading.Timer(DEADLINE_S, self.process.kill)
+        self.watchdog.start()
+
+    def send(self, data):
+        self.process.stdin.write(data)
+
+    def wait_for(self, text):
+        """Reads until text is there."""
+        while text not in self.output:
+            piece = self.process.stdout.read(4096)
+            assert piece, f"it ended without {text}: {self.output.decode('utf-8', 'replace')}"
+            self.output += piece
+
+    def finish(self):
+        """All that it printed."""
+        self.process.stdin.close()
+        self.output += self.process.stdout.read()
+        self.process.stdout.close()
+        self.process.wait(DEADLINE_S)
+        return self.output.decode("utf-8", "replace")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.watchdog.cancel()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
