@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "cert_builder.h"
 #include "spiffe/credentials.h"
@@ -388,6 +389,34 @@ static void test_too_many_bytes_are_refused(void **state)
     X509_free(large);
 }
 
+/* Workers share credentials and bundles, each with a table of its own. */
+static void *on_thread(void *arg)
+{
+    struct fixture own = *(struct fixture *)arg;
+    own.table = peer_chain_table_new(own.crypto, MAX_ENTRIES);
+    for (size_t i = 0; i < 5 * LEAVES; i++) {
+        struct credentials *held = credentials_ref(own.credentials);
+        struct peer_chain *chain = admit(&own, i % LEAVES);
+        CERT_MUST(chain != NULL);
+        peer_chain_unref(chain);
+        credentials_unref(held);
+    }
+    peer_chain_table_free(own.table);
+    return NULL;
+}
+
+static void test_threads_share_credentials(void **state)
+{
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, on_thread, *state), 0);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -405,6 +434,7 @@ int main(void)
         CASE(test_entries_in_use_are_never_evicted),
         CASE(test_grows_beyond_its_first_buckets),
         CASE(test_too_many_bytes_are_refused),
+        CASE(test_threads_share_credentials),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
