@@ -9,6 +9,7 @@ import contextlib
 import pytest
 
 from harness.bulkhead import configuration, originate, rule, terminate
+from harness.openssl import Server, s_client
 from harness.streams import (
     CLEAN, PlainStream, RESET, client_context, dial, server_context, tls_dial,
 )
@@ -22,15 +23,18 @@ EVERYONE = [
 # No peer can show these: TLS 1.3 has no signature scheme for their keys, so that the peer's own
 # library sends an empty certificate list (client) or fails (server).
 NOT_IN_TLS_1_3 = {"secp256k1", "explicit-curve"}
-# An OpenSSL server finds no TLS 1.2 cipher suite for these of its own and gives up before it shows them.
-NOT_SHOWN_BY_SERVERS_IN_TLS_1_2 = {"secp256k1", "explicit-curve", "no-digital-signature"}
-# No OpenSSL peer loads these as its own: tests/unit/spiffe/ shows them to the check itself.
-NOT_LOADABLE = {"san-twice", "san-garbage", "key-usage-garbage", "key-usage-twice"}
+# Python does not load these as its own; the openssl program does.
+SHOWN_BY_OPENSSL = {"san-twice", "san-garbage", "key-usage-garbage", "key-usage-twice"}
+# An OpenSSL server finds no TLS 1.2 cipher suite for these of its own and gives up before it shows
+# them.
+NOT_SHOWN_BY_SERVERS_IN_TLS_1_2 = NOT_IN_TLS_1_3 | SHOWN_BY_OPENSSL | {"no-digital-signature"}
+OPENSSL_FLAGS = {
+    "1.2": ("-tls1_2", "-cipher", "DEFAULT:@SECLEVEL=0"),
+    "1.3": ("-tls1_3", "-cipher", "DEFAULT:@SECLEVEL=0"),
+}
 
 
 def skip_what_no_peer_can_show(row, version, server=False):
-    if row.name in NOT_LOADABLE:
-        pytest.skip("OpenSSL does not load this certificate as its own")
     if row.name in NOT_IN_TLS_1_3 and version == "1.3":
         pytest.skip("TLS 1.3 has no signature scheme for this key")
     if server and version == "1.2" and row.name in NOT_SHOWN_BY_SERVERS_IN_TLS_1_2:
@@ -92,6 +96,9 @@ def test_client_with_a_good_certificate_is_admitted(inbound, good_row, version):
 @VERSIONS
 def test_client_with_a_bad_certificate_is_refused(inbound, bad_row, version):
     skip_what_no_peer_can_show(bad_row, version)
+    if bad_row.name in SHOWN_BY_OPENSSL:
+        refuse_openssl_client(inbound, bad_row, version)
+        return
     connections = inbound.backend.connections
     context = client_context(inbound.credentials.pair(bad_row.name), version, weak=True)
     stream, failure = tls_dial(inbound.bulkhead.address(), context)
@@ -105,6 +112,22 @@ def test_client_with_a_bad_certificate_is_refused(inbound, bad_row, version):
     assert " alert " in failure, f"the peer got no alert but: {failure}"
     assert "downstream_id" not in line, "an ID that was not verified stands as if it were"
     assert line.get("bytes_up", 0) == 0
+    assert inbound.backend.connections == connections, "the backend was dialled"
+
+
+def refuse_openssl_client(inbound, row, version):
+    """The same with the openssl program, whose line is found by the subject."""
+    connections = inbound.backend.connections
+    seen = len(inbound.bulkhead.access.find(decision="deny"))
+    output = s_client(
+        inbound.bulkhead.address(), *OPENSSL_FLAGS[version], "-ign_eof",
+        pair=inbound.credentials.pair(row.name),
+    )
+    until(lambda: len(inbound.bulkhead.access.find(decision="deny")) > seen, "the refusal's line")
+    line = inbound.bulkhead.access.find(decision="deny")[-1]
+    assert (line["reason"], line["event"]) == (row.reason, "deny")
+    assert f"CN={row.name}" in line["subject"], "another certificate was judged"
+    assert "alert" in output
     assert inbound.backend.connections == connections, "the backend was dialled"
 
 
@@ -123,8 +146,11 @@ def test_server_with_a_good_certificate_is_accepted(outbound, good_row, version)
 
 
 @VERSIONS
-def test_server_with_a_bad_certificate_gets_nothing(outbound, bad_row, version):
+def test_server_with_a_bad_certificate_gets_nothing(outbound, start, bad_row, version):
     skip_what_no_peer_can_show(bad_row, version, server=True)
+    if bad_row.name in SHOWN_BY_OPENSSL:
+        refuse_openssl_server(start, outbound.credentials, bad_row, version)
+        return
     outbound.show(bad_row, version)
     plain, handshakes = outbound.backend.plain_bytes, len(outbound.backend.handshakes)
     with PlainStream(dial(outbound.bulkhead.address())) as stream:
@@ -138,3 +164,20 @@ def test_server_with_a_bad_certificate_gets_nothing(outbound, bad_row, version):
     assert " alert " in (outbound.backend.handshakes[-1] or "")
     assert outbound.backend.peers[-1] is None, "the wrong server got our certificate"
     assert outbound.backend.plain_bytes == plain, "a byte reached the wrong server"
+
+
+def refuse_openssl_server(start, credentials, row, version):
+    """The same with the openssl program."""
+    with Server(credentials.pair(row.name), *OPENSSL_FLAGS[version]) as server:
+        bulkhead = start(configuration(credentials, originate(server.url), own="web"))
+        with PlainStream(dial(bulkhead.address())) as stream:
+            with contextlib.suppress(ConnectionError):  # the refusal may be faster
+                stream.send(b"secret")
+            assert stream.read_to_end() == (b"", RESET)
+            line = bulkhead.wait_access(downstream=stream.local_address())
+        output = server.output()
+    assert (line["reason"], line["decision"]) == (row.reason, "deny")
+    assert f"CN={row.name}" in line["subject"], "another certificate was judged"
+    assert "alert" in output
+    assert "secret" not in output, "a byte reached the wrong server"
+    assert "Client certificate" not in output, "the wrong server got our certificate"

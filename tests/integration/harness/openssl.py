@@ -60,3 +60,32 @@ class Interactive:
             self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
+
+
+class Server:
+    """`openssl s_server` that demands a client certificate and shows any certificate."""
+
+    def __init__(self, pair, *options):
+        self.process = subprocess.Popen(
+            ["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", pair[0], "-key", pair[1],
+             "-Verify", "1", "-naccept", "1", *options],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        self.watchdog = threading.Timer(DEADLINE_S, self.process.kill)
+        self.watchdog.start()
+        # It says where: ACCEPT 127.0.0.1:PORT
+        said = next(line for line in self.process.stdout if line.startswith(b"ACCEPT"))
+        self.url = f"mtls://127.0.0.1:{int(said.rpartition(b':')[2])}"
+
+    def output(self):
+        """All that it printed, once its one connection has ended."""
+        return self.process.communicate()[0].decode("utf-8", "replace")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.watchdog.cancel()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
