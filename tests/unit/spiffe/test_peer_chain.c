@@ -389,6 +389,64 @@ static void test_too_many_bytes_are_refused(void **state)
     X509_free(large);
 }
 
+/* One SEQUENCE around the parts; der holds everything. */
+static size_t put_sequence(unsigned char *der, const unsigned char *body, size_t len)
+{
+    unsigned char *cursor = der;
+    ASN1_put_object(&cursor, 1, (int)len, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL);
+    memcpy(cursor, body, len);
+    return (size_t)(cursor - der) + len;
+}
+
+/*
+ * A trusted CA signs a TBSCertificate of indefinite length: no DER (RFC 5280 4.1), yet libcrypto
+ * parses it and the signature holds. It must be refused in order, not by an assertion.
+ */
+static void test_a_signed_ber_certificate_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct svid_failure failure;
+    unsigned char tbs[4096] = {0x30, 0x80};
+    unsigned char body[4096];
+    unsigned char whole[8192];
+    unsigned char *old = NULL;
+    int old_len = i2d_re_X509_tbs(f->leaves[0], &old);
+    CERT_MUST(old_len > 132 && old[1] == 0x82); /* two octets of length */
+    size_t tbs_len = 2 + (size_t)old_len - 4 + 2;
+    memcpy(tbs + 2, old + 4, (size_t)old_len - 4);
+    OPENSSL_free(old);
+
+    unsigned char signature[128];
+    size_t signature_len = sizeof(signature);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    CERT_MUST(EVP_DigestSignInit_ex(ctx, NULL, "SHA256", crypto_libctx(f->crypto), NULL,
+                                    f->intermediate_key, NULL) == 1 &&
+              EVP_DigestSign(ctx, signature, &signature_len, tbs, tbs_len) == 1);
+    EVP_MD_CTX_free(ctx);
+
+    /* tbsCertificate, signatureAlgorithm ecdsa-with-SHA256, BIT STRING */
+    static const unsigned char algorithm[] = {0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86,
+                                              0x48, 0xce, 0x3d, 0x04, 0x03, 0x02};
+    size_t len = tbs_len;
+    memcpy(body, tbs, tbs_len);
+    memcpy(body + len, algorithm, sizeof(algorithm));
+    len += sizeof(algorithm);
+    body[len++] = 0x03;
+    body[len++] = (unsigned char)(signature_len + 1);
+    body[len++] = 0;
+    memcpy(body + len, signature, signature_len);
+    len = put_sequence(whole, body, len + signature_len);
+
+    const unsigned char *cursor = whole;
+    X509 *leaf = X509_new_ex(crypto_libctx(f->crypto), NULL);
+    CERT_MUST(d2i_X509(&leaf, &cursor, (long)len) != NULL);
+    CERT_MUST(X509_verify(leaf, f->intermediate_key) == 1);
+    X509 *const list[] = {leaf, f->intermediate, NULL};
+    assert_null(admit_full(f, f->credentials, list, SVID_ROLE_CLIENT, CERT_NOW, &failure));
+    assert_int_equal(failure.reason, REASON_SVID_MALFORMED);
+    X509_free(leaf);
+}
+
 /* Workers share credentials and bundles, each with a table of its own. */
 static void *on_thread(void *arg)
 {
@@ -434,6 +492,7 @@ int main(void)
         CASE(test_entries_in_use_are_never_evicted),
         CASE(test_grows_beyond_its_first_buckets),
         CASE(test_too_many_bytes_are_refused),
+        CASE(test_a_signed_ber_certificate_is_refused),
         CASE(test_threads_share_credentials),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
