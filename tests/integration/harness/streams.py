@@ -4,7 +4,6 @@ Python's SSLSocket hides what matters here: whether an end was clean, and half-c
 drives OpenSSL over memory instead, for either role.
 """
 
-import contextlib
 import errno
 import socket
 import ssl
@@ -16,11 +15,15 @@ CLEAN, TRUNCATED, RESET = "clean", "truncated", "reset"
 PIECE = 256 * 1024
 
 
+class Socket(socket.socket):
+    was_reset = False
+
+
 def bound_socket(host, used=set()):  # noqa: B006 - one set for the process is meant
     """A socket with a local port that this process has not used before: log lines are found by it,
     also when the connection fails at once."""
     while True:
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        sock = Socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         sock.settimeout(DEADLINE_S)
         sock.bind((host, 0))
         if sock.getsockname() not in used:
@@ -37,9 +40,11 @@ def dial(address):
         sock.connect(address)
         return sock
     sock = bound_socket(address[0])
-    # A refusal may be faster than connect() returns; whoever reads or writes next sees it.
-    with contextlib.suppress(ConnectionResetError):
+    # A refusal may be faster than connect() returns, and the kernel tells of a reset only once.
+    try:
         sock.connect(address)
+    except ConnectionResetError:
+        sock.was_reset = True
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -59,7 +64,8 @@ def is_reset(error):
 class PlainStream:
     def __init__(self, sock):
         self.sock = sock
-        self.was_reset = False  # the kernel says so once; a later recv would look like a clean end
+        # The kernel says so once; a later recv would look like a clean end.
+        self.was_reset = getattr(sock, "was_reset", False)
 
     def send(self, data):
         try:
