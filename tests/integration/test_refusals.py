@@ -99,6 +99,19 @@ def test_a_refusal_is_an_alert_and_no_reset(wall):
     assert line["reason"] == "svid_expired"
 
 
+@VERSIONS
+@pytest.mark.parametrize("name", ["wiki", "partner-web"])
+def test_a_denied_client_sees_a_reset_and_no_end(wall, version, name):
+    """A close_notify would read as a complete, empty answer. The client sends nothing, so that the
+    reset is bulkhead's own doing and not the kernel's for unread bytes."""
+    stream = tls_connect(wall.address, client_context(wall.credentials.pair(name), version))
+    with stream:
+        assert stream.read_to_end() == (b"", RESET)
+        line = wall.line_of(stream)
+    assert (line["reason"], line["decision"], line["event"]) == ("policy_no_rule", "deny", "deny")
+    assert line["downstream_id"].endswith("/ns/shop/sa/" + name.removeprefix("partner-"))
+
+
 # ---- Clients that speak something else --------------------------------------------------------
 
 
