@@ -4,8 +4,9 @@
  * config_load reads and decodes one YAML file by the key tables (config/field_table.h) and checks
  * what can be seen without any other file: syntax, unknown and duplicate keys, types, ranges,
  * addresses, names, references between sections. What strings mean elsewhere (SPIFFE IDs,
- * patterns, certificates) is checked by policy_load and when the snapshot is built: they get the
- * strings with their positions. Control thread and cli; immutable afterwards, read by all.
+ * patterns, trust domains, certificates) is checked by policy_load and when the snapshot is built:
+ * they get the strings with their positions. Control thread and cli; immutable afterwards, read
+ * by all.
  */
 #ifndef BULKHEAD_CONFIG_CONFIG_H
 #define BULKHEAD_CONFIG_CONFIG_H
@@ -102,6 +103,9 @@ struct config_trust {
 };
 
 struct config {
+    /* No error was found. Otherwise what could not be read is absent or holds its default, and the
+     * rest is there only to be checked as well: no snapshot is built from it. */
+    bool valid;
     char *path;
     struct {
         struct config_string spiffe_id; /* text NULL: no pin */
@@ -137,8 +141,9 @@ struct config {
 enum { CONFIG_MAX_BYTES = 64 * 1024 * 1024 };
 
 /*
- * Reads the file. Everything wrong goes into diags with its place; NULL when there is any error.
- * Relative paths in the file are taken from the file's directory. The caller frees the result.
+ * Reads the file. Everything wrong goes into diags with its place. NULL when the file can't be
+ * read as YAML; after any other error a configuration whose `valid` is false. Relative paths in
+ * the file are taken from the file's directory. The caller frees the result.
  */
 struct config *config_load(const char *path, struct diag_list *diags);
 /* The same from memory; name is what the messages call it. */

@@ -48,8 +48,8 @@ struct yaml_node {
 /*
  * The root node, to be freed by the caller; NULL when the text can't be read as a tree. Errors go
  * to diags with the place in file: a tree may come back although errors were reported (a
- * duplicate key, an anchor), so that the rest can be looked at too. An empty document is NULL
- * without any error.
+ * duplicate key, an anchor, a second document), so that the rest can be looked at too. An empty
+ * document is NULL without any error.
  */
 struct yaml_node *yaml_doc_parse(const char *text, size_t len, uint32_t file,
                                  struct diag_list *diags);

@@ -41,8 +41,8 @@ struct snapshot {
 };
 
 /*
- * Takes config and policy over, takes a reference of credentials. NULL with diags when a TLS
- * context or an address can't be made; config and policy are freed then too.
+ * Takes config (which must be valid) and policy over, takes a reference of credentials. NULL with
+ * diags when a TLS context or an address can't be made; config and policy are freed then too.
  */
 struct snapshot *snapshot_build(struct config *config, struct policy *policy,
                                 struct credentials *credentials, const struct crypto *crypto,

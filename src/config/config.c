@@ -125,9 +125,8 @@ static struct config *parse(const char *name, const char *text, size_t len, uint
                    "the file is empty; the least that works is " LEAST_FILE);
     }
     diag_sort(diags);
-    if (diags->error_count > errors) {
-        config_free(config);
-        config = NULL;
+    if (config != NULL) {
+        config->valid = diags->error_count == errors;
     }
     return config;
 }

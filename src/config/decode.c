@@ -395,24 +395,6 @@ static void decode_list(struct decoder *d, const struct field *field, const stru
     }
 }
 
-/* SPIFFE-ID 2.1: a trust domain is lower-case letters, digits, ".", "-" and "_". */
-static void check_map_key(struct decoder *d, const struct field_table *table,
-                          const struct yaml_node *key)
-{
-    const char *text = key->u.text;
-    size_t len = strlen(text);
-    if (strncmp(text, "spiffe://", strlen("spiffe://")) == 0) {
-        diag_error(d->diags, pos_of(d, key),
-                   "%s: \"%s\": write the trust %s alone, without spiffe://", d->path, text,
-                   table->key_name);
-    } else if (len == 0 || len > 255 ||
-               strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-") != len) {
-        diag_error(d->diags, pos_of(d, key),
-                   "%s: trust %s \"%s\" must be 1 to 255 of a-z, 0-9, \".\", \"-\" and \"_\"",
-                   d->path, table->key_name, text);
-    }
-}
-
 static void decode_map(struct decoder *d, const struct field *field, const struct yaml_node *node,
                        void *base)
 {
@@ -427,7 +409,6 @@ static void decode_map(struct decoder *d, const struct field *field, const struc
     for (size_t i = 0; i < node->count; i++) {
         const struct yaml_pair *pair = &node->u.pairs[i];
         void *item = at(items, i * field->table->size);
-        check_map_key(d, field->table, pair->key);
         store_string(at(item, field->table->key_offset), mem_strdup(pair->key->u.text),
                      pos_of(d, pair->key));
         size_t former = enter(d, ".%s", pair->key->u.text);

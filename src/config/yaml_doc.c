@@ -258,7 +258,8 @@ static void check_directives(struct builder *b, const yaml_event_t *event)
     }
 }
 
-/* After the document: its end, then the end of the stream. */
+/* After the document: its end, then the end of the stream. False after an error of syntax. A second
+   document is not read any further, and takes nothing away from the first. */
 static bool finish_stream(struct builder *b)
 {
     yaml_event_t event;
@@ -271,11 +272,8 @@ static bool finish_stream(struct builder *b)
             report(b, &event.start_mark, "a second document starts here; a file holds one");
         }
         yaml_event_delete(&event);
-        if (type == YAML_STREAM_END_EVENT) {
+        if (type == YAML_STREAM_END_EVENT || type == YAML_DOCUMENT_START_EVENT) {
             return true;
-        }
-        if (type == YAML_DOCUMENT_START_EVENT) {
-            return false;
         }
     }
 }

@@ -1,6 +1,7 @@
 /*
  * One function for start and `check`. Everything is looked at even after an error, so that all
- * errors are told at once; only what rests on a broken part is skipped.
+ * errors are told at once; only what rests on a broken part is skipped, and only a file that can't
+ * be read as YAML ends it. Whether there was an error is asked once, before the snapshot is built.
  */
 #include "control/load.h"
 
@@ -16,6 +17,9 @@
 #include "spiffe/spiffe_id.h"
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
+
+#define SCHEME                   "spiffe://"
+#define NAME_OF_A_REFUSED_DOMAIN "refused.invalid"
 
 struct loaded {
     struct x509_svid *own;
@@ -71,8 +75,8 @@ static void warn_validity(const struct config *config, const struct x509_svid *o
     }
 }
 
-static void load_own(const struct config *config, const struct crypto *crypto,
-                     struct loaded *loaded, struct diag_list *diags)
+static void load_pair(const struct config *config, const struct crypto *crypto,
+                      struct loaded *loaded, struct diag_list *diags)
 {
     struct errbuf err;
     bool world_readable = false;
@@ -88,19 +92,44 @@ static void load_own(const struct config *config, const struct crypto *crypto,
                      "identity.files.private_key: everyone on this host may read %s: chmod 0600",
                      config->identity.private_key.text);
     }
+}
+
+static void load_own(const struct config *config, const struct crypto *crypto,
+                     struct loaded *loaded, struct diag_list *diags)
+{
+    if (config->identity.certificate.text != NULL && config->identity.private_key.text != NULL) {
+        load_pair(config, crypto, loaded, diags);
+    }
     check_pin(config, loaded->own, diags);
+}
+
+/* False when the domain's name is wrong, which is reported. */
+static bool check_domain(const struct config_string *domain, struct diag_list *diags)
+{
+    const char *why = NULL;
+    if (strview_starts_with(strview_from(domain->text), SCHEME)) {
+        diag_error(diags, domain->pos, "trust: \"%s\": write the trust domain alone, without %s",
+                   domain->text, SCHEME);
+        return false;
+    }
+    if (spiffe_trust_domain_check(strview_from(domain->text), &why) != 0) {
+        diag_error(diags, domain->pos, "trust: \"%s\": %s", domain->text, why);
+        return false;
+    }
+    return true;
 }
 
 static void load_bundle(const struct config_trust *trust, const struct crypto *crypto,
                         struct trust_bundle **out, struct diag_list *diags)
 {
-    const char *why = NULL;
-    if (spiffe_trust_domain_check(strview_from(trust->domain.text), &why) != 0) {
-        diag_error(diags, trust->domain.pos, "trust: \"%s\": %s", trust->domain.text, why);
+    /* The file of a domain with a wrong name is read too, under a name that nobody asks for. */
+    const char *domain =
+        check_domain(&trust->domain, diags) ? trust->domain.text : NAME_OF_A_REFUSED_DOMAIN;
+    if (trust->bundle.text == NULL) {
         return;
     }
     struct errbuf err;
-    *out = file_source_load_bundle(crypto, trust->domain.text, trust->bundle.text, &err);
+    *out = file_source_load_bundle(crypto, domain, trust->bundle.text, &err);
     if (*out == NULL) {
         diag_error(diags, trust->bundle.pos, "trust.%s.bundle: %s", trust->domain.text, err.text);
     } else if (trust_bundle_count_valid(*out, clock_wall_s()) == 0) {
@@ -142,7 +171,7 @@ static struct credentials *load_credentials(const struct config *config,
     }
     check_shared_anchors(config, &loaded, diags);
     struct credentials *credentials = NULL;
-    if (diags->error_count == errors_before) {
+    if (config->valid && diags->error_count == errors_before) {
         struct errbuf err;
         credentials =
             credentials_build(loaded.own, loaded.bundles, loaded.bundle_count, generation, &err);
@@ -163,7 +192,7 @@ struct snapshot *snapshot_load(const char *path, const struct crypto *crypto, ui
     }
     struct policy *policy = policy_load(config, diags);
     struct credentials *credentials = load_credentials(config, crypto, generation, diags);
-    if (policy == NULL || credentials == NULL) {
+    if (diag_has_errors(diags) || policy == NULL || credentials == NULL) {
         policy_free(policy);
         credentials_unref(credentials);
         config_free(config);

@@ -90,17 +90,20 @@ struct keys {
 
 static struct keys find_keys(const struct loader *loader, const struct config_strings *to)
 {
-    struct keys keys = {.items = mem_alloc_array(to->count, sizeof(uint32_t)), .count = to->count};
+    struct keys keys = {.items = mem_alloc_array(to->count, sizeof(uint32_t))};
     for (size_t i = 0; i < to->count; i++) {
         struct strview text = strview_from(to->items[i].text);
         if (strview_equal_text(text, "all")) {
-            keys.items[i] = ID_MATCHER_KEY_ALL;
+            keys.items[keys.count++] = ID_MATCHER_KEY_ALL;
             continue;
         }
         const struct name *listener = find_name(&loader->listeners, text);
-        /* config_load refuses a name that no listener has. */
-        ASSERT(listener != NULL);
-        keys.items[i] = policy_key(listener->index);
+        if (listener == NULL) {
+            /* config_load has refused a name that no listener has. */
+            ASSERT(!loader->config->valid);
+            continue;
+        }
+        keys.items[keys.count++] = policy_key(listener->index);
     }
     return keys;
 }
@@ -164,6 +167,10 @@ static int parse_pattern(const struct loader *loader, const struct place *place,
 static void warn_of_unknown_domain(const struct loader *loader, const struct place *place,
                                    const struct id_pattern *pattern)
 {
+    if (loader->domains.count == 0) {
+        /* `trust` is missing or could not be read, which was reported. */
+        return;
+    }
     if (find_name(&loader->domains, pattern->trust_domain) == NULL) {
         diag_warning(loader->diags, place->string.pos,
                      PLACE_FORMAT ": never matches: `trust` has no bundle for \"%.*s\"",

@@ -130,6 +130,7 @@ struct snapshot *snapshot_build(struct config *config, struct policy *policy,
                                 struct credentials *credentials, const struct crypto *crypto,
                                 uint64_t generation, struct diag_list *diags)
 {
+    ASSERT(config->valid);
     size_t errors_before = diags->error_count;
     struct snapshot *snapshot = mem_alloc(sizeof(*snapshot));
     atomic_init(&snapshot->references, 1);

@@ -109,6 +109,106 @@ def test_all_errors_come_at_once_and_in_order(tmp_path, credentials):
     assert lines == [1, 9, 14]
 
 
+def test_a_wrong_file_is_looked_at_whole(tmp_path, credentials):
+    """What config, policy and the credentials have to say comes in one run, by place."""
+    text = GOOD.format(certs=credentials.directory)
+    for old, new in (
+        ("version: 1", "version: 1\nquarantine: []"),
+        ("orders.key", "web.key"),
+        ("prod.example.bundle.pem", "nowhere.pem"),
+        ("mtls://127.0.0.1:8443", "tls://127.0.0.1:8443"),
+        ("spiffe://prod.example/ns/shop/sa/payments", "spiffe:/payments"),
+        ("/sa/web]", "/sa/web-*]"),
+        ("to: [orders]", "to: [ordrs]"),
+    ):
+        assert old in text
+        text = text.replace(old, new, 1)
+    result = check(tmp_path, text)
+    assert result.returncode == 2 and result.stdout.count("7 errors") == 1, result.stderr
+    wanted = [
+        (2, 1, 'unknown key "quarantine"'),
+        (4, 24, "identity.files: "),
+        (6, 26, "trust.prod.example.bundle: "),
+        (9, 13, "tls://"),
+        (14, 14, "must start with"),
+        (17, 12, "exactly one whole segment"),
+        (18, 10, 'unknown listener "ordrs"'),
+    ]
+    lines = [line for line in result.stderr.splitlines() if ": error: " in line]
+    assert len(lines) == len(wanted), result.stderr
+    for line, (row, column, part) in zip(lines, wanted):
+        assert f"bulkhead.yaml:{row}:{column}: error: " in line and part in line, line
+
+
+def test_run_does_not_start_from_what_check_refuses(tmp_path, credentials):
+    """An error of the file alone: policy and credentials are good."""
+    file = tmp_path / "bulkhead.yaml"
+    text = GOOD.format(certs=credentials.directory)
+    file.write_text(text.replace("version: 1", "version: 1\nquarantine: []"))
+    result = run_command("run", "-c", file)
+    assert result.returncode == 2
+    assert "not started: 1 error" in result.stderr and "ready" not in result.stderr
+
+
+WITHOUT = ["identity:", "trust:", "listeners:", "rules:", "  files:", "  - name: orders",
+           "    accept: mtls", "    forward: tcp", "    forward: mtls", "  prod.example:",
+           "    from:", "    to:"]
+
+
+def replace_part(text, start, value):
+    """The key that the line starts with gets another value, in place of all that is below it."""
+    column = len(start) - len(start.lstrip(" -"))
+    lines, inside = [], False
+    for line in text.splitlines():
+        inside = inside and len(line) - len(line.lstrip(" -")) > column
+        if line.startswith(start):
+            inside = True
+            lines.append(f"{line.split(':')[0]}: {value}")
+        elif not inside:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("start", WITHOUT)
+@pytest.mark.parametrize("value", ["~", "[[a, {b: c}]]", "{x: [y]}", "text", "[]", "*a", "&a ~"])
+def test_any_part_may_be_of_a_wrong_kind(tmp_path, credentials, start, value):
+    """Nothing rests on a part that could not be read, and nothing is said twice of it."""
+    text = replace_part(GOOD.format(certs=credentials.directory), start, value)
+    result = check(tmp_path, text.replace("version: 1", "version: 2"))
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if ": error: " in line]
+    assert "bulkhead.yaml:1:10:" in errors[0]
+    allowed = value == "[]" and start in ("rules:", "    from:", "    to:") or \
+        value == "text" and start == "  - name: orders"
+    assert len(errors) > 1 or allowed, result.stderr
+    places = [line.split(": error: ")[0] for line in errors
+              if "is missing" not in line and "anchors" not in line]
+    assert len(places) == len(set(places)), result.stderr
+
+
+def test_a_second_document_does_not_hide_the_errors_of_the_first(tmp_path, credentials):
+    text = GOOD.format(certs=credentials.directory)
+    text = text.replace("version: 1", "version: 2").replace("/sa/web]", "/sa/web-*]")
+    result = check(tmp_path, text + "---\nversion: 1\n", "--json")
+    errors = json.loads(result.stdout)["errors"]
+    assert [error["line"] for error in errors] == [1, 16, 18]
+
+
+def test_only_a_syntax_error_stops_the_rest(tmp_path, credentials):
+    text = GOOD.format(certs=credentials.directory).replace("version: 1", "version: 3")
+    result = check(tmp_path, text + "}\n", "--json")
+    assert [error["line"] for error in json.loads(result.stdout)["errors"]] == [18]
+
+
+def test_a_bundle_is_read_whatever_its_domain_is_called(tmp_path, credentials):
+    text = GOOD.format(certs=credentials.directory)
+    text = text.replace("  prod.example:", "  spiffe://prod.example:").replace(
+        "prod.example.bundle.pem", "nowhere.pem")
+    errors = json.loads(check(tmp_path, text, "--json").stdout)["errors"]
+    assert [(error["line"], error["column"]) for error in errors] == [(5, 3), (5, 35)]
+    assert "without spiffe://" in errors[0]["message"] and "nowhere.pem" in errors[1]["message"]
+
+
 def test_json_of_a_good_configuration(tmp_path, credentials):
     result = check(tmp_path, GOOD.format(certs=credentials.directory), "--json")
     answer = json.loads(result.stdout)
