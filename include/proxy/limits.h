@@ -1,6 +1,7 @@
 /*
  * limits: counts that bound the whole process: sessions and unfinished handshakes, in total and
- * per listener. The only state that workers share; relaxed atomics, touched once per connection.
+ * per listener, and the descriptors of both and of refused connections that wait for their end. The
+ * only state that workers share; relaxed atomics, touched once per connection.
  */
 #ifndef BULKHEAD_PROXY_LIMITS_H
 #define BULKHEAD_PROXY_LIMITS_H
@@ -19,7 +20,9 @@ struct limits_counts {
 };
 
 struct limits {
-    uint64_t max_sessions; /* from descriptors and limits.connections */
+    uint64_t max_sessions;      /* from descriptors and limits.connections */
+    uint64_t max_descriptors;   /* for sessions and what lingers; see limits_descriptors */
+    _Atomic uint64_t lingering; /* refused, one descriptor each; counted by tls (tls_thread_new) */
     struct limits_counts process;
     struct limits_counts *listeners;
     size_t listener_count;
@@ -30,10 +33,10 @@ enum limits_verdict { LIMITS_OPEN = 0, LIMITS_SESSIONS_FULL, LIMITS_HANDSHAKES_F
 
 void limits_init(struct limits *limits, size_t listener_count);
 void limits_fini(struct limits *limits);
-/*
- * How many sessions the descriptors allow: (limit - used - 32 in reserve) / 2, because a session
- * holds two; the reserve lets dials, log files and name resolution always find one.
- */
+/* How many descriptors connections may hold: limit - used - 32 in reserve; the reserve lets dials,
+   log files and name resolution always find one. */
+uint64_t limits_descriptors(uint64_t descriptor_limit, uint64_t used);
+/* How many sessions that is: half, because a session holds two. */
 uint64_t limits_sessions_by_descriptors(uint64_t descriptor_limit, uint64_t used);
 enum limits_verdict limits_check(struct limits *limits, const struct snapshot *snapshot,
                                  size_t listener);

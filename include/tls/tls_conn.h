@@ -37,8 +37,10 @@ struct spiffe_id;
    force. Belongs to its worker. */
 struct tls_thread;
 enum { TLS_READ_MAX = 64 * 1024, TLS_HANDSHAKE_READ_MAX = 16 * 1024 };
-/* NULL: out of memory. */
-struct tls_thread *tls_thread_new(const struct crypto *crypto, size_t max_peer_chains);
+/* NULL: out of memory. *lingering counts the conns in tls_conn_refuse, each of which still holds
+   its descriptor; threads may share it, and it must outlive them. */
+struct tls_thread *tls_thread_new(const struct crypto *crypto, size_t max_peer_chains,
+                                  _Atomic uint64_t *lingering);
 void tls_thread_free(struct tls_thread *thread);
 /* Takes a reference; drops that of the former. Every handshake from here on uses these. */
 void tls_thread_set_credentials(struct tls_thread *thread, struct credentials *credentials);
@@ -97,7 +99,8 @@ const char *tls_conn_alert_name(const struct conn *conn);
 /*
  * Ends a conn whose handshake failed: sends the alert, shuts down for writing, and reads and
  * throws away at most 64 KiB for at most 1 s, so that the alert is not destroyed by a reset; then
- * closes. The caller gives up the conn: no callback comes any more.
+ * closes. The caller gives up the conn: no callback comes any more. Until then it counts as
+ * lingering.
  */
 void tls_conn_refuse(struct conn *conn);
 

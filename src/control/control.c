@@ -275,6 +275,7 @@ static int set_session_bound(struct control *control, uint64_t descriptor_limit,
         log_str(&control->log, "error", "RLIMIT_NOFILE allows no more; raise its hard limit");
         log_end(&control->log);
     }
+    control->limits.max_descriptors = limits_descriptors(descriptor_limit, used);
     control->limits.max_sessions = wanted != 0 && wanted < bound ? wanted : bound;
     return 0;
 }

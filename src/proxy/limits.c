@@ -22,12 +22,17 @@ void limits_fini(struct limits *limits)
     limits->listeners = NULL;
 }
 
-uint64_t limits_sessions_by_descriptors(uint64_t descriptor_limit, uint64_t used)
+uint64_t limits_descriptors(uint64_t descriptor_limit, uint64_t used)
 {
     if (descriptor_limit < used + DESCRIPTOR_RESERVE) {
         return 0;
     }
-    return (descriptor_limit - used - DESCRIPTOR_RESERVE) / DESCRIPTORS_PER_SESSION;
+    return descriptor_limit - used - DESCRIPTOR_RESERVE;
+}
+
+uint64_t limits_sessions_by_descriptors(uint64_t descriptor_limit, uint64_t used)
+{
+    return limits_descriptors(descriptor_limit, used) / DESCRIPTORS_PER_SESSION;
 }
 
 static uint64_t get(_Atomic uint64_t *count)
@@ -52,13 +57,21 @@ static bool reached(_Atomic uint64_t *count, uint64_t bound)
     return bound != 0 && get(count) >= bound;
 }
 
+/* Whether one more session would find its descriptors. */
+static bool descriptors_left(struct limits *limits)
+{
+    uint64_t held =
+        get(&limits->process.sessions) * DESCRIPTORS_PER_SESSION + get(&limits->lingering);
+    return held + DESCRIPTORS_PER_SESSION <= limits->max_descriptors;
+}
+
 enum limits_verdict limits_check(struct limits *limits, const struct snapshot *snapshot,
                                  size_t listener)
 {
     const struct config_limits *all = &snapshot->config->limits;
     const struct config_limits *own = &snapshot->config->listeners[listener].limits;
     struct limits_counts *counts = &limits->listeners[listener];
-    if (get(&limits->process.sessions) >= limits->max_sessions ||
+    if (get(&limits->process.sessions) >= limits->max_sessions || !descriptors_left(limits) ||
         reached(&counts->sessions, own->connections)) {
         return LIMITS_SESSIONS_FULL;
     }

@@ -201,7 +201,8 @@ static int make_parts(struct worker *worker, const struct worker_options *option
     if (worker->resolver == NULL) {
         return -1;
     }
-    worker->tls = tls_thread_new(options->crypto, PEER_CHAINS_PER_WORKER);
+    worker->tls =
+        tls_thread_new(options->crypto, PEER_CHAINS_PER_WORKER, &options->limits->lingering);
     worker->plain = plain_thread_new();
     worker->resume_timer = timer_new(worker->loop, on_resume_timer, worker);
     if (worker->tls == NULL || worker->plain == NULL || worker->resume_timer == NULL) {

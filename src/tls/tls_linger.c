@@ -2,12 +2,18 @@
  * Closing a socket with unread input makes the kernel send RST, which destroys what the peer has
  * not read yet: the alert. So: FIN, then read and throw away what comes until the peer's FIN, for
  * a bounded time and number of bytes. Nobody owns such a conn any more but its thread.
+ *
+ * It still has its descriptor, which whoever accepts must know of: counted from tls_conn_refuse
+ * until after the close. Relaxed, because the count is a bound and orders nothing.
  */
 #include "tls_linger.h"
 
 #include "base/assert.h"
 #include "tls_conn_private.h"
 #include "tls_thread.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
 
 enum { LINGER_MS = 1000, LINGER_MAX_BYTES = 64 * 1024 };
 
@@ -56,6 +62,7 @@ static void link_to_thread(struct tls_conn *tls)
         handshake->next->handshake->link = &handshake->next;
     }
     tls->thread->lingering = tls;
+    atomic_fetch_add_explicit(tls->thread->linger_count, 1, memory_order_relaxed);
 }
 
 void tls_linger_forget(struct tls_conn *tls)
@@ -72,6 +79,9 @@ void tls_linger_forget(struct tls_conn *tls)
             handshake->next->handshake->link = handshake->link;
         }
         handshake->link = NULL;
+        uint64_t before =
+            atomic_fetch_sub_explicit(tls->thread->linger_count, 1, memory_order_relaxed);
+        ASSERT(before > 0);
     }
 }
 
@@ -79,10 +89,10 @@ void tls_linger_close_all(struct tls_thread *thread)
 {
     while (thread->lingering != NULL) {
         struct tls_conn *tls = thread->lingering;
-        tls_linger_forget(tls);
         if (!tls->conn.closed) {
             conn_close(&tls->conn);
         }
+        tls_linger_forget(tls);
     }
 }
 

@@ -17,13 +17,16 @@ static void dispose(struct tls_thread *thread)
     mem_free(thread);
 }
 
-struct tls_thread *tls_thread_new(const struct crypto *crypto, size_t max_peer_chains)
+struct tls_thread *tls_thread_new(const struct crypto *crypto, size_t max_peer_chains,
+                                  _Atomic uint64_t *lingering)
 {
+    ASSERT(lingering != NULL);
     struct tls_thread *thread = mem_try_alloc(sizeof(*thread));
     if (thread == NULL) {
         return NULL;
     }
     thread->magic = TLS_THREAD_MAGIC;
+    thread->linger_count = lingering;
     thread->chains = peer_chain_table_new(crypto, max_peer_chains);
     thread->bio_method = tls_bio_method_new();
     if (thread->bio_method != NULL) {

@@ -36,6 +36,7 @@ struct tls_thread {
     BIO_METHOD *bio_method;
     BIO *bio;
     struct tls_conn *lingering; /* refused conns that still wait for the peer to read the alert */
+    _Atomic uint64_t *linger_count; /* of these, and of other threads' */
     struct tls_io io;
     uint8_t cipher_in[TLS_READ_MAX];
     uint8_t plain_out[TLS_PLAIN_SIZE];

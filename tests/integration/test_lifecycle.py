@@ -136,6 +136,23 @@ def test_few_descriptors_queue_and_recover(start, backends, credentials, web):
     assert not bulkhead.log.find(event="accept_paused"), "EMFILE was reached"
 
 
+def test_few_descriptors_outlive_a_flood_of_refused_clients(start, backends, credentials, web):
+    """Who is refused keeps a descriptor until it has read its alert: accepting waits for those."""
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url)), descriptors=64)
+    refused = [PlainStream(dial(bulkhead.address())) for _ in range(60)]
+    for stream in refused:
+        stream.send(b"GET / HTTP/1.0\r\n\r\n")  # and stays, whatever it is told
+    until(lambda: len(bulkhead.access.find(reason="tls_not_tls")) == len(refused), "the refusals")
+    for _ in range(20):
+        with tls_connect(bulkhead.address(), web) as stream:
+            ping(stream)
+            stream.end()
+            assert stream.read_to_end() == (b"", CLEAN)
+    for stream in refused:
+        stream.close()
+    assert not bulkhead.log.find(event="accept_paused"), "EMFILE was reached"
+
+
 def test_too_few_descriptors_refuse_the_start(start, backends, credentials):
     bulkhead = start(configuration(credentials, terminate(backends.plain().url)),
                      wait=False, descriptors=40)

@@ -30,6 +30,7 @@ static void fixture_init(struct fixture *f)
     f->snapshot.listeners = f->listeners;
     limits_init(&f->limits, 2);
     f->limits.max_sessions = 3;
+    f->limits.max_descriptors = 6;
 }
 
 static void test_limits_descriptors(void **state)
@@ -46,6 +47,37 @@ static void test_limits_descriptors(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         assert_int_equal(limits_sessions_by_descriptors(rows[i].limit, rows[i].used),
                          rows[i].sessions);
+    }
+    assert_int_equal(limits_descriptors(64, 19), 13);
+    assert_int_equal(limits_descriptors(52, 20), 0);
+    assert_int_equal(limits_descriptors(51, 20), 0);
+}
+
+/* Sessions take two of the 7, each that lingers one; a session more must find its two. */
+static void test_limits_count_what_lingers(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned sessions;
+        unsigned lingering;
+        enum limits_verdict verdict;
+    } rows[] = {
+        {0, 6, LIMITS_SESSIONS_FULL}, {0, 7, LIMITS_SESSIONS_FULL}, {0, 100, LIMITS_SESSIONS_FULL},
+        {1, 4, LIMITS_SESSIONS_FULL}, {2, 2, LIMITS_SESSIONS_FULL}, {0, 5, LIMITS_OPEN},
+        {1, 3, LIMITS_OPEN},          {2, 1, LIMITS_OPEN},          {2, 0, LIMITS_OPEN},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct fixture f;
+        fixture_init(&f);
+        f.limits.max_sessions = 100;
+        f.limits.max_descriptors = 7;
+        for (unsigned n = 0; n < rows[i].sessions; n++) {
+            limits_session_begin(&f.limits, 0);
+        }
+        f.limits.lingering = rows[i].lingering;
+        assert_int_equal(limits_check(&f.limits, &f.snapshot, 0), rows[i].verdict);
+        assert_int_equal(limits_check(&f.limits, &f.snapshot, 1), rows[i].verdict);
+        limits_fini(&f.limits);
     }
 }
 
@@ -117,6 +149,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_descriptors),
+        cmocka_unit_test(test_limits_count_what_lingers),
         cmocka_unit_test(test_limits_sessions_of_the_process),
         cmocka_unit_test(test_limits_sessions_of_a_listener),
         cmocka_unit_test(test_limits_handshakes_only_where_there_are_any),

@@ -624,7 +624,7 @@ static void test_a_thread_takes_its_lingering_conns_along(void **state)
         run_until(world, ours_was_called, &ours);
         peers[i] = fds[1];
     }
-    world->thread = tls_thread_new(world->crypto, 4);
+    world->thread = tls_thread_new(world->crypto, 4, &world->lingering);
     tls_thread_free(former);
     for (size_t i = 0; i < 3; i++) {
         (void)close(peers[i]);

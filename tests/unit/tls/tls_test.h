@@ -157,6 +157,7 @@ struct world {
     struct crypto *crypto;
     struct loop *loop;
     struct tls_thread *thread;
+    _Atomic uint64_t lingering;
     struct tls_context *server;
     struct tls_context *client;
     struct identity anchor;
@@ -190,7 +191,7 @@ static inline int setup_world(void **state)
     world->crypto = crypto_new(&err);
     assert_non_null(world->crypto);
     world->loop = new_loop();
-    world->thread = tls_thread_new(world->crypto, 64);
+    world->thread = tls_thread_new(world->crypto, 64, &world->lingering);
     assert_non_null(world->thread);
     const struct tls_settings server = {.server = true, .name = "orders"};
     const struct tls_settings client = {.server = false, .name = "to-orders"};
