@@ -27,7 +27,8 @@ bool address_parse(const char *text, enum address_role role, struct config_addre
                    struct errbuf *err);
 /* Frees what address_parse allocated. */
 void address_release(struct config_address *address);
-/* A DNS name: labels of letters, digits, "-" and "_"; no IP address. False with the reason. */
+/* A DNS name: labels of letters, digits, "-" and "_", 1 to 63 characters each and 253 in all; no
+ * IP address in any notation. False with what would be right, to follow the name. */
 bool address_check_dns_name(const char *name, const char **why);
 /* The socket address. False for a DNS name and for an address that was not parsed. */
 bool address_to_netaddr(const struct config_address *address, struct netaddr *out);

@@ -64,30 +64,42 @@ static bool is_name_char(char c)
 static bool check_label(const char *label, size_t len, const char **why)
 {
     if (len == 0) {
-        *why = "has an empty label: two dots, or one at an end";
+        *why = "must not have two dots in a row, or one at an end";
         return false;
     }
     if (len > MAX_DNS_LABEL) {
-        *why = "has a label of more than 63 characters";
+        *why = "must have at most 63 characters between two dots";
         return false;
     }
     for (size_t i = 0; i < len; i++) {
         if (!is_name_char(label[i])) {
-            *why = "may hold letters, digits, \"-\", \"_\" and \".\" only";
+            *why = "must be a DNS name: letters, digits, \"-\", \"_\" and \".\" only";
             return false;
         }
     }
     if (label[0] == '-' || label[len - 1] == '-') {
-        *why = "has a label that starts or ends with \"-\"";
+        *why = "must not have \"-\" beside a dot or at an end";
         return false;
     }
     return true;
 }
 
+/* RFC 3696 2: no top-level domain is all digits. What is a number in any notation would be an IPv4
+   address for some resolvers and a name for others. */
+static bool is_number(const char *label)
+{
+    if (label[0] == '0' && (label[1] == 'x' || label[1] == 'X')) {
+        return label[2 + strspn(label + 2, "0123456789abcdefABCDEF")] == '\0';
+    }
+    return label[strspn(label, "0123456789")] == '\0';
+}
+
+/* RFC 1035 2.3.4: labels of 63, names of 255 octets on the wire, which are 253 characters as text.
+   It also fits a server name of TLS, which libssl takes up to 255 bytes. */
 bool address_check_dns_name(const char *name, const char **why)
 {
     if (strlen(name) > MAX_DNS_NAME) {
-        *why = "is longer than 253 characters";
+        *why = "must be at most 253 characters long";
         return false;
     }
     const char *label = name;
@@ -101,9 +113,8 @@ bool address_check_dns_name(const char *name, const char **why)
         }
         label += len + 1;
     }
-    /* RFC 3696 2: no top-level domain is all digits; this is an IPv4 address, or a wrong one. */
-    if (strspn(label, "0123456789") == strlen(label)) {
-        *why = "is not an IPv4 address, and no host name ends in a number";
+    if (is_number(label)) {
+        *why = "must be a DNS name, which never ends in a number";
         return false;
     }
     return true;

@@ -28,6 +28,10 @@ rules:
     to: [orders]
 """
 
+# as long as a DNS name may be
+LONG_NAME = ".".join(["a" * 60] * 4 + ["b" * 9])
+assert len(LONG_NAME) == 253
+
 # what is replaced, by what, the line of the error, a part of its message
 WRONG = [
     ("version: 1", "version: 2", 1, "version"),
@@ -57,6 +61,12 @@ WRONG = [
     ("tcp://127.0.0.1:8080", "tcp://10.0.0.1:8080", 9, "unsafe_plaintext"),
     ("tcp://127.0.0.1:9001", "tcp://0.0.0.0:9001", 11, "unsafe_plaintext"),
     ("    expect: [spiffe://prod.example/ns/shop/sa/payments]\n", "", 12, "expect"),
+    ("payments.shop.svc", LONG_NAME + "b", 12, "at most 253 characters"),
+    ("payments.shop.svc", "x" * 64 + ".svc", 12, "at most 63 characters"),
+    ("    expect:", f"    sni: {LONG_NAME}b\n    expect:", 13, "at most 253 characters"),
+    ("    expect:", f"    sni: {'x' * 64}\n    expect:", 13, "at most 63 characters"),
+    ("    expect:", "    sni: 10.0.0.1\n    expect:", 13, "never ends in a number"),
+    ("    expect:", "    sni: a b\n    expect:", 13, "must be a DNS name"),
     ("name: out", "name: orders", 10, "orders"),
     ("name: out", "name: all", 10, "reserved"),
     ("name: out", "name: Out", 10, "Out"),
@@ -95,6 +105,16 @@ def test_a_wrong_configuration_is_refused_at_its_place(tmp_path, credentials, ol
     first = next(text for text in result.stderr.splitlines() if ": error: " in text)
     assert f"bulkhead.yaml:{line}:" in first, result.stderr
     assert part in first, result.stderr
+
+
+@pytest.mark.parametrize("old, new", [
+    ("payments.shop.svc", LONG_NAME),
+    ("    expect:", f"    sni: {LONG_NAME}\n    expect:"),
+    ("    expect:", "    sni: _a-b.c_d.svc\n    expect:"),
+])
+def test_the_longest_server_name_is_valid(tmp_path, credentials, old, new):
+    result = check(tmp_path, GOOD.format(certs=credentials.directory).replace(old, new, 1))
+    assert result.returncode == 0, result.stderr
 
 
 def test_all_errors_come_at_once_and_in_order(tmp_path, credentials):
