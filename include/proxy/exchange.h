@@ -32,7 +32,8 @@ struct exchange {
 void exchange_start(struct exchange *exchange, struct session *session);
 /* The session's timer fired while serving. */
 void exchange_on_timer(struct exchange *exchange, struct session *session);
-/* Ends it: counts, writes the access line, closes the session. failure and detail may be NULL. */
+/* Ends it: counts, writes the access line, closes the session. failure and detail may be NULL. A
+   stream that broke off before and was only being flushed gives its own reason. */
 void exchange_finish(struct exchange *exchange, struct session *session, enum reason reason,
                      const struct tls_failure *failure, const char *detail);
 

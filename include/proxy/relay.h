@@ -74,6 +74,8 @@ void relay_stop(struct relay *relay);
 uint64_t relay_tick(struct relay *relay, uint64_t now_ms);
 /* Both directions ended and were delivered whole. */
 bool relay_ended_in_order(const struct relay *relay);
+/* Why a stream broke off, while what was read of it is still being flushed; else REASON_NONE. */
+enum reason relay_broken_by(const struct relay *relay);
 uint64_t relay_bytes(const struct relay *relay, enum relay_side source);
 
 #endif

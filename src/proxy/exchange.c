@@ -7,6 +7,9 @@
  *
  * A denial is a reset without close_notify on both sides: a close_notify would read as a complete,
  * empty answer.
+ *
+ * A relay that flushes the rest of a broken stream has its end already: whoever cuts it then (a
+ * drain's deadline, a stop) is not the cause.
  */
 #include "proxy/exchange.h"
 
@@ -295,10 +298,20 @@ static void write_access_line(struct exchange *exchange, struct session *session
     worker_access_line(session->worker, line, access_log_format(&record, line));
 }
 
+static enum reason cause_of(const struct exchange *exchange, enum reason reason)
+{
+    if (exchange->state != EXCHANGE_RELAY) {
+        return reason;
+    }
+    enum reason broken = relay_broken_by(&exchange->relay);
+    return broken != REASON_NONE ? broken : reason;
+}
+
 void exchange_finish(struct exchange *exchange, struct session *session, enum reason reason,
                      const struct tls_failure *failure, const char *detail)
 {
     ASSERT(exchange->state != EXCHANGE_DONE && reason != REASON_NONE);
+    reason = cause_of(exchange, reason);
     session->worker->ended[reason]++;
     /* Load balancers and TCP probes do this all day: counted, not logged. */
     if (reason != REASON_CLOSED_BEFORE_HELLO) {

@@ -385,6 +385,11 @@ bool relay_ended_in_order(const struct relay *relay)
            relay->directions[RELAY_UPSTREAM].flow == RELAY_SHUT;
 }
 
+enum reason relay_broken_by(const struct relay *relay)
+{
+    return relay->abort_reason;
+}
+
 uint64_t relay_bytes(const struct relay *relay, enum relay_side source)
 {
     return relay->directions[source].bytes;
