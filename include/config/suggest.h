@@ -8,7 +8,7 @@
 
 /*
  * Keeps the nearest of the words that it is shown, by insertions, deletions, substitutions and
- * swaps of neighbours; at most two of them, and less than half of the word.
+ * swaps of neighbours; at most two of them, and at most half of the longer word.
  */
 struct suggest {
     const char *word;
