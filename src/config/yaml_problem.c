@@ -154,6 +154,9 @@ static const char *translate(const struct yaml_source *source, const yaml_parser
     if (is_text(parser->problem, "found a tab character that violates indentation")) {
         return "a tab can't indent; use spaces";
     }
+    if (is_text(parser->problem, "did not find expected <document start>")) {
+        return "the map or list above is complete; check the indentation and the brackets";
+    }
     if (is_text(parser->problem, "mapping values are not allowed in this context")) {
         return "\": \" is not allowed here; quote a value that holds it, or check the indentation";
     }
