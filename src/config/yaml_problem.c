@@ -154,6 +154,12 @@ static const char *translate(const struct yaml_source *source, const yaml_parser
     if (is_text(parser->problem, "found a tab character that violates indentation")) {
         return "a tab can't indent; use spaces";
     }
+    if (is_text(parser->problem, "did not find expected key")) {
+        return "a key of the map above is expected here; check the indentation and the brackets";
+    }
+    if (is_text(parser->problem, "did not find expected '-' indicator")) {
+        return "an entry of the list above (\"- \") is expected here; check the indentation";
+    }
     if (is_text(parser->problem, "did not find expected <document start>")) {
         return "the map or list above is complete; check the indentation and the brackets";
     }
