@@ -33,8 +33,8 @@ TOOL_BIN    := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/tests/tools/%)
 C_FILES     := $(wildcard src/*.c src/*/*.c include/*/*.h tests/unit/*/*.[ch] tests/fuzz/*.[ch] tests/tools/*.[ch] bench/*.[ch])
 SH_FILES    := $(wildcard .ci/run .ci/deps certs/*.sh tests/*.sh tests/integration/*.sh bench/*.sh)
 
-LIBS        := -lssl -lcrypto -levent_core -lcares -lyaml -lpthread
-TEST_LIBS   := -lcmocka -ljansson
+LIBS        := -lssl -lcrypto -levent_core -lcares -lyaml -ljansson -lpthread
+TEST_LIBS   := -lcmocka
 
 WARN        := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
                -Wold-style-definition -Wpointer-arith -Wwrite-strings -Wcast-qual -Wcast-align \

@@ -1,6 +1,7 @@
 /*
  * trust_bundle: the anchors of one trust domain; never merged with another's (SPIFFE bundle 3,
- * federation 4.2 and 7.3). Immutable, counted atomically, any thread.
+ * federation 4.2 and 7.3). Read from PEM or from a SPIFFE bundle document (JSON). Immutable,
+ * counted atomically, any thread.
  */
 #ifndef BULKHEAD_SPIFFE_TRUST_BUNDLE_H
 #define BULKHEAD_SPIFFE_TRUST_BUNDLE_H
@@ -25,10 +26,40 @@ struct x509_st;
  */
 struct trust_bundle *trust_bundle_from_pem(const struct crypto *crypto, const char *domain,
                                            const char *pem, size_t len, struct errbuf *err);
+
+enum {
+    TRUST_BUNDLE_JSON_MAX = 1024 * 1024, /* bytes of a bundle document */
+    TRUST_BUNDLE_JSON_DEPTH_MAX = 16     /* objects and arrays within each other; a bundle has 4 */
+};
+
+/*
+ * A SPIFFE bundle document (SPIFFE bundle 4: a JWK set). Each entry of `keys` whose `use` is
+ * exactly "x509-svid" and whose `kty` is known (EC, RSA, OKP) gives one anchor, the first
+ * certificate of its x5c; it obeys every rule for anchors in PEM. Entries of another use, of an
+ * unknown kty or without x5c are skipped, as the standard wants, and so are unknown parameters.
+ *
+ * A document whose `keys` leave no anchor, {"keys": []} above all, is valid and means that every
+ * SVID of the domain is revoked (bundle 4.1.3): the result has no anchor and admits nobody. NULL
+ * with err, never a part of it: no JSON object, a name twice in one object, no `keys`, bytes
+ * behind the document, U+0000 in a string, more than the bounds above, and an x509-svid entry
+ * whose x5c is no array of standard base64 (RFC 7517 4.7) with one certificate in its first
+ * string: skipping that one would revoke a root without a word.
+ */
+struct trust_bundle *trust_bundle_from_json(const struct crypto *crypto, const char *domain,
+                                            const char *text, size_t len, struct errbuf *err);
+/* Either form, by content: JSON when the first byte that is no blank is '{', else PEM. */
+struct trust_bundle *trust_bundle_from_bytes(const struct crypto *crypto, const char *domain,
+                                             const char *data, size_t len, struct errbuf *err);
 struct trust_bundle *trust_bundle_ref(struct trust_bundle *bundle);
 void trust_bundle_unref(struct trust_bundle *bundle);
 struct strview trust_bundle_domain(const struct trust_bundle *bundle);
 size_t trust_bundle_count(const struct trust_bundle *bundle);
+/* The numbers of a bundle document; false when it has none, or when the bundle came as PEM. */
+bool trust_bundle_sequence(const struct trust_bundle *bundle, uint64_t *sequence);
+bool trust_bundle_refresh_hint_s(const struct trust_bundle *bundle, uint64_t *seconds);
+/* The anchors in no order that means anything; NULL beyond the last. Lives as long as the bundle.
+ */
+struct x509_st *trust_bundle_anchor(const struct trust_bundle *bundle, size_t index);
 /* Anchors that are within their validity at now. */
 size_t trust_bundle_count_valid(const struct trust_bundle *bundle, int64_t now_s);
 /* True when both hold the same certificate; its subject goes to subject (cut at size). */
@@ -37,6 +68,9 @@ bool trust_bundle_shares_anchor(const struct trust_bundle *a, const struct trust
 /* For svid_verify: a store that is never changed. */
 struct x509_store_st *trust_bundle_store(const struct trust_bundle *bundle);
 bool trust_bundle_has_anchor(const struct trust_bundle *bundle, const uint8_t sha256[32]);
+/* The anchor with that hash, or NULL. Lives as long as the bundle. */
+struct x509_st *trust_bundle_find_anchor(const struct trust_bundle *bundle,
+                                         const uint8_t sha256[32]);
 
 /* Do two anchors bear one subject? Does an anchor bear this certificate's? */
 bool trust_bundle_has_namesakes(const struct trust_bundle *bundle);

@@ -306,7 +306,7 @@ static int load_credentials(const struct options *options, const struct crypto *
         return -1;
     }
     struct trust_bundle *bundle =
-        trust_bundle_from_pem(crypto, options->trust_domain, data, len, &err);
+        trust_bundle_from_bytes(crypto, options->trust_domain, data, len, &err);
     mem_free(data);
     if (bundle == NULL) {
         fprintf(stderr, "bulkhead svid: %s: %s\n", options->bundle, err.text);

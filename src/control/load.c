@@ -132,6 +132,11 @@ static void load_bundle(const struct config_trust *trust, const struct crypto *c
     *out = file_source_load_bundle(crypto, domain, trust->bundle.text, &err);
     if (*out == NULL) {
         diag_error(diags, trust->bundle.pos, "trust.%s.bundle: %s", trust->domain.text, err.text);
+    } else if (trust_bundle_count(*out) == 0) {
+        diag_warning(diags, trust->bundle.pos,
+                     "trust.%s.bundle: %s has no anchor, so every SVID of the domain is revoked "
+                     "(SPIFFE bundle 4.1.3): its peers are refused",
+                     trust->domain.text, trust->bundle.text);
     } else if (trust_bundle_count_valid(*out, clock_wall_s()) == 0) {
         diag_warning(diags, trust->bundle.pos,
                      "trust.%s.bundle: every anchor in %s has expired: its peers are refused",
@@ -151,7 +156,8 @@ static void check_shared_anchors(const struct config *config, const struct loade
                                            sizeof(subject))) {
                 diag_error(diags, config->trust[i].bundle.pos,
                            "trust.%s.bundle: the anchor \"%s\" also stands in the bundle of %s; "
-                           "an anchor belongs to one trust domain: give each its own bundle file",
+                           "an anchor belongs to one trust domain: give each its own bundle file "
+                           "(spiffe-helper merges them unless include_federated_domains is false)",
                            config->trust[i].domain.text, subject, config->trust[k].domain.text);
             }
         }

@@ -1,5 +1,5 @@
 /*
- * Credentials from PEM files. Certificate and key are read one after the other and judged as a
+ * Credentials from files. Certificate and key are read one after the other and judged as a
  * pair: a key that is not the certificate's is an error here and never goes live.
  */
 #include "identity/file_source.h"
@@ -53,13 +53,13 @@ out:
 struct trust_bundle *file_source_load_bundle(const struct crypto *crypto, const char *domain,
                                              const char *path, struct errbuf *err)
 {
-    char *pem = NULL;
+    char *data = NULL;
     size_t len = 0;
-    if (file_read(path, CREDENTIAL_MAX_BYTES, &pem, &len, err) != 0) {
+    if (file_read(path, CREDENTIAL_MAX_BYTES, &data, &len, err) != 0) {
         return NULL;
     }
-    struct trust_bundle *bundle = trust_bundle_from_pem(crypto, domain, pem, len, err);
-    mem_free(pem);
+    struct trust_bundle *bundle = trust_bundle_from_bytes(crypto, domain, data, len, err);
+    mem_free(data);
     if (bundle == NULL) {
         errbuf_prefix(err, "%s", path);
     }

@@ -51,7 +51,8 @@ static int check_apart(const struct trust_bundle *a, const struct trust_bundle *
     if (trust_bundle_shares_anchor(a, b, subject, sizeof(subject))) {
         errbuf_set(err,
                    "trust domains \"%.*s\" and \"%.*s\" share the anchor \"%s\"; each needs a CA "
-                   "of its own",
+                   "and a bundle file of its own (spiffe-helper merges bundles unless "
+                   "include_federated_domains is false)",
                    (int)first.len, first.ptr, (int)second.len, second.ptr, subject);
         return -1;
     }

@@ -9,6 +9,7 @@
 #include "spiffe/pem.h"
 #include "spiffe/x509_fields.h"
 #include "spiffe/x509_svid.h"
+#include "trust_bundle_private.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -17,6 +18,11 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
+
+/* What a file with the anchors of several domains in it gets to hear. */
+static const char OWN_FILE[] =
+    "; each trust domain needs a bundle file of its own, with its own anchors only (spiffe-helper "
+    "merges them unless include_federated_domains is false)";
 
 struct anchor {
     uint8_t sha256[X509_FIELDS_SHA256_SIZE];
@@ -32,9 +38,10 @@ struct trust_bundle {
     size_t count;
     X509_STORE *store;
     bool has_namesakes;
+    struct bundle_numbers numbers;
 };
 
-static void bundle_free(struct trust_bundle *bundle)
+void trust_bundle_discard(struct trust_bundle *bundle)
 {
     for (size_t i = 0; i < bundle->count; i++) {
         X509_free(bundle->anchors[i].certificate);
@@ -82,9 +89,10 @@ static int fill_anchor(struct anchor *anchor, struct strview domain, struct errb
     enum reason reason = x509_svid_check_signing(certificate, domain, &failure);
     if (reason != REASON_NONE) {
         /* CVE-2024-2048: a leaf taken for an anchor. */
-        errbuf_set(err, "\"%s\" is no CA certificate for \"%.*s\": %s%s%s", failure.subject,
+        errbuf_set(err, "\"%s\" is no CA certificate for \"%.*s\": %s%s%s%s", failure.subject,
                    (int)domain.len, domain.ptr, reason_sentence(reason),
-                   failure.detail[0] != '\0' ? ": " : "", failure.detail);
+                   failure.detail[0] != '\0' ? ": " : "", failure.detail,
+                   reason == REASON_SVID_ISSUER_ID ? OWN_FILE : "");
         return -1;
     }
     if (x509_svid_validity(certificate, &anchor->not_before, &anchor->not_after) < 0) {
@@ -98,24 +106,33 @@ static int fill_anchor(struct anchor *anchor, struct strview domain, struct errb
     return 0;
 }
 
+int trust_bundle_add(struct trust_bundle *bundle, X509 *certificate, struct errbuf *err)
+{
+    struct anchor anchor = {.certificate = certificate};
+    if (fill_anchor(&anchor, trust_bundle_domain(bundle), err) < 0) {
+        X509_free(certificate);
+        return -1;
+    }
+    bundle->anchors =
+        mem_grow_array(bundle->anchors, bundle->count, bundle->count + 1, sizeof(struct anchor));
+    bundle->anchors[bundle->count++] = anchor;
+    return 0;
+}
+
 static int add_block(struct trust_bundle *bundle, const struct crypto *crypto,
                      const struct pem_block *block, struct errbuf *err)
 {
     if (check_label(block, err) < 0) {
         return -1;
     }
-    struct anchor anchor = {.certificate = pem_certificate(crypto, block, err)};
-    if (anchor.certificate == NULL) {
+    X509 *certificate = pem_certificate(crypto, block, err);
+    if (certificate == NULL) {
         return -1;
     }
-    if (fill_anchor(&anchor, trust_bundle_domain(bundle), err) < 0) {
+    if (trust_bundle_add(bundle, certificate, err) < 0) {
         errbuf_prefix(err, "line %zu", block->line);
-        X509_free(anchor.certificate);
         return -1;
     }
-    bundle->anchors =
-        mem_grow_array(bundle->anchors, bundle->count, bundle->count + 1, sizeof(struct anchor));
-    bundle->anchors[bundle->count++] = anchor;
     return 0;
 }
 
@@ -131,7 +148,7 @@ static int read_blocks(struct trust_bundle *bundle, const struct crypto *crypto,
         }
     }
     if (status == 0 && bundle->count == 0) {
-        errbuf_set(err, "no PEM certificate in it");
+        errbuf_set(err, "no PEM certificate in it, and no JSON object either");
         return -1;
     }
     return status;
@@ -140,7 +157,9 @@ static int read_blocks(struct trust_bundle *bundle, const struct crypto *crypto,
 static void drop_duplicates(struct trust_bundle *bundle)
 {
     size_t kept = 0;
-    qsort(bundle->anchors, bundle->count, sizeof(struct anchor), compare_anchors);
+    if (bundle->count > 0) {
+        qsort(bundle->anchors, bundle->count, sizeof(struct anchor), compare_anchors);
+    }
     for (size_t i = 0; i < bundle->count; i++) {
         if (kept > 0 && compare_anchors(&bundle->anchors[kept - 1], &bundle->anchors[i]) == 0) {
             X509_free(bundle->anchors[i].certificate);
@@ -154,6 +173,9 @@ static void drop_duplicates(struct trust_bundle *bundle)
 /* Path validation ends at a self-signed anchor; a bundle without one would admit nobody. */
 static int check_self_signed(const struct trust_bundle *bundle, struct errbuf *err)
 {
+    if (bundle->count == 0) {
+        return 0; /* all revoked; only a bundle document can say so */
+    }
     for (size_t i = 0; i < bundle->count; i++) {
         if ((X509_get_extension_flags(bundle->anchors[i].certificate) & EXFLAG_SS) != 0) {
             return 0;
@@ -189,8 +211,7 @@ static int fill_store(struct trust_bundle *bundle, struct errbuf *err)
     return 0;
 }
 
-struct trust_bundle *trust_bundle_from_pem(const struct crypto *crypto, const char *domain,
-                                           const char *pem, size_t len, struct errbuf *err)
+struct trust_bundle *trust_bundle_begin(const char *domain, struct errbuf *err)
 {
     const char *why = NULL;
     if (spiffe_trust_domain_check(strview_from(domain), &why) < 0) {
@@ -200,18 +221,44 @@ struct trust_bundle *trust_bundle_from_pem(const struct crypto *crypto, const ch
     struct trust_bundle *bundle = mem_alloc(sizeof(*bundle));
     atomic_init(&bundle->refs, 1);
     bundle->domain = mem_strdup(domain);
-    if (read_blocks(bundle, crypto, pem, len, err) < 0) {
-        goto fail;
-    }
+    return bundle;
+}
+
+struct trust_bundle *trust_bundle_finish(struct trust_bundle *bundle, struct errbuf *err)
+{
     drop_duplicates(bundle);
     if (check_self_signed(bundle, err) < 0 || fill_store(bundle, err) < 0) {
-        goto fail;
+        trust_bundle_discard(bundle);
+        return NULL;
     }
     find_namesakes(bundle);
     return bundle;
-fail:
-    bundle_free(bundle);
-    return NULL;
+}
+
+struct trust_bundle *trust_bundle_from_pem(const struct crypto *crypto, const char *domain,
+                                           const char *pem, size_t len, struct errbuf *err)
+{
+    struct trust_bundle *bundle = trust_bundle_begin(domain, err);
+    if (bundle == NULL) {
+        return NULL;
+    }
+    if (read_blocks(bundle, crypto, pem, len, err) < 0) {
+        trust_bundle_discard(bundle);
+        return NULL;
+    }
+    return trust_bundle_finish(bundle, err);
+}
+
+struct trust_bundle *trust_bundle_from_bytes(const struct crypto *crypto, const char *domain,
+                                             const char *data, size_t len, struct errbuf *err)
+{
+    size_t first = 0;
+    while (first < len && strchr(" \t\r\n", data[first]) != NULL && data[first] != '\0') {
+        first++;
+    }
+    return first < len && data[first] == '{'
+               ? trust_bundle_from_json(crypto, domain, data, len, err)
+               : trust_bundle_from_pem(crypto, domain, data, len, err);
 }
 
 struct trust_bundle *trust_bundle_ref(struct trust_bundle *bundle)
@@ -223,7 +270,7 @@ struct trust_bundle *trust_bundle_ref(struct trust_bundle *bundle)
 void trust_bundle_unref(struct trust_bundle *bundle)
 {
     if (bundle != NULL && atomic_fetch_sub_explicit(&bundle->refs, 1, memory_order_acq_rel) == 1) {
-        bundle_free(bundle);
+        trust_bundle_discard(bundle);
     }
 }
 
@@ -235,6 +282,28 @@ struct strview trust_bundle_domain(const struct trust_bundle *bundle)
 size_t trust_bundle_count(const struct trust_bundle *bundle)
 {
     return bundle->count;
+}
+
+void trust_bundle_set_numbers(struct trust_bundle *bundle, const struct bundle_numbers *numbers)
+{
+    bundle->numbers = *numbers;
+}
+
+bool trust_bundle_sequence(const struct trust_bundle *bundle, uint64_t *sequence)
+{
+    *sequence = bundle->numbers.sequence;
+    return bundle->numbers.has_sequence;
+}
+
+bool trust_bundle_refresh_hint_s(const struct trust_bundle *bundle, uint64_t *seconds)
+{
+    *seconds = bundle->numbers.refresh_hint_s;
+    return bundle->numbers.has_refresh_hint;
+}
+
+X509 *trust_bundle_anchor(const struct trust_bundle *bundle, size_t index)
+{
+    return index < bundle->count ? bundle->anchors[index].certificate : NULL;
 }
 
 size_t trust_bundle_count_valid(const struct trust_bundle *bundle, int64_t now_s)
@@ -271,12 +340,20 @@ X509_STORE *trust_bundle_store(const struct trust_bundle *bundle)
     return bundle->store;
 }
 
-bool trust_bundle_has_anchor(const struct trust_bundle *bundle, const uint8_t sha256[32])
+X509 *trust_bundle_find_anchor(const struct trust_bundle *bundle, const uint8_t sha256[32])
 {
     struct anchor wanted = {0};
     memcpy(wanted.sha256, sha256, sizeof(wanted.sha256));
-    return bsearch(&wanted, bundle->anchors, bundle->count, sizeof(struct anchor),
-                   compare_anchors) != NULL;
+    const struct anchor *found = bundle->count > 0
+                                     ? bsearch(&wanted, bundle->anchors, bundle->count,
+                                               sizeof(struct anchor), compare_anchors)
+                                     : NULL;
+    return found != NULL ? found->certificate : NULL;
+}
+
+bool trust_bundle_has_anchor(const struct trust_bundle *bundle, const uint8_t sha256[32])
+{
+    return trust_bundle_find_anchor(bundle, sha256) != NULL;
 }
 
 bool trust_bundle_has_namesakes(const struct trust_bundle *bundle)
