@@ -1,0 +1,283 @@
+/*
+ * How the keys of a file must fit together. Each row changes one line of a file that is valid:
+ * the line with the number (0: adds one at the end) becomes the text.
+ */
+#include "config/validate.h"
+
+#include "unit/config/config_test.h"
+
+static const char *const lines[] = {
+    "version: 1",                                                  /* 1 */
+    "identity: {files: {certificate: a.pem, private_key: a.key}}", /* 2 */
+    "trust: {prod.example: {bundle: b.pem}}",                      /* 3 */
+    "listeners:",                                                  /* 4 */
+    "- name: in",                                                  /* 5 */
+    "  accept: mtls://0.0.0.0:8443",                               /* 6 */
+    "  forward: tcp://127.0.0.1:8080",                             /* 7 */
+    "- name: out",                                                 /* 8 */
+    "  accept: tcp://127.0.0.1:9001",                              /* 9 */
+    "  forward: mtls://pay.svc:8443",                              /* 10 */
+    "  expect: spiffe://prod.example/pay",                         /* 11 */
+    "- name: edge",                                                /* 12 */
+    "  accept: mtls+unix:///run/edge",                             /* 13 */
+    "  forward: mtls+unix:///run/next",                            /* 14 */
+    "  expect: [spiffe://prod.example/next]",                      /* 15 */
+    "rules:",                                                      /* 16 */
+    "- name: web",                                                 /* 17 */
+    "  from: [spiffe://prod.example/web]",                         /* 18 */
+    "  to: [in, edge]",                                            /* 19 */
+    "- name: no",                                                  /* 20 */
+    "  action: deny",                                              /* 21 */
+    "  from: spiffe://prod.example/x",                             /* 22 */
+    "  to: all",                                                   /* 23 */
+};
+
+struct row {
+    size_t line;
+    const char *text;
+    const char *wanted[WANTED_MAX];
+};
+
+static void write_file(char *out, size_t size, const struct row *row)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < COUNT_OF(lines); i++) {
+        const char *line = row->line == i + 1 ? row->text : lines[i];
+        len += (size_t)snprintf(out + len, size - len, "%s\n", line);
+    }
+    if (row->line == 0) {
+        len += (size_t)snprintf(out + len, size - len, "%s\n", row->text);
+    }
+    assert_true(len < size);
+}
+
+static void assert_rows(const struct row *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char text[4096];
+        struct diag_list diags;
+        write_file(text, sizeof text, &rows[i]);
+        print_message("-- %zu: %s\n", rows[i].line, rows[i].text);
+        diag_list_init(&diags);
+        struct config *config = config_parse("f", text, strlen(text), &diags);
+        assert_diags(&diags, rows[i].wanted);
+        assert_non_null(config);
+        assert_int_equal(config->valid, !diag_has_errors(&diags));
+        config_free(config);
+        diag_list_fini(&diags);
+    }
+}
+
+static void test_validate_takes_a_file_that_fits(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {0, "# nothing else", {NULL}},
+        {6, "  accept: mtls+unix:///run/in", {NULL}},
+        {6, "  accept: mtls://[::]:0", {NULL}},
+        {7, "  forward: unix:///run/app", {NULL}},
+        {7, "  forward: tcp://app.svc:80", {NULL}},
+        {7, "  forward: {}", {"f:7:12: error: listeners[0].forward: must be an address"}},
+        {9, "  accept: unix:///run/out\n  socket: {mode: '0666'}", {NULL}},
+        {9, "  accept: tcp://[::1]:9001", {NULL}},
+        {9, "  accept: tcp://10.0.0.1:1\n  unsafe_plaintext: true", {NULL}},
+        {10, "  forward: mtls://10.0.0.1:1\n  sni: a.b", {NULL}},
+        {11, "  expect: spiffe://prod.example/pay\n  alpn: h2", {NULL}},
+        {15, "  expect: [a]\n  alpn: [h2, http/1.1]\n  alpn_required: true", {NULL}},
+        {15, "  expect: [a]\n  alpn: []", {NULL}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
+static void test_validate_pairs_of_addresses(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {6,
+         "  accept: tcp://127.0.0.1:1",
+         {"f:7:12: error: listeners[0].forward: from plaintext to plaintext there is nothing",
+          "f:19:8: error: rules[0].to[0]: \"in\" accepts plaintext; `to` names listeners"}},
+        {9,
+         "  accept: tcp://0.0.0.0:9001",
+         {"f:9:11: error: listeners[1].accept: \"tcp://0.0.0.0:9001\" is plaintext off the loop"}},
+        {9,
+         "  accept: tcp://[::]:9001",
+         {"f:9:11: error: listeners[1].accept: \"tcp://[::]:9001\""}},
+        {7,
+         "  forward: tcp://10.0.0.1:80",
+         {"f:7:12: error: listeners[0].forward: \"tcp://10.0.0.1:80\" is plaintext off the"}},
+        {7,
+         "  forward: tcp://10.0.0.1:80\n  unsafe_plaintext: false",
+         {"f:7:12: error: listeners[0].forward: \"tcp://10.0.0.1:80\" is plaintext off the"}},
+        {6,
+         "  accept: mtls://127.0.0.1:1\n  socket: {mode: '0600'}",
+         {"f:7:11: error: listeners[0].socket: needs a Unix socket in `accept`"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  sni: a.b",
+         {"f:8:8: error: listeners[0].sni: needs an mtls `forward`"}},
+        {6,
+         "  accept: nowhere",
+         {"f:6:11: error: listeners[0].accept: \"nowhere\": must start with"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
+static void test_validate_expect(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {11,
+         "  truncation: abort",
+         {"f:10:12: error: listeners[1]: `expect` is missing: which SPIFFE ID must the server "
+          "have"}},
+        {15,
+         "  expect: []",
+         {"f:15:11: error: listeners[2].expect: must name at least one SPIFFE ID"}},
+        {15, "  expect: {}", {"f:15:11: error: listeners[2].expect: must be text or a list"}},
+        {15, "  expect:", {"f:15:10: error: listeners[2].expect: has no value"}},
+        {15,
+         "  expect: [[]]",
+         {"f:15:12: error: listeners[2].expect[0]: must be text, not a list"}},
+        {15, "  expect: *x", {"f:15:11: error: aliases are refused"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  expect: x",
+         {"f:8:11: error: listeners[0].expect: names a server's identity, but `forward` is not"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  expect: []",
+         {"f:8:11: error: listeners[0].expect: names a server's identity"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
+#define TEXT_64  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define TEXT_256 TEXT_64 TEXT_64 TEXT_64 TEXT_64
+
+static void test_validate_alpn(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {11,
+         "  expect: a\n  alpn: [h2, http/1.1]",
+         {"f:12:9: error: listeners[1].alpn: must have one entry, because the plaintext caller"}},
+        {11,
+         "  expect: a\n  alpn: h2\n  alpn_required: true",
+         {"f:13:18: error: listeners[1].alpn_required: is about callers, and `accept` is not "
+          "mtls"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  alpn_required: true",
+         {"f:8:18: error: listeners[0].alpn_required: needs `alpn`"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  alpn: []\n  alpn_required: true",
+         {"f:9:18: error: listeners[0].alpn_required: needs `alpn`"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  alpn: {}\n  alpn_required: true",
+         {"f:8:9: error: listeners[0].alpn: must be text or a list"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  alpn: [h2, " TEXT_256 "]",
+         {"f:8:14: error: listeners[0].alpn[1]: a protocol name is 1 to 255 bytes long"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  alpn: [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]",
+         {"f:8:9: error: listeners[0].alpn: must have at most 16 entries"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
+static void test_validate_names(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {12,
+         "- name: in",
+         {"f:12:9: error: listeners[2].name: the name \"in\" stands on line 5 already",
+          "f:19:12: error: rules[0].to[1]: unknown listener \"edge\""}},
+        {12,
+         "- name: all",
+         {"f:12:9: error: listeners[2].name: \"all\" is reserved",
+          "f:12:9: warning: listeners[2]: no rule allows anybody to use \"all\"",
+          "f:19:12: error: rules[0].to[1]: unknown listener \"edge\""}},
+        {20,
+         "- name: web",
+         {"f:20:9: error: rules[1].name: the name \"web\" stands on line 17 already"}},
+        {13,
+         "  accept: mtls://0.0.0.0:8443",
+         {"f:13:11: error: listeners[2].accept: the address \"0.0.0.0:8443\" stands on line 6"}},
+        {13, "  accept: mtls://[0:0::0]:8443", {NULL}},
+        {9,
+         "  accept: unix:///run/edge",
+         {"f:13:11: error: listeners[2].accept: the address \"/run/edge\" stands on line 9 "
+          "already"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
+static void test_validate_rules(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {19,
+         "  to: [in, edg]",
+         {"f:12:9: warning: listeners[2]: no rule allows anybody to use \"edge\"",
+          "f:19:12: error: rules[0].to[1]: unknown listener \"edg\"; did you mean \"edge\"?"}},
+        {19,
+         "  to: [in, edge, zzzzz]",
+         {"f:19:18: error: rules[0].to[2]: unknown listener \"zzzzz\""}},
+        {19,
+         "  to: [in, edge, out]",
+         {"f:19:18: error: rules[0].to[2]: \"out\" accepts plaintext"}},
+        {19,
+         "  to: []",
+         {"f:5:9: warning: listeners[0]: no rule allows", "f:12:9: warning: listeners[2]: no rule",
+          "f:19:7: warning: rules[0].to: is empty: the rule can never match"}},
+        {18, "  from: []", {"f:18:9: warning: rules[0].from: is empty: the rule can never match"}},
+        {17,
+         "- action: deny\n  name: web",
+         {"f:5:9: warning: listeners[0]: no rule allows",
+          "f:12:9: warning: listeners[2]: no rule"}},
+        /* A listener without a name may be the one that is meant. */
+        {12,
+         "- truncation: abort",
+         {"f:12:3: error: listeners[2]: required key \"name\" is missing"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
+static void test_validate_warns_when_nothing_is_allowed(void **state)
+{
+    (void)state;
+    static const char head[] = "{version: 1, identity: {files: {certificate: a, private_key: b}}, "
+                               "trust: {a: {bundle: b}}, listeners: [{name: in, accept: "
+                               "'mtls+unix:///a', forward: 'unix:///b'}]";
+    static const struct {
+        const char *tail;
+        const char *wanted[WANTED_MAX];
+    } rows[] = {
+        {"}", {"f: warning: rules: nothing is allowed: there is no rule"}},
+        {", rules: []}", {"f:1:172: warning: rules: nothing is allowed: there is no rule"}},
+        {", rules: [{name: a, from: [], to: in}]}", {"f:1:189: warning: rules[0].from: is empty"}},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[512];
+        struct diag_list diags;
+        (void)snprintf(text, sizeof text, "%s%s", head, rows[i].tail);
+        diag_list_init(&diags);
+        struct config *config = config_parse("f", text, strlen(text), &diags);
+        assert_diags(&diags, rows[i].wanted);
+        assert_true(config->valid);
+        config_free(config);
+        diag_list_fini(&diags);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_validate_takes_a_file_that_fits),
+        cmocka_unit_test(test_validate_pairs_of_addresses),
+        cmocka_unit_test(test_validate_expect),
+        cmocka_unit_test(test_validate_alpn),
+        cmocka_unit_test(test_validate_names),
+        cmocka_unit_test(test_validate_rules),
+        cmocka_unit_test(test_validate_warns_when_nothing_is_allowed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
