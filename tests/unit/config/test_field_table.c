@@ -1,0 +1,187 @@
+/*
+ * What every row of the configuration's own tables must keep, so that a new key can't overlap
+ * another's storage, lack a sentence or have a default that is not in its own range.
+ */
+#include "config/field_table.h"
+
+#include <stdlib.h>
+
+#include "config/decode.h"
+#include "unit/config/config_test.h"
+
+/* One mark for each byte of a struct that a field has taken. */
+struct storage {
+    unsigned char *taken;
+    size_t size;
+};
+
+static size_t size_of(enum field_type type)
+{
+    switch (type) {
+    case FIELD_VERSION:
+    case FIELD_STRUCT:
+        return 0;
+    case FIELD_STRING:
+    case FIELD_NAME:
+    case FIELD_DNS_NAME:
+    case FIELD_WORD:
+    case FIELD_ACCOUNT:
+    case FIELD_PATH:
+    case FIELD_OUTPUT:
+        return sizeof(struct config_string);
+    case FIELD_DURATION:
+    case FIELD_SIZE:
+    case FIELD_COUNT:
+        return sizeof(uint64_t);
+    case FIELD_BOOL:
+        return sizeof(bool);
+    case FIELD_CHOICE:
+        return sizeof(int);
+    case FIELD_MODE:
+        return sizeof(uint32_t);
+    case FIELD_ACCEPT:
+    case FIELD_FORWARD:
+        return sizeof(struct config_address);
+    case FIELD_STRINGS:
+        return sizeof(struct config_strings);
+    case FIELD_LIST:
+    case FIELD_MAP:
+        return sizeof(void *);
+    }
+    return 0;
+}
+
+static void take(struct storage *storage, size_t offset, size_t size)
+{
+    assert_true(offset + size <= storage->size);
+    for (size_t i = 0; i < size; i++) {
+        assert_int_equal(storage->taken[offset + i], 0);
+        storage->taken[offset + i] = 1;
+    }
+}
+
+static void check_table(const struct field_table *table, struct storage *storage, size_t base);
+
+static void check_items(const struct field *field)
+{
+    const struct field_table *table = field->table;
+    struct storage item = {.taken = calloc(1, table->size), .size = table->size};
+    assert_non_null(item.taken);
+    if (field->type == FIELD_MAP) {
+        take(&item, table->key_offset, sizeof(struct config_string));
+    }
+    check_table(table, &item, 0);
+    free(item.taken);
+}
+
+static void check_range(const struct field *field)
+{
+    bool is_number =
+        field->type == FIELD_DURATION || field->type == FIELD_SIZE || field->type == FIELD_COUNT;
+    if (is_number) {
+        assert_true(field->max > 0 && field->min <= field->max);
+    }
+    assert_int_equal(field->choices != NULL, field->type == FIELD_CHOICE);
+    assert_true(field->default_text == NULL || !field->required);
+    assert_true(field->default_text == NULL || field->default_note == NULL);
+}
+
+static void check_field(const struct field *field, struct storage *storage, size_t base)
+{
+    bool has_table =
+        field->type == FIELD_STRUCT || field->type == FIELD_LIST || field->type == FIELD_MAP;
+    assert_int_equal(field->table != NULL, has_table);
+    size_t len = strlen(field->sentence);
+    assert_true(len > 10 && field->sentence[len - 1] == '.');
+    check_range(field);
+    take(storage, base + field->offset, size_of(field->type));
+    if (field->type == FIELD_STRUCT) {
+        check_table(field->table, storage, base + field->offset);
+    } else if (has_table) {
+        take(storage, base + field->count_offset, sizeof(size_t));
+        check_items(field);
+    }
+}
+
+static void check_table(const struct field_table *table, struct storage *storage, size_t base)
+{
+    if (table->pos_offset != SIZE_MAX) {
+        take(storage, base + table->pos_offset, sizeof(struct config_pos));
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        const struct field *field = &table->fields[i];
+        print_message("%s: %s\n", table->title, field->name);
+        assert_ptr_equal(field_table_find(table, field->name), field);
+        assert_true(strspn(field->name, "abcdefghijklmnopqrstuvwxyz_") == strlen(field->name));
+        check_field(field, storage, base);
+    }
+}
+
+static void test_field_table_rows_are_sound(void **state)
+{
+    (void)state;
+    const struct field_table *root = field_table_root();
+    struct storage storage = {.taken = calloc(1, root->size), .size = root->size};
+    assert_non_null(storage.taken);
+    assert_int_equal(root->size, sizeof(struct config));
+    check_table(root, &storage, 0);
+    free(storage.taken);
+}
+
+/* Each default is in its row's range (decode asserts it), and values differ from zero where zero
+   would mean something else. */
+static void test_field_table_defaults(void **state)
+{
+    (void)state;
+    struct diag_list diags;
+    diag_list_init(&diags);
+    static const char text[] =
+        "listeners: [{name: a, accept: x, forward: y}]\ntrust: {a: {bundle: b}}\n"
+        "rules: [{name: a, from: b, to: c}]\n";
+    struct config *config = config_parse("f", text, sizeof text - 1, &diags);
+    assert_non_null(config);
+    assert_false(config->valid);
+    assert_int_equal(config->timeouts.handshake_ms, 10000);
+    assert_int_equal(config->timeouts.connect_ms, 5000);
+    assert_int_equal(config->timeouts.idle_ms, 3600000);
+    assert_int_equal(config->timeouts.half_close_ms, 60000);
+    assert_int_equal(config->keepalive.time_ms, 60000);
+    assert_int_equal(config->drain.delay_ms, 0);
+    assert_int_equal(config->drain.timeout_ms, 25000);
+    assert_int_equal(config->limits.connections, 0);
+    assert_int_equal(config->limits.handshakes, 1024);
+    assert_int_equal(config->limits.buffered_bytes, 256 << 20);
+    assert_string_equal(config->access_log.to.text, "stdout");
+    const struct config_listener *listener = &config->listeners[0];
+    assert_int_equal(listener->timeouts.idle_ms, 3600000);
+    assert_int_equal(listener->limits.handshakes, 0);
+    assert_int_equal(listener->socket.mode, 0600);
+    assert_int_equal(listener->truncation, CONFIG_TRUNCATION_ABORT);
+    assert_false(listener->unsafe_plaintext);
+    assert_false(listener->alpn_required);
+    assert_int_equal(config->rules[0].action, CONFIG_ACTION_ALLOW);
+    config_free(config);
+    diag_list_fini(&diags);
+}
+
+static void test_field_table_finds_by_whole_names(void **state)
+{
+    (void)state;
+    const struct field_table *root = field_table_root();
+    assert_non_null(field_table_find(root, "rules"));
+    assert_null(field_table_find(root, "rule"));
+    assert_null(field_table_find(root, "ruless"));
+    assert_null(field_table_find(root, "Rules"));
+    assert_null(field_table_find(root, ""));
+    assert_null(field_table_find(root, "identity.files"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_field_table_rows_are_sound),
+        cmocka_unit_test(test_field_table_defaults),
+        cmocka_unit_test(test_field_table_finds_by_whole_names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
