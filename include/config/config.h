@@ -26,6 +26,7 @@ struct config_strings {
     struct config_string *items;
     size_t count;
     struct config_pos pos; /* of the key's value; line 0: absent */
+    bool broken;           /* something in it could not be read, which was reported */
 };
 
 enum config_scheme {
@@ -66,6 +67,7 @@ struct config_socket {
     uint32_t mode;              /* default 0600 */
     struct config_string owner; /* a user's name or number; text NULL: leave */
     struct config_string group;
+    struct config_pos pos; /* line 0: absent */
 };
 
 struct config_listener {
@@ -75,6 +77,7 @@ struct config_listener {
     enum config_kind kind; /* from the two schemes */
     struct config_strings alpn;
     bool alpn_required;
+    struct config_pos alpn_required_pos;
     struct config_strings expect;
     struct config_string sni; /* overrides the host of forward */
     enum config_truncation truncation;
@@ -119,6 +122,7 @@ struct config {
     size_t listener_count;
     struct config_rule *rules;
     size_t rule_count;
+    struct config_pos rules_pos; /* line 0: absent */
     struct config_timeouts timeouts;
     struct {
         uint64_t time_ms; /* 0: off; also the TCP_USER_TIMEOUT */

@@ -49,6 +49,7 @@ struct field {
     bool zero_ok; /* 0 is allowed below min */
     size_t offset;
     size_t count_offset;
+    size_t pos_offset; /* of a struct config_pos: where the value stands; 0: not kept */
     /* Inclusive. For lists and maps min is the least number of items. max 0: no bound. */
     uint64_t min;
     uint64_t max;
@@ -66,8 +67,7 @@ struct field_table {
     size_t count;
     size_t size;       /* of one item of a list or map */
     size_t key_offset; /* of the struct config_string of a map's key */
-    size_t pos_offset; /* of a struct config_pos; SIZE_MAX: none */
-    const char *key_name;
+    size_t pos_offset; /* of a struct config_pos: where its keys stand; SIZE_MAX: not kept */
 };
 
 /* The keys at the top of the file; base is struct config. */

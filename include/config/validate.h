@@ -6,13 +6,11 @@
 #define BULKHEAD_CONFIG_VALIDATE_H
 
 #include "config/config.h"
-#include "config/yaml_doc.h"
 
 /*
- * config was decoded from root, perhaps with errors: what is missing in it is not reported a
- * second time. Sets nothing.
+ * config was decoded, perhaps with errors: what is missing in it is not reported a second time.
+ * file: where things are reported that have no place. Sets nothing.
  */
-void validate_config(const struct config *config, const struct yaml_node *root, uint32_t file,
-                     struct diag_list *diags);
+void validate_config(const struct config *config, uint32_t file, struct diag_list *diags);
 
 #endif

@@ -107,7 +107,7 @@ static struct config *build(const char *name, const struct yaml_node *root, uint
     for (size_t i = 0; i < config->listener_count; i++) {
         complete_listener(config, &config->listeners[i]);
     }
-    validate_config(config, root, file, diags);
+    validate_config(config, file, diags);
     return config;
 }
 

@@ -69,7 +69,7 @@ static const struct field trust_fields[] = {
 };
 static const struct field_table trust_table = {
     .title = "trust.<domain>", TABLE(trust_fields), .size = sizeof(struct config_trust),
-    .key_offset = offsetof(struct config_trust, domain), .key_name = "domain",
+    .key_offset = offsetof(struct config_trust, domain),
     .pos_offset = offsetof(struct config_trust, pos),
 };
 
@@ -138,7 +138,7 @@ static const struct field socket_fields[] = {
      .sentence = "Group, by name or number, that owns the socket."},
 };
 static const struct field_table socket_table = {
-    .title = "listeners[].socket", TABLE(socket_fields), .pos_offset = SIZE_MAX,
+    .title = "listeners[].socket", TABLE(socket_fields), .pos_offset = offsetof(struct config_socket, pos),
 };
 
 #define LISTENER(member) offsetof(struct config_listener, member)
@@ -155,6 +155,7 @@ static const struct field listener_fields[] = {
      .default_note = "none", .example = "[h2, http/1.1]",
      .sentence = "Application protocols, the preferred one first; a listener that accepts plaintext offers exactly one."},
     {.name = "alpn_required", .type = FIELD_BOOL, .offset = LISTENER(alpn_required), .default_text = "false",
+     .pos_offset = LISTENER(alpn_required_pos),
      .sentence = "Whether a caller that offers no application protocol at all is refused."},
     {.name = "expect", .type = FIELD_STRINGS, .offset = LISTENER(expect), .default_note = "none",
      .example = "spiffe://prod.example/ns/shop/sa/payments",
@@ -240,6 +241,7 @@ static const struct field root_fields[] = {
      .sentence = "Where to accept and where to forward to. mtls to tcp terminates, tcp to mtls originates, mtls to mtls bridges."},
     {.name = "rules", .type = FIELD_LIST, .table = &rule_table, .default_note = "none: every caller is refused",
      .offset = offsetof(struct config, rules), .count_offset = offsetof(struct config, rule_count),
+     .pos_offset = IN_CONFIG(rules_pos),
      .sentence = "Who may use which listener that accepts mtls. What no rule allows is refused."},
     {.name = "timeouts", .type = FIELD_STRUCT, .offset = offsetof(struct config, timeouts), .table = &timeouts_table,
      .sentence = "Time without progress after which things end; nothing bounds the whole time of a session."},

@@ -17,22 +17,19 @@ enum { MAX_ALPN_LEN = 255 };
 
 struct checker {
     const struct config *config;
-    const struct yaml_node *root;
     uint32_t file;
     struct diag_list *diags;
 };
 
-/* The node of an item of `listeners` or `rules`: item i of the list made item i of the array. */
-static const struct yaml_node *find_item(const struct checker *c, const char *key, size_t i)
+static bool is_present(struct config_pos pos)
 {
-    const struct yaml_node *list = yaml_node_find(c->root, key);
-    return list != NULL && list->kind == YAML_KIND_LIST && i < list->count ? list->u.items[i]
-                                                                           : NULL;
+    return pos.line != 0;
 }
 
-static struct config_pos pos_of(const struct checker *c, const struct yaml_node *node)
+/* Written as an empty list; one that could not be read is something else. */
+static bool is_empty(const struct config_strings *strings)
 {
-    return (struct config_pos){c->file, node->line, node->column};
+    return is_present(strings->pos) && strings->count == 0 && !strings->broken;
 }
 
 /* --- one listener ------------------------------------------------------------------------- */
@@ -64,33 +61,49 @@ static void check_pair(struct checker *c, const struct config_listener *listener
     }
 }
 
-static void check_expect(struct checker *c, const struct config_listener *listener,
-                         const struct yaml_node *node, size_t i)
+static void check_expect(struct checker *c, const struct config_listener *listener, size_t i)
 {
-    const struct yaml_node *expect = yaml_node_find(node, "expect");
+    const struct config_strings *expect = &listener->expect;
     if (listener->forward.scheme == CONFIG_SCHEME_NONE) {
         return;
     }
     if (!forwards_mtls(listener)) {
-        if (expect != NULL) {
-            diag_error(c->diags, pos_of(c, expect),
+        if (is_present(expect->pos)) {
+            diag_error(c->diags, expect->pos,
                        "listeners[%zu].expect: names a server's identity, but `forward` is not "
                        "mtls; callers are named in `rules`",
                        i);
         }
         return;
     }
-    if (expect == NULL) {
+    if (!is_present(expect->pos)) {
         diag_error(c->diags, listener->forward.text.pos,
                    "listeners[%zu]: `expect` is missing: which SPIFFE ID must the server have?", i);
-    } else if (expect->kind == YAML_KIND_LIST && expect->count == 0) {
-        diag_error(c->diags, pos_of(c, expect),
-                   "listeners[%zu].expect: must name at least one SPIFFE ID", i);
+    } else if (is_empty(expect)) {
+        diag_error(c->diags, expect->pos, "listeners[%zu].expect: must name at least one SPIFFE ID",
+                   i);
     }
 }
 
-static void check_alpn(struct checker *c, const struct config_listener *listener,
-                       const struct yaml_node *node, size_t i)
+static void check_alpn_required(struct checker *c, const struct config_listener *listener, size_t i)
+{
+    struct config_pos pos = listener->alpn_required_pos;
+    if (!listener->alpn_required) {
+        return;
+    }
+    if (!is_present(listener->alpn.pos) || is_empty(&listener->alpn)) {
+        diag_error(c->diags, pos,
+                   "listeners[%zu].alpn_required: needs `alpn`, the protocols to choose from", i);
+    }
+    if (listener->accept.scheme != CONFIG_SCHEME_NONE && !accepts_mtls(listener)) {
+        diag_error(c->diags, pos,
+                   "listeners[%zu].alpn_required: is about callers, and `accept` is not mtls; the "
+                   "server must always choose the protocol in `alpn`",
+                   i);
+    }
+}
+
+static void check_alpn(struct checker *c, const struct config_listener *listener, size_t i)
 {
     for (size_t k = 0; k < listener->alpn.count; k++) {
         const struct config_string *item = &listener->alpn.items[k];
@@ -100,23 +113,8 @@ static void check_alpn(struct checker *c, const struct config_listener *listener
                        "listeners[%zu].alpn[%zu]: a protocol name is 1 to 255 bytes long", i, k);
         }
     }
-    const struct yaml_node *required = yaml_node_find(node, "alpn_required");
-    const struct yaml_node *alpn = yaml_node_find(node, "alpn");
-    bool without_alpn = alpn == NULL || (alpn->kind == YAML_KIND_LIST && alpn->count == 0);
-    if (required != NULL && listener->alpn_required && without_alpn) {
-        diag_error(c->diags, pos_of(c, required),
-                   "listeners[%zu].alpn_required: needs `alpn`, the protocols to choose from", i);
-    }
-    if (listener->accept.scheme == CONFIG_SCHEME_NONE || accepts_mtls(listener)) {
-        return;
-    }
-    if (required != NULL && listener->alpn_required) {
-        diag_error(c->diags, pos_of(c, required),
-                   "listeners[%zu].alpn_required: is about callers, and `accept` is not mtls; the "
-                   "server must always choose the protocol in `alpn`",
-                   i);
-    }
-    if (listener->alpn.count > 1) {
+    if (listener->accept.scheme != CONFIG_SCHEME_NONE && !accepts_mtls(listener) &&
+        listener->alpn.count > 1) {
         diag_error(c->diags, listener->alpn.pos,
                    "listeners[%zu].alpn: must have one entry, because the plaintext caller can't "
                    "be told which one the server chose",
@@ -124,23 +122,20 @@ static void check_alpn(struct checker *c, const struct config_listener *listener
     }
 }
 
-static void check_sni(struct checker *c, const struct config_listener *listener,
-                      const struct yaml_node *node, size_t i)
+static void check_sni(struct checker *c, const struct config_listener *listener, size_t i)
 {
-    const struct yaml_node *sni = yaml_node_find(node, "sni");
-    if (sni != NULL && listener->forward.scheme != CONFIG_SCHEME_NONE && !forwards_mtls(listener)) {
-        diag_error(c->diags, pos_of(c, sni),
+    if (is_present(listener->sni.pos) && listener->forward.scheme != CONFIG_SCHEME_NONE &&
+        !forwards_mtls(listener)) {
+        diag_error(c->diags, listener->sni.pos,
                    "listeners[%zu].sni: needs an mtls `forward`; plaintext has no server name", i);
     }
 }
 
-static void check_socket(struct checker *c, const struct config_listener *listener,
-                         const struct yaml_node *node, size_t i)
+static void check_socket(struct checker *c, const struct config_listener *listener, size_t i)
 {
-    const struct yaml_node *socket = yaml_node_find(node, "socket");
-    if (socket != NULL && listener->accept.scheme != CONFIG_SCHEME_NONE &&
+    if (is_present(listener->socket.pos) && listener->accept.scheme != CONFIG_SCHEME_NONE &&
         !config_scheme_is_unix(listener->accept.scheme)) {
-        diag_error(c->diags, pos_of(c, socket),
+        diag_error(c->diags, listener->socket.pos,
                    "listeners[%zu].socket: needs a Unix socket in `accept`", i);
     }
 }
@@ -163,16 +158,16 @@ static void check_plaintext(struct checker *c, const struct config_listener *lis
 static void check_listener(struct checker *c, size_t i)
 {
     const struct config_listener *listener = &c->config->listeners[i];
-    const struct yaml_node *node = find_item(c, "listeners", i);
     if (listener->name.text != NULL && strcmp(listener->name.text, "all") == 0) {
         diag_error(c->diags, listener->name.pos,
                    "listeners[%zu].name: \"all\" is reserved: in `to` it means every listener", i);
     }
     check_pair(c, listener, i);
-    check_expect(c, listener, node, i);
-    check_alpn(c, listener, node, i);
-    check_sni(c, listener, node, i);
-    check_socket(c, listener, node, i);
+    check_expect(c, listener, i);
+    check_alpn(c, listener, i);
+    check_alpn_required(c, listener, i);
+    check_sni(c, listener, i);
+    check_socket(c, listener, i);
     check_plaintext(c, listener, &listener->accept, "accept", i);
     check_plaintext(c, listener, &listener->forward, "forward", i);
 }
@@ -318,29 +313,23 @@ static void check_target(struct checker *c, const struct config_string *item, si
     }
 }
 
-static bool is_empty_list(const struct yaml_node *node)
+static void warn_never(struct checker *c, const struct config_strings *strings, const char *key,
+                       size_t i)
 {
-    return node != NULL && node->kind == YAML_KIND_LIST && node->count == 0;
-}
-
-static void warn_never(struct checker *c, const struct yaml_node *rule, const char *key, size_t i)
-{
-    const struct yaml_node *node = yaml_node_find(rule, key);
-    if (is_empty_list(node)) {
-        diag_warning(c->diags, pos_of(c, node), "rules[%zu].%s: is empty: the rule can never match",
-                     i, key);
+    if (is_empty(strings)) {
+        diag_warning(c->diags, strings->pos, "rules[%zu].%s: is empty: the rule can never match", i,
+                     key);
     }
 }
 
 static void check_rule(struct checker *c, size_t i)
 {
     const struct config_rule *rule = &c->config->rules[i];
-    const struct yaml_node *node = find_item(c, "rules", i);
     for (size_t k = 0; k < rule->to.count; k++) {
         check_target(c, &rule->to.items[k], i, k);
     }
-    warn_never(c, node, "from", i);
-    warn_never(c, node, "to", i);
+    warn_never(c, &rule->from, "from", i);
+    warn_never(c, &rule->to, "to", i);
 }
 
 /* --- listeners that nobody may use ---------------------------------------------------------- */
@@ -370,17 +359,15 @@ static bool is_allowed_by_any(const struct config *config, const char *listener)
 static void warn_unused(struct checker *c)
 {
     const struct config *config = c->config;
-    const struct yaml_node *rules = yaml_node_find(c->root, "rules");
-    bool no_rule = rules == NULL || is_empty_list(rules);
     for (size_t i = 0; i < config->listener_count; i++) {
         const struct config_listener *listener = &config->listeners[i];
         if (!accepts_mtls(listener) || listener->name.text == NULL) {
             continue;
         }
-        if (no_rule) {
-            struct config_pos pos =
-                rules == NULL ? (struct config_pos){c->file, 0, 0} : pos_of(c, rules);
-            diag_warning(c->diags, pos, "rules: nothing is allowed: there is no rule");
+        if (config->rule_count == 0) {
+            struct config_pos whole = {c->file, 0, 0};
+            diag_warning(c->diags, is_present(config->rules_pos) ? config->rules_pos : whole,
+                         "rules: nothing is allowed: there is no rule");
             return;
         }
         if (!is_allowed_by_any(config, listener->name.text)) {
@@ -391,10 +378,9 @@ static void warn_unused(struct checker *c)
     }
 }
 
-void validate_config(const struct config *config, const struct yaml_node *root, uint32_t file,
-                     struct diag_list *diags)
+void validate_config(const struct config *config, uint32_t file, struct diag_list *diags)
 {
-    struct checker c = {.config = config, .root = root, .file = file, .diags = diags};
+    struct checker c = {.config = config, .file = file, .diags = diags};
     for (size_t i = 0; i < config->listener_count; i++) {
         check_listener(&c, i);
     }

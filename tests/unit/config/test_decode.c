@@ -24,6 +24,7 @@ struct thing {
     uint64_t size;
     uint64_t count;
     bool flag;
+    struct config_pos flag_pos;
     enum colour colour;
     uint32_t mode;
     struct config_address accept;
@@ -106,7 +107,11 @@ static const struct field thing_fields[] = {
      .min = 1,
      .max = 10,
      .default_text = "3"},
-    {.name = "flag", .type = FIELD_BOOL, .offset = AT(flag), .default_text = "true"},
+    {.name = "flag",
+     .type = FIELD_BOOL,
+     .offset = AT(flag),
+     .pos_offset = AT(flag_pos),
+     .default_text = "true"},
     {.name = "colour",
      .type = FIELD_CHOICE,
      .offset = AT(colour),
@@ -115,7 +120,11 @@ static const struct field thing_fields[] = {
     {.name = "mode", .type = FIELD_MODE, .offset = AT(mode)},
     {.name = "accept", .type = FIELD_ACCEPT, .offset = AT(accept)},
     {.name = "forward", .type = FIELD_FORWARD, .offset = AT(forward)},
-    {.name = "strings", .type = FIELD_STRINGS, .offset = AT(strings), .max = 3},
+    {.name = "strings",
+     .type = FIELD_STRINGS,
+     .offset = AT(strings),
+     .default_text = "x",
+     .max = 3},
     {.name = "part", .type = FIELD_STRUCT, .table = &part_table},
     {.name = "list",
      .type = FIELD_LIST,
@@ -172,7 +181,10 @@ static void test_decode_starts_from_the_defaults(void **state)
     assert_int_equal(d.thing.part.inner, 7000);
     assert_string_equal(d.thing.path.text, "/etc/default.pem");
     assert_null(d.thing.string.text);
+    assert_int_equal(d.thing.flag_pos.line, 0);
     assert_int_equal(d.thing.strings.pos.line, 0);
+    assert_int_equal(d.thing.strings.count, 1);
+    assert_string_equal(d.thing.strings.items[0].text, "x");
     assert_int_equal(d.thing.list_count, 0);
     decoded_fini(&d);
 }
@@ -220,12 +232,15 @@ static void test_decode_fills_every_type(void **state)
     assert_int_equal(t->size, 16384);
     assert_int_equal(t->count, 10);
     assert_false(t->flag);
+    assert_int_equal(t->flag_pos.line, 12);
+    assert_int_equal(t->flag_pos.column, 7);
     assert_int_equal(t->colour, BLUE);
     assert_int_equal(t->mode, 0660);
     assert_int_equal(t->accept.scheme, CONFIG_SCHEME_MTLS);
     assert_string_equal(t->accept.text.text, "mtls://0.0.0.0:0");
     assert_string_equal(t->forward.path, "/run/a");
     assert_int_equal(t->strings.count, 2);
+    assert_false(t->strings.broken);
     assert_string_equal(t->strings.items[1].text, "b");
     assert_int_equal(t->strings.items[1].pos.column, 14);
     assert_int_equal(t->part.inner, 1000);
@@ -467,6 +482,7 @@ static void test_decode_keeps_what_is_right_beside_errors(void **state)
     assert_string_equal(d.thing.accept.text.text, "nowhere");
     assert_int_equal(d.thing.accept.scheme, CONFIG_SCHEME_NONE);
     assert_int_equal(d.thing.strings.count, 2);
+    assert_true(d.thing.strings.broken);
     assert_int_equal(d.thing.list_count, 3);
     assert_null(d.thing.list[0].name.text);
     assert_int_equal(d.thing.list[0].count, 5);

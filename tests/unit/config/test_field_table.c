@@ -95,6 +95,9 @@ static void check_field(const struct field *field, struct storage *storage, size
     assert_true(len > 10 && field->sentence[len - 1] == '.');
     check_range(field);
     take(storage, base + field->offset, size_of(field->type));
+    if (field->pos_offset != 0) {
+        take(storage, base + field->pos_offset, sizeof(struct config_pos));
+    }
     if (field->type == FIELD_STRUCT) {
         check_table(field->table, storage, base + field->offset);
     } else if (has_table) {

@@ -156,6 +156,12 @@ static void test_validate_alpn(void **state)
 {
     (void)state;
     static const struct row rows[] = {
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  alpn_required: yes",
+         {"f:8:18: error: listeners[0].alpn_required: \"yes\" must be true or false"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  alpn: [[]]\n  alpn_required: true",
+         {"f:8:10: error: listeners[0].alpn[0]: must be text, not a list"}},
         {11,
          "  expect: a\n  alpn: [h2, http/1.1]",
          {"f:12:9: error: listeners[1].alpn: must have one entry, because the plaintext caller"}},
