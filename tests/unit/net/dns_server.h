@@ -33,7 +33,8 @@ struct dns_server {
     struct loop *loop;
     char address[NETADDR_TEXT_SIZE]; /* "127.0.0.1:PORT" */
     enum dns_mode mode;
-    unsigned a_count;    /* addresses 10.0.<version>.<1…> */
+    uint8_t network;     /* the first byte of IPv4 addresses: 10 */
+    unsigned a_count;    /* addresses <network>.0.<version>.<1…> */
     unsigned aaaa_count; /* addresses fd00::<1…> */
     unsigned version;
     uint32_t ttl;
@@ -88,7 +89,7 @@ static inline void dns_put_answers(const struct dns_server *server, struct dns_w
         owner = 0xc000U | (unsigned)question_end;
     }
     for (unsigned i = 1; type == DNS_A && i <= server->a_count; i++) {
-        const uint8_t ip[] = {10, 0, (uint8_t)server->version, (uint8_t)i};
+        const uint8_t ip[] = {server->network, 0, (uint8_t)server->version, (uint8_t)i};
         dns_put_record(writer, owner, DNS_A, server->ttl, ip,
                        server->mode == DNS_BAD_LENGTH ? 3 : 4);
     }
@@ -203,7 +204,8 @@ static inline void dns_on_tcp(void *arg, unsigned events)
 
 static inline void dns_server_start(struct dns_server *server, struct loop *loop)
 {
-    *server = (struct dns_server){.loop = loop, .tcp_conn = -1, .a_count = 1, .ttl = 60};
+    *server =
+        (struct dns_server){.loop = loop, .tcp_conn = -1, .network = 10, .a_count = 1, .ttl = 60};
     /* A port that is free for TCP is as a rule free for UDP too; otherwise take another. */
     for (int tries = 0;; tries++) {
         struct netaddr addr;

@@ -18,7 +18,7 @@
 
 #define ALLOW_PEER "rules: [{name: peers, from: " PEER_ID ", to: all}]\n"
 
-enum { SITE_LISTENERS = 2, LISTENER_PORT_TEXT = 128 };
+enum { SITE_LISTENERS = 2, FORWARD_SIZE = NETADDR_TEXT_SIZE + 16 };
 
 struct site {
     struct world world; /* its loop and thread are the worker's */
@@ -306,6 +306,34 @@ static inline void backend_hang_up(struct backend *backend)
         (void)close(backend->fd);
     }
     backend->fd = -1;
+}
+
+/* A listening socket whose queue is full: every further SYN is dropped, so that connect() hangs. */
+enum { FILLERS = 8 };
+struct hanging {
+    int listening;
+    int fillers[FILLERS];
+    char host_port[NETADDR_TEXT_SIZE];
+};
+
+static inline void hanging_open(struct hanging *hanging)
+{
+    struct netaddr addr;
+    hanging->listening = listen_on("127.0.0.1", 0, &addr);
+    (void)netaddr_format(&addr, hanging->host_port);
+    for (size_t i = 0; i < FILLERS; i++) {
+        hanging->fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        assert_return_code(hanging->fillers[i], errno);
+        (void)connect(hanging->fillers[i], &addr.u.sa, addr.len);
+    }
+}
+
+static inline void hanging_close(struct hanging *hanging)
+{
+    for (size_t i = 0; i < FILLERS; i++) {
+        (void)close(hanging->fillers[i]);
+    }
+    (void)close(hanging->listening);
 }
 
 /* Closes with a reset. */
