@@ -258,6 +258,7 @@ static void decode_address(struct decoder *d, const struct field *field,
     if (text == NULL) {
         return;
     }
+    address_release(address);
     decode_string_store(&address->text, mem_strdup(text), decoder_pos(d, node));
     enum address_role role = field->type == FIELD_ACCEPT ? ADDRESS_ACCEPT : ADDRESS_FORWARD;
     if (!address_parse(text, role, address, &err)) {

@@ -118,7 +118,10 @@ static const struct field thing_fields[] = {
      .choices = colours,
      .default_text = "green"},
     {.name = "mode", .type = FIELD_MODE, .offset = AT(mode)},
-    {.name = "accept", .type = FIELD_ACCEPT, .offset = AT(accept)},
+    {.name = "accept",
+     .type = FIELD_ACCEPT,
+     .default_text = "tcp://127.0.0.1:9",
+     .offset = AT(accept)},
     {.name = "forward", .type = FIELD_FORWARD, .offset = AT(forward)},
     {.name = "strings",
      .type = FIELD_STRINGS,
@@ -177,6 +180,7 @@ static void test_decode_starts_from_the_defaults(void **state)
     assert_int_equal(d.diags.count, 0);
     assert_int_equal(d.thing.count, 3);
     assert_true(d.thing.flag);
+    assert_string_equal(d.thing.accept.host, "127.0.0.1");
     assert_int_equal(d.thing.colour, GREEN);
     assert_int_equal(d.thing.part.inner, 7000);
     assert_string_equal(d.thing.path.text, "/etc/default.pem");
