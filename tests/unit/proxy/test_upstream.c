@@ -82,6 +82,17 @@ static void dial_start(struct dial *dial)
     assert_int_equal(dial->called, 0);
 }
 
+/* No socket can be made. */
+static void dial_start_without_descriptors(struct dial *dial)
+{
+    struct rlimit before;
+    assert_return_code(getrlimit(RLIMIT_NOFILE, &before), errno);
+    const struct rlimit none = {.rlim_cur = 3, .rlim_max = before.rlim_max};
+    assert_return_code(setrlimit(RLIMIT_NOFILE, &none), errno);
+    dial_start(dial);
+    assert_return_code(setrlimit(RLIMIT_NOFILE, &before), errno);
+}
+
 static bool dial_is_done(void *arg)
 {
     return ((struct dial *)arg)->called > 0;
@@ -164,21 +175,17 @@ static void test_upstream_missing_unix_socket(void **state)
     dial_free(dial);
 }
 
-/* No socket can be made: told later all the same, never from inside upstream_start. */
+/* Told later all the same, never from inside upstream_start. */
 static void test_upstream_out_of_descriptors(void **state)
 {
     (void)state;
     struct backend backend;
     char forward[FORWARD_SIZE];
-    struct rlimit before;
     backend_open(&backend);
     (void)snprintf(forward, sizeof(forward), "tcp://%s", backend.host_port);
     struct dial *dial = dial_new(forward, "");
-    assert_return_code(getrlimit(RLIMIT_NOFILE, &before), errno);
-    const struct rlimit none = {.rlim_cur = 3, .rlim_max = before.rlim_max};
-    assert_return_code(setrlimit(RLIMIT_NOFILE, &none), errno);
-    dial_run(dial);
-    assert_return_code(setrlimit(RLIMIT_NOFILE, &before), errno);
+    dial_start_without_descriptors(dial);
+    run_until(&dial->site->world, dial_is_done, dial);
     assert_failed(dial, REASON_OUT_OF_DESCRIPTORS);
     dial_free(dial);
     (void)close(backend.listening);
@@ -440,13 +447,17 @@ static void cancel_in(enum cancel_state when)
         break;
     case CANCEL_FAILED:
     case CANCEL_COUNT:
-        (void)snprintf(forward, sizeof(forward), "unix:///nonexistent/bulkhead.sock");
+        (void)snprintf(forward, sizeof(forward), "tcp://%s", backend.host_port);
         break;
     }
     struct dial *dial =
         dial_new(forward, when == CANCEL_RESOLVING ? ", timeouts: {connect: 20ms}" : "");
     dial->dns.mode = DNS_SILENT;
-    dial_start(dial);
+    if (when == CANCEL_FAILED) {
+        dial_start_without_descriptors(dial);
+    } else {
+        dial_start(dial);
+    }
     if (when == CANCEL_HANDSHAKING) {
         run_until(&dial->site->world, dial_is_handshaking, dial);
     }
