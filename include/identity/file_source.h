@@ -15,7 +15,8 @@ struct crypto;
 struct trust_bundle;
 struct x509_svid;
 
-/* *world_readable says that anyone on this host may read the key. NULL with err. */
+/* *world_readable says that anyone on this host may read the key. NULL with err, which names both
+ * files when neither can be read. */
 struct x509_svid *file_source_load_svid(const struct crypto *crypto, const char *certificate_path,
                                         const char *key_path, bool *world_readable,
                                         struct errbuf *err);

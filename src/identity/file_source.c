@@ -32,11 +32,17 @@ struct x509_svid *file_source_load_svid(const struct crypto *crypto, const char 
     size_t key_len = 0;
     int others_may_read = 0;
 
-    if (file_read(certificate_path, CREDENTIAL_MAX_BYTES, &chain, &chain_len, err) != 0) {
-        goto out;
-    }
-    if (file_read_secret(key_path, CREDENTIAL_MAX_BYTES, &key, &key_len, &others_may_read, err) !=
-        0) {
+    struct errbuf key_err;
+    int chain_read = file_read(certificate_path, CREDENTIAL_MAX_BYTES, &chain, &chain_len, err);
+    int key_read = file_read_secret(key_path, CREDENTIAL_MAX_BYTES, &key, &key_len,
+                                    &others_may_read, &key_err);
+    if (chain_read != 0 || key_read != 0) {
+        if (chain_read != 0 && key_read != 0) {
+            struct errbuf chain_err = *err;
+            errbuf_set(err, "%s; %s", chain_err.text, key_err.text);
+        } else if (key_read != 0) {
+            *err = key_err;
+        }
         goto out;
     }
     svid = x509_svid_from_pem(crypto, chain, chain_len, key, key_len, err);

@@ -220,6 +220,14 @@ def test_only_a_syntax_error_stops_the_rest(tmp_path, credentials):
     assert [error["line"] for error in json.loads(result.stdout)["errors"]] == [18]
 
 
+def test_certificate_and_key_are_both_looked_at(tmp_path, credentials):
+    text = GOOD.format(certs=credentials.directory)
+    text = text.replace("orders.pem", "no-cert.pem").replace("orders.key", "no-key.key")
+    errors = json.loads(check(tmp_path, text, "--json").stdout)["errors"]
+    assert [error["line"] for error in errors] == [3]
+    assert "no-cert.pem" in errors[0]["message"] and "no-key.key" in errors[0]["message"]
+
+
 def test_a_bundle_is_read_whatever_its_domain_is_called(tmp_path, credentials):
     text = GOOD.format(certs=credentials.directory)
     text = text.replace("  prod.example:", "  spiffe://prod.example:").replace(
