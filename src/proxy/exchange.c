@@ -190,6 +190,9 @@ static bool was_refused(const struct exchange *exchange, enum reason reason)
     if (exchange->state == EXCHANGE_AUTHORIZE) {
         return true;
     }
+    if (reason == REASON_DOWNSTREAM_RESET) {
+        return false; /* the one fault of a peer in DIAL that is not the server's: it left */
+    }
     enum fault fault = reason_fault(reason);
     return exchange->state == EXCHANGE_DIAL && (fault == FAULT_PEER || fault == FAULT_POLICY);
 }
