@@ -151,6 +151,12 @@ static inline struct session *site_session(const struct site *site)
     return TAILQ_FIRST(&site->worker->sessions);
 }
 
+static inline bool is_relaying(void *arg)
+{
+    const struct session *session = site_session(arg);
+    return session != NULL && session->exchange.state == EXCHANGE_RELAY;
+}
+
 static inline size_t site_read_lines(struct site *site)
 {
     int fd = open(site->access, O_RDONLY | O_CLOEXEC);

@@ -11,12 +11,6 @@ struct relayed {
     struct peer peer;
 };
 
-static bool is_relaying(void *arg)
-{
-    const struct session *session = site_session(arg);
-    return session != NULL && session->exchange.state == EXCHANGE_RELAY;
-}
-
 static void relayed_start(struct relayed *r)
 {
     char text[1024];

@@ -229,7 +229,8 @@ static void test_upstream_names_that_lead_nowhere(void **state)
         {"tcp://backend.test:9", DNS_ANSWER, 10, REASON_PLAINTEXT_OFF_LOOPBACK},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct dial *dial = dial_new(cases[i].forward, ", timeouts: {connect: 300ms}");
+        struct dial *dial = dial_new(
+            cases[i].forward, cases[i].mode == DNS_SILENT ? ", timeouts: {connect: 300ms}" : "");
         dial->dns.mode = cases[i].mode;
         dial->dns.network = cases[i].network;
         dial_run(dial);
@@ -369,7 +370,7 @@ static void run_server_case(const struct server_case *c)
     (void)snprintf(forward, sizeof(forward), "mtls://backend.test:%u",
                    (unsigned)ntohs(backend.addr.u.in.sin_port));
     struct dial *dial =
-        dial_new(forward, c->kind == SERVER_SILENT ? ", timeouts: {handshake: 80ms}" : "");
+        dial_new(forward, c->kind == SERVER_SILENT ? ", timeouts: {handshake: 300ms}" : "");
     dial->dns.a_count = 3;
     dial->check = c->kind == SERVER_REFUSED_BY_CHECK ? REASON_POLICY_NOT_EXPECTED : REASON_NONE;
     const struct identity *show = identity_of(dial, c->kind, &made);
