@@ -34,6 +34,9 @@ int pem_next(struct pem_reader *reader, struct pem_block *block, struct errbuf *
     __attribute__((warn_unused_result));
 /* True for every label under which private keys travel. */
 int pem_is_private_key(const struct pem_block *block);
+/* What the block's base64 holds, with OPENSSL_free for the caller. -1 with err. */
+int pem_decode(const struct pem_block *block, unsigned char **der, size_t *len, struct errbuf *err)
+    __attribute__((warn_unused_result));
 /* The certificate of a CERTIFICATE block, the caller's to free (X509_free). NULL with err. */
 struct x509_st *pem_certificate(const struct crypto *crypto, const struct pem_block *block,
                                 struct errbuf *err) __attribute__((warn_unused_result));

@@ -312,7 +312,9 @@ static int load_credentials(const struct options *options, const struct crypto *
         fprintf(stderr, "bulkhead svid: %s: %s\n", options->bundle, err.text);
         return -1;
     }
-    *out = credentials_build(NULL, &bundle, 1, 0, &err);
+    struct credentials_domain domain = {.bundle = bundle};
+    struct credentials_parts parts = {.domains = &domain, .domain_count = 1};
+    *out = credentials_build(&parts, &err);
     trust_bundle_unref(bundle);
     return *out != NULL ? 0 : -1;
 }

@@ -164,6 +164,29 @@ static void check_shared_anchors(const struct config *config, const struct loade
     }
 }
 
+static struct credentials *build_credentials(const struct config *config,
+                                             const struct loaded *loaded, uint64_t generation,
+                                             struct diag_list *diags)
+{
+    struct errbuf err;
+    struct credentials_domain *domains =
+        mem_alloc_array(loaded->bundle_count, sizeof(struct credentials_domain));
+    for (size_t i = 0; i < loaded->bundle_count; i++) {
+        domains[i].bundle = loaded->bundles[i];
+    }
+    struct credentials_parts parts = {.own = loaded->own,
+                                      .domains = domains,
+                                      .domain_count = loaded->bundle_count,
+                                      .generation = generation,
+                                      .identity_epoch = 1};
+    struct credentials *credentials = credentials_build(&parts, &err);
+    if (credentials == NULL) {
+        diag_error(diags, config->identity.pos, "%s", err.text);
+    }
+    mem_free(domains);
+    return credentials;
+}
+
 static struct credentials *load_credentials(const struct config *config,
                                             const struct crypto *crypto, uint64_t generation,
                                             struct diag_list *diags)
@@ -178,12 +201,7 @@ static struct credentials *load_credentials(const struct config *config,
     check_shared_anchors(config, &loaded, diags);
     struct credentials *credentials = NULL;
     if (config->valid && diags->error_count == errors_before) {
-        struct errbuf err;
-        credentials =
-            credentials_build(loaded.own, loaded.bundles, loaded.bundle_count, generation, &err);
-        if (credentials == NULL) {
-            diag_error(diags, config->identity.pos, "%s", err.text);
-        }
+        credentials = build_credentials(config, &loaded, generation, diags);
     }
     loaded_fini(&loaded);
     return credentials;

@@ -1,10 +1,13 @@
 /*
- * Bundles sorted by trust domain: the lookup of a handshake is a binary search over names, and
+ * Domains sorted by name: the lookup of a handshake is a binary search over names, and
  * names are compared as whole byte strings.
  */
 #include "spiffe/credentials.h"
 
+#include "base/assert.h"
 #include "base/memory.h"
+#include "spiffe/crl.h"
+#include "spiffe/crl_check.h"
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
 
@@ -12,12 +15,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/x509.h>
+
 struct credentials {
     atomic_size_t refs;
     uint64_t generation;
+    uint64_t identity_epoch;
     struct x509_svid *own; /* may be NULL */
-    struct trust_bundle **bundles;
-    size_t bundle_count;
+    struct credentials_domain *domains;
+    size_t domain_count;
 };
 
 static int compare_names(struct strview a, struct strview b)
@@ -27,11 +33,11 @@ static int compare_names(struct strview a, struct strview b)
     return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
 }
 
-static int compare_bundles(const void *a, const void *b)
+static int compare_domains(const void *a, const void *b)
 {
-    struct trust_bundle *const *left = a;
-    struct trust_bundle *const *right = b;
-    return compare_names(trust_bundle_domain(*left), trust_bundle_domain(*right));
+    const struct credentials_domain *left = a;
+    const struct credentials_domain *right = b;
+    return compare_names(trust_bundle_domain(left->bundle), trust_bundle_domain(right->bundle));
 }
 
 /*
@@ -59,27 +65,34 @@ static int check_apart(const struct trust_bundle *a, const struct trust_bundle *
     return 0;
 }
 
-struct credentials *credentials_build(struct x509_svid *own, struct trust_bundle *const *bundles,
-                                      size_t bundle_count, uint64_t generation, struct errbuf *err)
+struct credentials *credentials_build(const struct credentials_parts *parts, struct errbuf *err)
 {
-    for (size_t i = 0; i < bundle_count; i++) {
-        for (size_t j = i + 1; j < bundle_count; j++) {
-            if (check_apart(bundles[i], bundles[j], err) < 0) {
+    size_t count = parts->domain_count;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = i + 1; j < count; j++) {
+            if (check_apart(parts->domains[i].bundle, parts->domains[j].bundle, err) < 0) {
                 return NULL;
             }
         }
     }
     struct credentials *credentials = mem_alloc(sizeof(*credentials));
     atomic_init(&credentials->refs, 1);
-    credentials->generation = generation;
-    credentials->own = own != NULL ? x509_svid_ref(own) : NULL;
-    credentials->bundle_count = bundle_count;
-    credentials->bundles =
-        mem_alloc_array(bundle_count > 0 ? bundle_count : 1, sizeof(struct trust_bundle *));
-    for (size_t i = 0; i < bundle_count; i++) {
-        credentials->bundles[i] = trust_bundle_ref(bundles[i]);
+    credentials->generation = parts->generation;
+    credentials->identity_epoch = parts->identity_epoch;
+    credentials->own = parts->own != NULL ? x509_svid_ref(parts->own) : NULL;
+    credentials->domain_count = count;
+    credentials->domains = mem_alloc_array(count > 0 ? count : 1, sizeof(parts->domains[0]));
+    for (size_t i = 0; i < count; i++) {
+        const struct credentials_domain *from = &parts->domains[i];
+        ASSERT(from->crls == NULL || from->crl_check != CRL_CHECK_NONE);
+        credentials->domains[i] = *from;
+        (void)trust_bundle_ref(from->bundle);
+        if (from->crls != NULL) {
+            (void)crl_set_ref(from->crls);
+            crl_check_prepare(from);
+        }
     }
-    qsort(credentials->bundles, bundle_count, sizeof(struct trust_bundle *), compare_bundles);
+    qsort(credentials->domains, count, sizeof(struct credentials_domain), compare_domains);
     return credentials;
 }
 
@@ -95,11 +108,12 @@ void credentials_unref(struct credentials *credentials)
         atomic_fetch_sub_explicit(&credentials->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
-    for (size_t i = 0; i < credentials->bundle_count; i++) {
-        trust_bundle_unref(credentials->bundles[i]);
+    for (size_t i = 0; i < credentials->domain_count; i++) {
+        trust_bundle_unref(credentials->domains[i].bundle);
+        crl_set_unref(credentials->domains[i].crls);
     }
     x509_svid_unref(credentials->own);
-    mem_free(credentials->bundles);
+    mem_free(credentials->domains);
     mem_free(credentials);
 }
 
@@ -108,21 +122,27 @@ uint64_t credentials_generation(const struct credentials *credentials)
     return credentials->generation;
 }
 
+uint64_t credentials_identity_epoch(const struct credentials *credentials)
+{
+    return credentials->identity_epoch;
+}
+
 struct x509_svid *credentials_own(const struct credentials *credentials)
 {
     return credentials->own;
 }
 
-struct trust_bundle *credentials_bundle(const struct credentials *credentials,
-                                        struct strview trust_domain)
+const struct credentials_domain *credentials_find(const struct credentials *credentials,
+                                                  struct strview trust_domain)
 {
     size_t low = 0;
-    size_t high = credentials->bundle_count;
+    size_t high = credentials->domain_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = compare_names(trust_bundle_domain(credentials->bundles[middle]), trust_domain);
+        const struct credentials_domain *domain = &credentials->domains[middle];
+        int order = compare_names(trust_bundle_domain(domain->bundle), trust_domain);
         if (order == 0) {
-            return credentials->bundles[middle];
+            return domain;
         }
         if (order < 0) {
             low = middle + 1;
@@ -131,4 +151,35 @@ struct trust_bundle *credentials_bundle(const struct credentials *credentials,
         }
     }
     return NULL;
+}
+
+struct trust_bundle *credentials_bundle(const struct credentials *credentials,
+                                        struct strview trust_domain)
+{
+    const struct credentials_domain *domain = credentials_find(credentials, trust_domain);
+    return domain != NULL ? domain->bundle : NULL;
+}
+
+static bool is_valid_at(const X509 *certificate, int64_t now_s)
+{
+    int64_t from = 0;
+    int64_t until = 0;
+    return x509_svid_validity(certificate, &from, &until) == 0 && from <= now_s && now_s < until;
+}
+
+bool credentials_next_crl_gap(const struct credentials *credentials, struct strview trust_domain,
+                              int64_t now_s, size_t *cursor, struct svid_failure *gap)
+{
+    const struct credentials_domain *domain = credentials_find(credentials, trust_domain);
+    X509 *anchor = NULL;
+    while (domain != NULL && (anchor = trust_bundle_anchor(domain->bundle, *cursor)) != NULL) {
+        (*cursor)++;
+        memset(gap, 0, sizeof(*gap));
+        if (is_valid_at(anchor, now_s) &&
+            crl_check_issuer(domain, anchor, now_s, gap) != REASON_NONE) {
+            x509_svid_describe(anchor, gap);
+            return true;
+        }
+    }
+    return false;
 }

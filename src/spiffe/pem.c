@@ -158,31 +158,42 @@ X509 *pem_parse_der(const struct crypto *crypto, const void *der, size_t len)
     return certificate;
 }
 
-X509 *pem_certificate(const struct crypto *crypto, const struct pem_block *block,
-                      struct errbuf *err)
+int pem_decode(const struct pem_block *block, unsigned char **der, size_t *len, struct errbuf *err)
 {
-    X509 *certificate = NULL;
     char *name = NULL;
     char *header = NULL;
-    unsigned char *der = NULL;
     long der_len = 0;
+    int status = -1;
 
+    *der = NULL;
     ERR_set_mark();
     BIO *bio =
         block->text.len <= INT_MAX ? BIO_new_mem_buf(block->text.ptr, (int)block->text.len) : NULL;
-    if (bio == NULL || PEM_read_bio(bio, &name, &header, &der, &der_len) != 1) {
+    if (bio == NULL || PEM_read_bio(bio, &name, &header, der, &der_len) != 1) {
         errbuf_set(err, "line %zu: the PEM block can't be decoded (base64)", block->line);
-        goto out;
+    } else {
+        *len = (size_t)der_len;
+        status = 0;
     }
-    certificate = pem_parse_der(crypto, der, (size_t)der_len);
+    OPENSSL_free(name);
+    OPENSSL_free(header);
+    BIO_free(bio);
+    (void)ERR_pop_to_mark();
+    return status;
+}
+
+X509 *pem_certificate(const struct crypto *crypto, const struct pem_block *block,
+                      struct errbuf *err)
+{
+    unsigned char *der = NULL;
+    size_t len = 0;
+    if (pem_decode(block, &der, &len, err) < 0) {
+        return NULL;
+    }
+    X509 *certificate = pem_parse_der(crypto, der, len);
+    OPENSSL_free(der);
     if (certificate == NULL) {
         errbuf_set(err, "line %zu: the block holds no X.509 certificate", block->line);
     }
-out:
-    OPENSSL_free(name);
-    OPENSSL_free(header);
-    OPENSSL_free(der);
-    BIO_free(bio);
-    (void)ERR_pop_to_mark();
     return certificate;
 }

@@ -1,6 +1,6 @@
 /*
  *   leaf's own rules → its trust domain's bundle → path validation (libcrypto) → SPIFFE's rules
- *   for every signing certificate of the path → what the path says about time
+ *   for every signing certificate of the path → what the path says about time → CRLs
  *
  * The ID is read before anything is verified, only to choose the store; it counts after. A fresh
  * X509_STORE_CTX knows nothing of TLS: purpose, depth, security level and time are all set here.
@@ -33,7 +33,9 @@ enum {
 /* One verification. */
 struct attempt {
     const struct crypto *crypto;
-    struct trust_bundle *bundle;
+    const struct credentials_domain *domain;
+    struct trust_bundle *bundle; /* the domain's */
+    enum crl_moment moment;
     X509 *leaf;
     STACK_OF(X509) * untrusted; /* what may be used of it; no references of its own */
     enum svid_role role;
@@ -320,6 +322,10 @@ static enum reason verify_chain(struct attempt *attempt, const STACK_OF(X509) * 
     if (reason == REASON_NONE) {
         reason = read_path(attempt, verified);
     }
+    if (reason == REASON_NONE) {
+        reason = crl_check_path(attempt->domain, verified->path, attempt->moment, attempt->now_s,
+                                &verified->crl_window, attempt->failure);
+    }
     return reason;
 }
 
@@ -349,34 +355,59 @@ static enum reason verify(struct attempt *attempt, const struct credentials *cre
         return reason;
     }
     struct strview domain = verified->id.trust_domain;
-    attempt->bundle = credentials_bundle(credentials, domain);
-    if (attempt->bundle == NULL) {
+    attempt->domain = credentials_find(credentials, domain);
+    if (attempt->domain == NULL) {
         (void)snprintf(failure->detail, sizeof(failure->detail), "trust domain \"%.*s\"",
                        (int)domain.len, domain.ptr);
         return refuse(attempt, verified, REASON_SVID_UNKNOWN_TRUST_DOMAIN);
     }
+    attempt->bundle = attempt->domain->bundle;
     reason = verify_chain(attempt, untrusted, verified);
     sk_X509_free(attempt->untrusted);
     return reason == REASON_NONE ? reason : refuse(attempt, verified, reason);
 }
 
-enum reason svid_verify(const struct crypto *crypto, const struct credentials *credentials,
-                        X509 *leaf, STACK_OF(X509) * untrusted, enum svid_role role, int64_t now_s,
-                        struct svid_verified *verified, struct svid_failure *failure)
+/* Nothing of ours stays in the thread's queue: an old error must decide no connection. */
+static enum reason run(struct attempt *attempt, const struct credentials *credentials,
+                       const STACK_OF(X509) * untrusted, struct svid_verified *verified)
 {
     memset(verified, 0, sizeof(*verified));
-    memset(failure, 0, sizeof(*failure));
-    struct attempt attempt = {
-        .crypto = crypto, .leaf = leaf, .role = role, .now_s = now_s, .failure = failure};
-    /* Nothing of ours stays in the thread's queue: an old error must decide no connection. */
+    memset(attempt->failure, 0, sizeof(*attempt->failure));
     ERR_set_mark();
-    enum reason reason = verify(&attempt, credentials, untrusted, verified);
+    enum reason reason = verify(attempt, credentials, untrusted, verified);
     (void)ERR_pop_to_mark();
     if (reason != REASON_NONE) {
         svid_verified_fini(verified);
         memset(verified, 0, sizeof(*verified));
     }
     return reason;
+}
+
+enum reason svid_verify(const struct crypto *crypto, const struct credentials *credentials,
+                        X509 *leaf, STACK_OF(X509) * untrusted, enum svid_role role, int64_t now_s,
+                        struct svid_verified *verified, struct svid_failure *failure)
+{
+    struct attempt attempt = {.crypto = crypto,
+                              .moment = CRL_ADMISSION,
+                              .leaf = leaf,
+                              .role = role,
+                              .now_s = now_s,
+                              .failure = failure};
+    return run(&attempt, credentials, untrusted, verified);
+}
+
+enum reason svid_verify_standing(const struct crypto *crypto, const struct credentials *credentials,
+                                 X509 *leaf, STACK_OF(X509) * untrusted, enum svid_role role,
+                                 int64_t now_s, struct svid_verified *verified,
+                                 struct svid_failure *failure)
+{
+    struct attempt attempt = {.crypto = crypto,
+                              .moment = CRL_STANDING,
+                              .leaf = leaf,
+                              .role = role,
+                              .now_s = now_s,
+                              .failure = failure};
+    return run(&attempt, credentials, untrusted, verified);
 }
 
 void svid_verified_fini(struct svid_verified *verified)

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <openssl/asn1.h>
 #include <openssl/bio.h>
@@ -77,6 +78,18 @@ bool x509_fields_sha256(const X509 *certificate, uint8_t out[X509_FIELDS_SHA256_
 {
     unsigned len = X509_FIELDS_SHA256_SIZE;
     return X509_digest(certificate, EVP_sha256(), out, &len) == 1;
+}
+
+/* 9999-12-31 (RFC 5280 4.1.2.5) fits: time_t has 64 bits. */
+bool x509_fields_time(const ASN1_TIME *time, int64_t *seconds)
+{
+    struct tm tm;
+    _Static_assert(sizeof(time_t) == 8, "dates beyond 2038 need a 64-bit time_t");
+    if (time == NULL || ASN1_TIME_to_tm(time, &tm) != 1) {
+        return false;
+    }
+    *seconds = timegm(&tm);
+    return true;
 }
 
 /* The NIST name of an accepted curve, else NULL. */

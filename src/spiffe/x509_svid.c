@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include <openssl/err.h>
 
@@ -423,25 +422,11 @@ enum reason x509_svid_check_signing(X509 *certificate, struct strview trust_doma
     return reason;
 }
 
-/* -1 when OpenSSL cannot read it. 9999-12-31 (RFC 5280 4.1.2.5) fits: time_t has 64 bits. */
-static int time_seconds(const ASN1_TIME *time, int64_t *seconds)
-{
-    struct tm tm;
-    _Static_assert(sizeof(time_t) == 8, "dates beyond 2038 need a 64-bit time_t");
-    if (time == NULL || ASN1_TIME_to_tm(time, &tm) != 1) {
-        return -1;
-    }
-    *seconds = timegm(&tm);
-    return 0;
-}
-
 int x509_svid_validity(const X509 *certificate, int64_t *not_before, int64_t *not_after)
 {
     ERR_set_mark();
-    int result = time_seconds(X509_get0_notBefore(certificate), not_before) < 0 ||
-                         time_seconds(X509_get0_notAfter(certificate), not_after) < 0
-                     ? -1
-                     : 0;
+    bool read = x509_fields_time(X509_get0_notBefore(certificate), not_before) &&
+                x509_fields_time(X509_get0_notAfter(certificate), not_after);
     (void)ERR_pop_to_mark();
-    return result;
+    return read ? 0 : -1;
 }

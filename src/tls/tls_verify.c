@@ -41,6 +41,7 @@ static const struct row rows[] = {
     {REASON_SVID_UNKNOWN_TRUST_DOMAIN, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY},
     {REASON_SVID_CHAIN_TOO_LONG, X509_V_ERR_CERT_CHAIN_TOO_LONG}, /* unknown_ca */
     {REASON_SVID_ISSUER_NOT_CA, X509_V_ERR_INVALID_CA},           /* unknown_ca */
+    {REASON_SVID_REVOKED, X509_V_ERR_CERT_REVOKED},               /* certificate_revoked */
     {REASON_SVID_PURPOSE, X509_V_ERR_INVALID_PURPOSE},            /* unsupported_certificate */
     {REASON_SVID_EXTENDED_KEY_USAGE, X509_V_ERR_INVALID_PURPOSE},
     {REASON_OUT_OF_MEMORY, X509_V_ERR_OUT_OF_MEM},    /* internal_error */

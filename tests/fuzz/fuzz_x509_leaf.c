@@ -34,7 +34,8 @@ static const struct fuzz *fuzz_get(void)
     if (fuzz.crypto == NULL) {
         fuzz.crypto = crypto_new(&err);
         ASSERT(fuzz.crypto != NULL);
-        fuzz.nobody = credentials_build(NULL, NULL, 0, 0, &err);
+        const struct credentials_parts nobody = {.domain_count = 0};
+        fuzz.nobody = credentials_build(&nobody, &err);
         ASSERT(fuzz.nobody != NULL);
     }
     return &fuzz;

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "cert_builder.h"
+#include "credentials_of.h"
 #include "spiffe/credentials.h"
 #include "spiffe/svid_verify.h"
 #include "spiffe/trust_bundle.h"
@@ -191,7 +192,7 @@ static void test_an_empty_bundle_admits_nobody(void **state)
     assert_int_equal(trust_bundle_count(bundle), 0);
     assert_false(trust_bundle_has_anchor(bundle, sha256));
     assert_null(trust_bundle_anchor(bundle, 0));
-    struct credentials *credentials = credentials_build(NULL, &bundle, 1, 1, &err);
+    struct credentials *credentials = credentials_of(NULL, &bundle, 1, 1, &err);
     assert_non_null(credentials);
     assert_int_equal(svid_verify(f->crypto, credentials, f->leaf, NULL, SVID_ROLE_CLIENT, CERT_NOW,
                                  &verified, &failure),

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "cert_builder.h"
+#include "credentials_of.h"
 #include "spiffe/credentials.h"
 #include "spiffe/peer_chain.h"
 #include "spiffe/trust_bundle.h"
@@ -34,7 +35,7 @@ static struct credentials *make_credentials(struct fixture *f)
         trust_bundle_from_pem(f->crypto, "prod.example", pem, strlen(pem), &err);
     free(pem);
     CERT_MUST(bundle != NULL);
-    struct credentials *credentials = credentials_build(NULL, &bundle, 1, 1, &err);
+    struct credentials *credentials = credentials_of(NULL, &bundle, 1, 1, &err);
     CERT_MUST(credentials != NULL);
     trust_bundle_unref(bundle);
     return credentials;
@@ -273,7 +274,7 @@ static void test_another_bundle_means_another_verification(void **state)
     peer_chain_unref(again);
 
     struct errbuf err;
-    struct credentials *nobody = credentials_build(NULL, NULL, 0, 2, &err);
+    struct credentials *nobody = credentials_of(NULL, NULL, 0, 2, &err);
     assert_null(admit_full(f, nobody, list, SVID_ROLE_CLIENT, CERT_NOW, &failure));
     assert_int_equal(failure.reason, REASON_SVID_UNKNOWN_TRUST_DOMAIN);
     assert_int_equal(peer_chain_table_count(f->table), 0);

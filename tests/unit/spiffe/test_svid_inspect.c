@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "cert_builder.h"
 #include "cli/svid.h"
+#include "credentials_of.h"
 #include "spiffe/credentials.h"
 #include "spiffe/svid_inspect.h"
 #include "spiffe/trust_bundle.h"
@@ -52,7 +53,7 @@ static int setup(void **state)
     struct trust_bundle *bundle =
         trust_bundle_from_pem(f->crypto, "prod.example", pem, strlen(pem), &err);
     CERT_MUST(bundle != NULL);
-    f->credentials = credentials_build(NULL, &bundle, 1, 0, &err);
+    f->credentials = credentials_of(NULL, &bundle, 1, 0, &err);
     trust_bundle_unref(bundle);
     free(pem);
     *state = f;

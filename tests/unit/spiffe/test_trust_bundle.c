@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "cert_builder.h"
+#include "credentials_of.h"
 #include "spiffe/credentials.h"
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
@@ -239,7 +240,7 @@ static void test_credentials_choose_by_exact_domain(void **state)
         bundles[i] = bundle_of(f, domains[i], list);
         assert_non_null(bundles[i]);
     }
-    struct credentials *credentials = credentials_build(NULL, bundles, 7, 42, &err);
+    struct credentials *credentials = credentials_of(NULL, bundles, 7, 42, &err);
     assert_non_null(credentials);
     assert_int_equal(credentials_generation(credentials), 42);
     assert_null(credentials_own(credentials));
@@ -269,7 +270,7 @@ static void test_credentials_without_bundles_trust_nobody(void **state)
 {
     (void)state;
     struct errbuf err;
-    struct credentials *credentials = credentials_build(NULL, NULL, 0, 1, &err);
+    struct credentials *credentials = credentials_of(NULL, NULL, 0, 1, &err);
     assert_non_null(credentials);
     assert_null(credentials_bundle(credentials, strview_from("prod.example")));
     credentials_unref(credentials);
@@ -289,16 +290,16 @@ static void test_credentials_refuse_a_shared_anchor(void **state)
     struct trust_bundle *third = bundle_of(f, "third.example", three);
     struct trust_bundle *again = bundle_of(f, "partner.example", three);
     struct trust_bundle *const shared[] = {third, partner, prod};
-    assert_null(credentials_build(NULL, shared, 3, 1, &err));
+    assert_null(credentials_of(NULL, shared, 3, 1, &err));
     assert_non_null(strstr(err.text, "share the anchor \"CN=root\""));
     struct trust_bundle *const twice[] = {partner, again};
-    assert_null(credentials_build(NULL, twice, 2, 1, &err));
+    assert_null(credentials_of(NULL, twice, 2, 1, &err));
     assert_non_null(strstr(err.text, "twice"));
     assert_true(trust_bundle_shares_anchor(prod, partner, subject, sizeof(subject)));
     assert_string_equal(subject, "CN=root");
     assert_false(trust_bundle_shares_anchor(third, partner, subject, sizeof(subject)));
     struct trust_bundle *const apart[] = {partner, third};
-    struct credentials *credentials = credentials_build(NULL, apart, 2, 1, &err);
+    struct credentials *credentials = credentials_of(NULL, apart, 2, 1, &err);
     assert_non_null(credentials);
     credentials_unref(credentials);
     trust_bundle_unref(prod);

@@ -6,6 +6,7 @@
 #define BULKHEAD_TESTS_VERIFY_FIXTURE_H
 
 #include "cert_builder.h"
+#include "credentials_of.h"
 #include "spiffe/credentials.h"
 #include "spiffe/svid_verify.h"
 #include "spiffe/trust_bundle.h"
@@ -34,7 +35,7 @@ static inline struct credentials *credentials_with(struct fixture *f, X509 *cons
     bundles[1] = trust_bundle_from_pem(f->crypto, "partner.example", pem, strlen(pem), &err);
     free(pem);
     CERT_MUST(bundles[0] != NULL && bundles[1] != NULL);
-    struct credentials *credentials = credentials_build(NULL, bundles, 2, 1, &err);
+    struct credentials *credentials = credentials_of(NULL, bundles, 2, 1, &err);
     CERT_MUST(credentials != NULL);
     trust_bundle_unref(bundles[0]);
     trust_bundle_unref(bundles[1]);

@@ -7,6 +7,7 @@
 #define BULKHEAD_TESTS_UNIT_TLS_TLS_TEST_H
 
 #include "unit/net/net_test.h"
+#include "unit/spiffe/credentials_of.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -142,7 +143,7 @@ static inline struct credentials *make_credentials(const struct crypto *crypto,
     }
     BIO_free(pem);
     struct x509_svid *svid = make_svid(crypto, own);
-    struct credentials *credentials = credentials_build(svid, &bundle, 1, generation, &err);
+    struct credentials *credentials = credentials_of(svid, &bundle, 1, generation, &err);
     if (credentials == NULL) {
         fail_msg("%s", err.text);
     }
