@@ -4,8 +4,10 @@
  * handshake; the proof of possession always runs, in TLS).
  *
  * One table per worker, one thread. Keyed by SHA-256 over the chain as sent, the role and the
- * trust domain. An entry counts only while its bundle is the one in force and the time is within
- * the path's validity; positive results only; bounded: the least recently used entry without a
+ * trust domain. An entry admits only while its anchor is in the bundle in force, the CRLs in force
+ * say nothing against its path, and the time is within the path's and the CRLs' validity; it is
+ * bound to the bundle and CRLs that it was last held against, and looks again when they are
+ * replaced. Positive results only; bounded: the least recently used entry without a
  * session goes first, and when all have sessions new chains are verified and not remembered.
  */
 #ifndef BULKHEAD_SPIFFE_PEER_CHAIN_H
@@ -21,6 +23,13 @@ struct peer_chain_table *peer_chain_table_new(const struct crypto *crypto, size_
 void peer_chain_table_free(struct peer_chain_table *table);
 
 /*
+ * After a swap: forgets the entries without a session that hold CRLs which are no longer in force,
+ * so that a large set which was replaced does not stay in memory for their sake.
+ */
+void peer_chain_table_forget_stale(struct peer_chain_table *table,
+                                   const struct credentials *credentials);
+
+/*
  * The chain's entry with a reference for the caller (peer_chain_unref), from memory or by
  * svid_verify. NULL with *failure filled, out of memory included. peer is leaf + untrusted as
  * libssl parsed them.
@@ -33,12 +42,31 @@ struct peer_chain *peer_chain_admit(struct peer_chain_table *table,
 struct peer_chain *peer_chain_ref(struct peer_chain *chain);
 void peer_chain_unref(struct peer_chain *chain); /* NULL is fine */
 const struct spiffe_id *peer_chain_id(const struct peer_chain *chain);
+/*
+ * Does a live session's chain hold under these credentials? REASON_NONE when it does, and from then
+ * on it rests on them; else *failure is filled and the chain stays as it was. In the table or not,
+ * whoever else holds it: sessions of one chain share one judgement, for better or worse.
+ *
+ * Trust and revocation are judged, not time: a chain past its notAfter, or CRLs past their
+ * nextUpdate, end nothing here. The reason tells what was lost:
+ *     SVID_UNKNOWN_TRUST_DOMAIN                 the trust domain's bundle was withdrawn
+ *     SVID_REVOKED                              a certificate of the path was revoked
+ *     SVID_CRL_MISSING, SVID_CRL_BAD_SIGNATURE  a CRL that is demanded is not there, or unusable
+ *     OUT_OF_MEMORY                             nothing could be judged
+ *     any other (SVID_UNTRUSTED as a rule)      the anchor is gone and no other vouches for it
+ * Afterwards peer_chain_not_after and peer_chain_anchor may have other values, and views of
+ * peer_chain_link are void.
+ */
+enum reason peer_chain_recheck(struct peer_chain_table *table,
+                               const struct credentials *credentials, struct peer_chain *chain,
+                               int64_t now_s, struct svid_failure *failure)
+    __attribute__((warn_unused_result));
 int64_t peer_chain_not_after(const struct peer_chain *chain);
 const uint8_t *peer_chain_anchor(const struct peer_chain *chain); /* SHA-256, 32 bytes */
 /* SHA-256 of the leaf's DER. */
 const uint8_t *peer_chain_leaf_sha256(const struct peer_chain *chain);
 /* A certificate of the path, from the leaf (0) to the one that the anchor issued. Views into the
-   chain. */
+   chain, until the next recheck of it. */
 struct peer_chain_link {
     struct strview der;    /* the certificate */
     struct strview issuer; /* its issuer's Name, DER */

@@ -5,51 +5,26 @@
  *     buckets[i] → entry → entry            in sessions' hands (refs > 0) or idle
  *     idle: oldest … newest                 idle entries only; the oldest makes room
  *
- * An entry that no longer counts (bundle replaced, time over) leaves the table at once; sessions
- * that hold it keep it alive, detached, until they give it back. One allocation per entry: the
- * struct, its links, the ID, and the DER of the path from the leaf to below the anchor.
+ * An entry that no longer counts (its anchor gone, time over) leaves the table at once; sessions
+ * that hold it keep it alive, detached, until they give it back. Two allocations per entry: the
+ * struct with the ID, and the path from the leaf to below the anchor (kept_path).
  */
 #include "spiffe/peer_chain.h"
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "peer_chain_private.h"
 #include "spiffe/credentials.h"
 #include "spiffe/crypto.h"
-#include "spiffe/trust_bundle.h"
 
 #include <string.h>
 #include <sys/queue.h>
 
-#include <openssl/asn1.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
-enum { KEY_SIZE = 32, BUCKETS_START = 64, CHAIN_MAGIC = 0x70636831 };
-
-/* Where a certificate of the path and two of its fields stand in the entry's bytes. */
-struct link_span {
-    uint32_t der, der_len;
-    uint32_t issuer, issuer_len;
-    uint32_t serial, serial_len;
-};
-
-struct peer_chain {
-    uint32_t magic;
-    uint32_t refs;                  /* sessions' */
-    struct peer_chain_table *table; /* NULL: not in it (any more) */
-    struct peer_chain *next;        /* in its bucket */
-    TAILQ_ENTRY(peer_chain) idle;
-    struct trust_bundle *bundle; /* a reference */
-    int64_t not_before;
-    int64_t not_after;
-    struct spiffe_id id;
-    uint8_t key[KEY_SIZE];
-    uint8_t anchor_sha256[KEY_SIZE];
-    uint8_t leaf_sha256[KEY_SIZE];
-    size_t link_count;
-    struct link_span links[]; /* then the ID's text, then the DER */
-};
+enum { KEY_SIZE = PEER_CHAIN_KEY_SIZE, BUCKETS_START = 64, CHAIN_MAGIC = 0x70636831 };
 
 TAILQ_HEAD(idle_list, peer_chain);
 
@@ -81,6 +56,11 @@ struct peer_chain_table *peer_chain_table_new(const struct crypto *crypto, size_
     return table;
 }
 
+const struct crypto *peer_chain_table_crypto(const struct peer_chain_table *table)
+{
+    return table->crypto;
+}
+
 static struct peer_chain **bucket_of(struct peer_chain_table *table, const uint8_t *key)
 {
     uint64_t hash;
@@ -101,12 +81,11 @@ static void chain_free(struct peer_chain *chain)
 {
     ASSERT(chain->refs == 0);
     chain->magic = 0;
-    trust_bundle_unref(chain->bundle);
+    peer_chain_release(chain);
     mem_free(chain);
 }
 
-/* Out of the table; freed now when no session holds it, else with the last reference. */
-static void detach(struct peer_chain *chain)
+void peer_chain_detach(struct peer_chain *chain)
 {
     struct peer_chain_table *table = chain->table;
     struct peer_chain **slot = bucket_of(table, chain->key);
@@ -131,13 +110,27 @@ void peer_chain_table_free(struct peer_chain_table *table)
     }
     for (struct peer_chain *chain = TAILQ_FIRST(&table->idle); chain != NULL;
          chain = TAILQ_FIRST(&table->idle)) {
-        detach(chain);
+        peer_chain_detach(chain);
     }
     ASSERT(table->count == 0); /* every session gave its chain back */
     EVP_MD_CTX_free(table->digest);
     EVP_MD_free(table->sha256);
     mem_free(table->buckets);
     mem_free(table);
+}
+
+void peer_chain_table_forget_stale(struct peer_chain_table *table,
+                                   const struct credentials *credentials)
+{
+    struct peer_chain *next = NULL;
+    for (struct peer_chain *chain = TAILQ_FIRST(&table->idle); chain != NULL; chain = next) {
+        next = TAILQ_NEXT(chain, idle);
+        const struct credentials_domain *domain =
+            credentials_find(credentials, chain->id.trust_domain);
+        if (domain == NULL || domain->crls != chain->standing.crls || chain->refusal != NULL) {
+            peer_chain_detach(chain);
+        }
+    }
 }
 
 /* Doubles the buckets. Without memory the table stays as it is: longer chains, nothing worse. */
@@ -173,7 +166,7 @@ static bool make_room(struct peer_chain_table *table)
     if (oldest == NULL) {
         return false;
     }
-    detach(oldest);
+    peer_chain_detach(oldest);
     return table->count < table->max_entries;
 }
 
@@ -241,115 +234,28 @@ static enum reason make_key(struct peer_chain_table *table, X509 *leaf,
     return hashed ? REASON_NONE : REASON_OUT_OF_MEMORY;
 }
 
-/* Reads a tag and length; *body is behind them. False when they are not whole in len bytes. */
-static bool der_enter(const uint8_t *from, size_t len, int *tag, const uint8_t **body,
-                      size_t *body_len)
-{
-    const unsigned char *cursor = from;
-    long inner = 0;
-    int class = 0;
-    int form = ASN1_get_object(&cursor, &inner, tag, &class, (long)len);
-    if ((form & 0x81) != 0 || inner < 0) {
-        return false;
-    }
-    *body = cursor;
-    *body_len = (size_t)inner;
-    return true;
-}
-
-/*
- * RFC 5280 4.1: Certificate { TBSCertificate { [0] version, serial, signature, issuer, … } … }.
- * False for what is no DER: libcrypto also parses lengths that only BER knows.
- */
-static bool find_fields(const uint8_t *base, struct link_span *link)
-{
-    const uint8_t *at = base + link->der;
-    const uint8_t *body = NULL;
-    size_t len = 0;
-    int tag = 0;
-    if (!der_enter(at, link->der_len, &tag, &body, &len) || /* Certificate */
-        !der_enter(body, len, &tag, &body, &len)) {         /* TBSCertificate */
-        return false;
-    }
-    const uint8_t *end = body + len;
-    at = body;
-    if (!der_enter(at, (size_t)(end - at), &tag, &body, &len)) {
-        return false;
-    }
-    if (*at == 0xa0) { /* version */
-        at = body + len;
-        if (!der_enter(at, (size_t)(end - at), &tag, &body, &len)) {
-            return false;
-        }
-    }
-    link->serial = (uint32_t)(body - base);
-    link->serial_len = (uint32_t)len;
-    at = body + len;
-    if (!der_enter(at, (size_t)(end - at), &tag, &body, &len)) { /* signature */
-        return false;
-    }
-    at = body + len;
-    if (!der_enter(at, (size_t)(end - at), &tag, &body, &len)) {
-        return false;
-    }
-    link->issuer = (uint32_t)(at - base);
-    link->issuer_len = (uint32_t)(body + len - at);
-    return true;
-}
-
-/* The DER of the path without its anchor into the scratch, and where its fields are. */
-static enum reason lay_out(struct peer_chain_table *table, const STACK_OF(X509) * path,
-                           struct link_span *spans, size_t count, size_t *der_len)
-{
-    *der_len = 0;
-    for (size_t i = 0; i < count; i++) {
-        spans[i].der = (uint32_t)*der_len;
-        enum reason reason = append_der(table, sk_X509_value(path, (int)i), der_len);
-        if (reason != REASON_NONE) {
-            return reason;
-        }
-        spans[i].der_len = (uint32_t)(*der_len - spans[i].der);
-        if (!find_fields(table->der, &spans[i])) {
-            return REASON_SVID_MALFORMED;
-        }
-    }
-    return REASON_NONE;
-}
-
-/* An entry with a reference for the caller. The scratch is used anew. */
-static enum reason chain_new(struct peer_chain_table *table, const struct svid_verified *verified,
+/* An entry with a reference for the caller. sent is leaf and untrusted as they came. */
+static enum reason chain_new(const struct credentials *credentials,
+                             const struct svid_verified *verified, const STACK_OF(X509) * sent,
                              struct peer_chain **out)
 {
-    struct link_span spans[SVID_CHAIN_MAX + 1] = {{0}};
-    size_t link_count = (size_t)sk_X509_num(verified->path) - 1; /* the anchor is the bundle's */
-    size_t der_len = 0;
-    if (link_count > sizeof(spans) / sizeof(spans[0])) {
-        return REASON_SVID_CHAIN_TOO_LONG;
-    }
-    enum reason reason = lay_out(table, verified->path, spans, link_count, &der_len);
-    if (reason != REASON_NONE) {
-        return reason;
-    }
-    size_t fixed = sizeof(struct peer_chain) + link_count * sizeof(struct link_span);
-    struct peer_chain *chain = mem_try_alloc(fixed + verified->id.text.len + der_len);
+    size_t id_len = verified->id.text.len;
+    struct peer_chain *chain = mem_try_alloc(sizeof(struct peer_chain) + id_len);
     if (chain == NULL) {
         return REASON_OUT_OF_MEMORY;
     }
-    memcpy(chain->links, spans, link_count * sizeof(struct link_span));
-    char *text = (char *)chain + fixed;
-    memcpy(text, verified->id.text.ptr, verified->id.text.len);
-    memcpy(text + verified->id.text.len, table->der, der_len);
-
-    struct strview id = {text, verified->id.text.len};
+    enum reason reason = peer_chain_adopt(
+        chain, credentials_find(credentials, verified->id.trust_domain), verified, sent);
+    if (reason != REASON_NONE) {
+        mem_free(chain);
+        return reason;
+    }
+    memcpy(chain->id_text, verified->id.text.ptr, id_len);
+    struct strview id = {chain->id_text, id_len};
     const char *why = NULL;
     ASSERT(spiffe_id_parse(id, &chain->id, &why) == 0);
     chain->magic = CHAIN_MAGIC;
     chain->refs = 1;
-    chain->link_count = link_count;
-    chain->bundle = trust_bundle_ref(verified->bundle);
-    chain->not_before = verified->not_before;
-    chain->not_after = verified->not_after;
-    memcpy(chain->anchor_sha256, verified->anchor_sha256, KEY_SIZE);
     *out = chain;
     return REASON_NONE;
 }
@@ -362,14 +268,6 @@ static struct peer_chain *refuse(struct svid_failure *failure, X509 *leaf, enum 
     return NULL;
 }
 
-/* Does what was verified then hold under these credentials now? */
-static bool still_counts(const struct peer_chain *chain, const struct credentials *credentials,
-                         int64_t now_s)
-{
-    return credentials_bundle(credentials, chain->id.trust_domain) == chain->bundle &&
-           chain->not_before <= now_s && now_s < chain->not_after;
-}
-
 struct peer_chain *peer_chain_admit(struct peer_chain_table *table,
                                     const struct credentials *credentials, X509 *leaf,
                                     STACK_OF(X509) * untrusted, enum svid_role role, int64_t now_s,
@@ -379,17 +277,18 @@ struct peer_chain *peer_chain_admit(struct peer_chain_table *table,
     uint8_t leaf_sha256[KEY_SIZE];
     ERR_set_mark();
     enum reason reason = make_key(table, leaf, untrusted, role, key, leaf_sha256);
+    struct peer_chain *known = reason == REASON_NONE ? find(table, key) : NULL;
+    bool admitted = known != NULL && peer_chain_admits(table, credentials, known, now_s);
     (void)ERR_pop_to_mark();
     if (reason != REASON_NONE) {
         return refuse(failure, leaf, reason);
     }
-    struct peer_chain *known = find(table, key);
-    if (known != NULL && still_counts(known, credentials, now_s)) {
+    if (admitted) {
         table->hits++;
         return peer_chain_ref(known);
     }
     if (known != NULL) {
-        detach(known);
+        peer_chain_detach(known);
     }
     table->misses++;
     struct svid_verified verified;
@@ -399,11 +298,12 @@ struct peer_chain *peer_chain_admit(struct peer_chain_table *table,
         return NULL;
     }
     struct peer_chain *chain = NULL;
-    reason = chain_new(table, &verified, &chain);
+    reason = chain_new(credentials, &verified, untrusted, &chain);
     svid_verified_fini(&verified);
     if (reason != REASON_NONE) {
         return refuse(failure, leaf, reason);
     }
+    chain->role = role;
     memcpy(chain->key, key, KEY_SIZE);
     memcpy(chain->leaf_sha256, leaf_sha256, KEY_SIZE);
     remember(table, chain);
@@ -460,15 +360,7 @@ const uint8_t *peer_chain_leaf_sha256(const struct peer_chain *chain)
 
 bool peer_chain_link(const struct peer_chain *chain, size_t index, struct peer_chain_link *link)
 {
-    if (index >= chain->link_count) {
-        return false;
-    }
-    const char *der = chain->id.text.ptr + chain->id.text.len;
-    const struct link_span *span = &chain->links[index];
-    *link = (struct peer_chain_link){.der = {der + span->der, span->der_len},
-                                     .issuer = {der + span->issuer, span->issuer_len},
-                                     .serial = {der + span->serial, span->serial_len}};
-    return true;
+    return kept_path_link(chain->path, index, link);
 }
 
 uint64_t peer_chain_table_hits(const struct peer_chain_table *table)

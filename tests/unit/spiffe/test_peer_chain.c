@@ -27,10 +27,10 @@ struct fixture {
 };
 
 /* New objects, the same anchors: what a reload makes. */
-static struct credentials *make_credentials(struct fixture *f)
+static struct credentials *make_credentials(struct fixture *f, X509 *root)
 {
     struct errbuf err;
-    char *pem = cert_pem_one(f->root);
+    char *pem = cert_pem_one(root);
     struct trust_bundle *bundle =
         trust_bundle_from_pem(f->crypto, "prod.example", pem, strlen(pem), &err);
     free(pem);
@@ -57,7 +57,7 @@ static int setup(void **state)
         spec = cert_leaf(ID);
         f->leaves[i] = cert_build(f->crypto, &spec, f->key, f->intermediate, f->intermediate_key);
     }
-    f->credentials = make_credentials(f);
+    f->credentials = make_credentials(f, f->root);
     f->table = peer_chain_table_new(f->crypto, MAX_ENTRIES);
     *state = f;
     return 0;
@@ -258,20 +258,47 @@ static void test_time_is_checked_at_every_hit(void **state)
     peer_chain_unref(held);
 }
 
-/* CVE-2022-21654 and its kin: a verdict must not outlive the trust that it came from. */
-static void test_another_bundle_means_another_verification(void **state)
+/* A reload makes a new object of the same anchors: what was verified against them still holds. */
+static void test_the_same_anchor_in_another_bundle_stands(void **state)
 {
     struct fixture *f = *state;
     struct svid_failure failure;
     X509 *const list[] = {f->leaves[0], f->intermediate, NULL};
     struct peer_chain *old = admit(f, 0);
-    struct credentials *fresh = make_credentials(f);
+    struct credentials *fresh = make_credentials(f, f->root);
+    struct peer_chain *again = admit_full(f, fresh, list, SVID_ROLE_CLIENT, CERT_NOW, &failure);
+    assert_ptr_equal(again, old);
+    assert_counts(f, 1, 1, 1);
+    peer_chain_unref(old);
+    peer_chain_unref(again);
+    credentials_unref(fresh);
+}
+
+/* CVE-2022-21654 and its kin: a verdict must not outlive the trust that it came from. */
+static void test_another_anchor_means_another_verification(void **state)
+{
+    struct fixture *f = *state;
+    struct svid_failure failure;
+    X509 *const list[] = {f->leaves[0], f->intermediate, NULL};
+    struct peer_chain *old = admit(f, 0);
+    struct cert_spec spec = cert_ca("root");
+    X509 *reissued = cert_build(f->crypto, &spec, f->root_key, NULL, NULL);
+    X509 *stranger = cert_build(f->crypto, &spec, f->key, NULL, NULL);
+    struct credentials *fresh = make_credentials(f, reissued);
     struct peer_chain *again = admit_full(f, fresh, list, SVID_ROLE_CLIENT, CERT_NOW, &failure);
     assert_non_null(again);
     assert_ptr_not_equal(again, old);
     assert_counts(f, 0, 2, 1);
     peer_chain_unref(old);
     peer_chain_unref(again);
+    credentials_unref(fresh);
+    fresh = make_credentials(f, stranger);
+    assert_null(admit_full(f, fresh, list, SVID_ROLE_CLIENT, CERT_NOW, &failure));
+    assert_int_equal(failure.reason, REASON_SVID_UNTRUSTED);
+    assert_int_equal(peer_chain_table_count(f->table), 0);
+    credentials_unref(fresh);
+    X509_free(reissued);
+    X509_free(stranger);
 
     struct errbuf err;
     struct credentials *nobody = credentials_of(NULL, NULL, 0, 2, &err);
@@ -279,7 +306,6 @@ static void test_another_bundle_means_another_verification(void **state)
     assert_int_equal(failure.reason, REASON_SVID_UNKNOWN_TRUST_DOMAIN);
     assert_int_equal(peer_chain_table_count(f->table), 0);
     credentials_unref(nobody);
-    credentials_unref(fresh);
 }
 
 /* The entry holds its bundle, so that no new bundle can stand at the old one's address. */
@@ -288,15 +314,18 @@ static void test_an_entry_outlives_its_credentials(void **state)
     struct fixture *f = *state;
     struct svid_failure failure;
     X509 *const list[] = {f->leaves[0], f->intermediate, NULL};
-    struct credentials *brief = make_credentials(f);
+    struct credentials *brief = make_credentials(f, f->root);
     struct peer_chain *chain = admit_full(f, brief, list, SVID_ROLE_CLIENT, CERT_NOW, &failure);
     credentials_unref(brief);
     for (int i = 0; i < 8; i++) {
-        struct credentials *next = make_credentials(f);
+        struct cert_spec spec = cert_ca("root");
+        X509 *reissued = cert_build(f->crypto, &spec, f->root_key, NULL, NULL);
+        struct credentials *next = make_credentials(f, reissued);
         struct peer_chain *other = admit_full(f, next, list, SVID_ROLE_CLIENT, CERT_NOW, &failure);
         assert_ptr_not_equal(other, chain);
         peer_chain_unref(other);
         credentials_unref(next);
+        X509_free(reissued);
     }
     assert_int_equal(peer_chain_table_hits(f->table), 0);
     peer_chain_unref(chain);
@@ -487,7 +516,8 @@ int main(void)
         CASE(test_a_swapped_signature_is_no_hit),
         CASE(test_refusals_are_not_remembered),
         CASE(test_time_is_checked_at_every_hit),
-        CASE(test_another_bundle_means_another_verification),
+        CASE(test_the_same_anchor_in_another_bundle_stands),
+        CASE(test_another_anchor_means_another_verification),
         CASE(test_an_entry_outlives_its_credentials),
         CASE(test_the_longest_idle_entry_makes_room),
         CASE(test_entries_in_use_are_never_evicted),
