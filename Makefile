@@ -74,7 +74,7 @@ CFLAGS      += -std=c11 $(WARN) $(if $(IS_CLANG),,$(WARN_GCC)) -fno-common -fPIE
 LDFLAGS     += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(FLAGS_$(VARIANT))
 
 .PHONY: all build debug test check fmt fmt-check lint layers asan tsan valgrind fuzz coverage \
-        certs demo deps help install dist clean compile_commands werror unit reference analyze bench \
+        certs demo deps help install dist clean compile_commands werror unit reference analyze bench soak \
         test-programs
 
 all: build
@@ -224,6 +224,12 @@ bench: ## first figures next to HAProxy and nginx
 	$(Q).ci/deps bench
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BENCH_BIN)
 	$(Q)$(PYTHON) bench/run.py --bulkhead build/bulkhead --build $(BUILD)
+
+P ?=
+soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow or few picks, JSON=1 for machines
+	$(Q).ci/deps test
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
+	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
 
 reference: ## config/REFERENCE.md and config/bulkhead.schema.json from the key tables
 	+$(Q)$(MAKE) --no-print-directory $(BUILD)/tests/tools/config_reference

@@ -1,0 +1,658 @@
+#!/usr/bin/env python3
+"""Soak: what must hold under load. Each part starts the real program, says one line, and is wrong
+only when something is wrong: a byte, an end, a bound, a client that was not served; never for a time.
+
+    bench/soak.py [--json] [PART...]         exits 1 when a part is wrong
+
+bulk     200 MB each way through a terminate, an originate and a bridge listener at once
+stalled  1,000 connections whose readers stop, first in one direction, then in both
+slow     2,000 clients that send a byte of their handshake each second, beside good ones
+few      64 descriptors, two workers and 200 clients
+
+Only 127.0.0.1 is talked to, on ports of the kernel's choice; what is started here is ended by its id.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import random
+import resource
+import shutil
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "integration"))
+
+from harness.bulkhead import (  # noqa: E402
+    Bulkhead, bridge, configuration, originate, program, terminate,
+)
+from harness.credentials import Credentials  # noqa: E402
+from harness.streams import CLEAN, client_context, server_context  # noqa: E402
+from soak_peers import END, Late, Loop, Server, Stream  # noqa: E402
+
+MB = 1_000_000
+DEADLINE_S = 180  # for what hangs; no measure of speed
+POOL = random.Random(1).randbytes(4 * MB)
+
+
+def random_piece(generator, most):
+    """Of any size, small ones as likely as large ones, and never the same bytes at the same place."""
+    size = min(most, int(2 ** generator.uniform(0, 18)))
+    start = generator.randrange(len(POOL) - size)
+    return POOL[start:start + size]
+
+
+class Wrong(Exception):
+    """A check of correctness that failed."""
+
+
+def check(condition, what):
+    if not condition:
+        raise Wrong(what)
+
+
+class Proxy:
+    """A running bulkhead and its memory."""
+
+    def __init__(self, world, *listeners, own="orders", descriptors=None, **more):
+        directory = pathlib.Path(tempfile.mkdtemp(dir=world.directory))
+        config = configuration(world.credentials, *listeners, own=own,
+                               **{"log": {"format": "json"}, "drain": {"timeout": "1s"}, **more})
+        self.bulkhead = Bulkhead(config, directory, descriptors=descriptors)
+        self.peak = {"rss": 0, "pss": 0}
+
+    def __enter__(self):
+        self.bulkhead.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            self.bulkhead.kill()
+            return
+        try:
+            self.bulkhead.stop()
+        except AssertionError as error:
+            raise Wrong(f"the end of the program: {error}") from None
+
+    def address(self, listener=None):
+        return self.bulkhead.address(listener)
+
+    def memory(self):
+        """KiB; the peak is kept."""
+        now = {}
+        text = pathlib.Path(f"/proc/{self.bulkhead.pid}/smaps_rollup").read_text()
+        for line in text.splitlines():
+            name = line.partition(":")[0].lower()
+            if name in self.peak:
+                now[name] = int(line.split()[1])
+                self.peak[name] = max(self.peak[name], now[name])
+        return now
+
+    def sample(self):
+        self.memory()
+
+    def lines(self):
+        return list(self.bulkhead.access.parsed)
+
+    def wait_lines(self, loop, count):
+        """As many access lines: every session has ended."""
+        loop.until(lambda: len(self.bulkhead.access.parsed) >= count, f"{count} access lines",
+                   DEADLINE_S)
+        return self.lines()
+
+    def reasons(self):
+        counts = {}
+        for line in self.lines():
+            counts[line["reason"]] = counts.get(line["reason"], 0) + 1
+        return counts
+
+
+def mib(*memories):
+    """RSS/PSS of each, as text."""
+    return ", ".join(f"{m['rss'] / 1024:.1f}/{m['pss'] / 1024:.1f}" for m in memories)
+
+
+class World:
+    """What all parts share."""
+
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.credentials = Credentials.make(self.directory / "certs")
+
+    def client(self):
+        return client_context(self.credentials.pair("web"))
+
+    def server(self):
+        return server_context(self.credentials.pair("payments"),
+                              self.credentials.bundle("prod.example"))
+
+
+# ---- what several parts use ------------------------------------------------------------------
+
+class Side:
+    """One side of a connection: digests what it sends and what comes. A client says first which
+    one it is, a server learns it; both then send what piece() gives."""
+
+    def __init__(self, index=None, servers=None):
+        self.index, self.servers = index, servers
+        self.hello = b"" if index is None else index.to_bytes(8, "big")
+        self.is_client = index is not None
+        self.sent, self.got = hashlib.sha256(), hashlib.sha256()
+        self.bytes_sent = self.bytes_got = 0
+        self.how = None
+        self.generator = random.Random(index)
+
+    def on_open(self, stream):
+        self.stream = stream
+
+    def on_data(self, stream, data):
+        if self.index is None:
+            missing = 8 - len(self.hello)
+            self.hello += data[:missing]
+            data = data[missing:]
+            if len(self.hello) < 8:
+                return
+            self.index = int.from_bytes(self.hello, "big")
+            self.servers[self.index] = self
+            stream.wake()
+        self.got.update(data)
+        self.bytes_got += len(data)
+
+    def on_end(self, stream, how):
+        self.how = how
+        stream.wake()
+
+    def more(self, stream):
+        if self.index is None:
+            return None
+        if self.is_client and self.hello:
+            hello, self.hello = self.hello, None
+            return hello
+        piece = self.piece()
+        if piece is not None and piece is not END:
+            self.sent.update(piece)
+            self.bytes_sent += len(piece)
+        return piece
+
+
+def check_sides(clients, servers):
+    """The number of directions that arrived whole and ended in order."""
+    whole = 0
+    for index, client in clients.items():
+        server = servers[index]
+        for name, sender, receiver in (("up", client, server), ("down", server, client)):
+            check(receiver.how == CLEAN, f"connection {index} {name} ended: {receiver.how}")
+            check(sender.sent.digest() == receiver.got.digest(),
+                  f"connection {index} {name}: {receiver.bytes_got} of {sender.bytes_sent} bytes, "
+                  "another SHA-256")
+            whole += 1
+    return whole
+
+
+class Echo:
+    """A backend that sends back what comes and ends when the peer ends."""
+
+    def __init__(self):
+        self.waiting = bytearray()
+        self.ended = False
+
+    def on_open(self, stream):
+        pass
+
+    def on_data(self, stream, data):
+        self.waiting += data
+        stream.wake()
+
+    def on_end(self, stream, how):
+        self.ended = True
+        stream.wake()
+
+    def more(self, stream):
+        if self.waiting:
+            data, self.waiting = bytes(self.waiting), bytearray()
+            return data
+        return END if self.ended else None
+
+
+class Asker:
+    """A good client: dials, asks, compares the answer, stays while hold() says so, ends."""
+
+    QUESTION = POOL[:1000]
+
+    def __init__(self, loop, address, context, done, hold=lambda: False):
+        self.done, self.hold = done, hold
+        self.answer = b""
+        self.asked = self.served = False
+        self.handshake_ms = None
+        self.started = time.monotonic()
+        self.stream = Stream.dial(loop, address, self, context)
+
+    def on_open(self, stream):
+        self.handshake_ms = 1000 * (time.monotonic() - self.started)
+
+    def on_data(self, stream, data):
+        self.answer += data
+        self.served = self.answer == self.QUESTION
+        stream.wake()
+
+    def on_end(self, stream, how):
+        self.served = self.served and how == CLEAN
+        stream.close()
+        self.done(self, how)
+
+    def more(self, stream):
+        if not self.asked:
+            self.asked = True
+            return self.QUESTION
+        return END if self.served and not self.hold() else None
+
+
+# ---- bulk ------------------------------------------------------------------------------------
+
+HELD_BACK = 64 * 1024  # what the side that ends last keeps until it has seen the other's end
+BULK_CONNECTIONS = 4   # of each listener
+
+
+class Transfer(Side):
+    """Sends size bytes. Of connections with even numbers the client ends first, of odd ones the
+    server."""
+
+    def __init__(self, size, *arguments):
+        super().__init__(*arguments)
+        self.left = size
+
+    def piece(self):
+        ends_last = (self.index % 2 == 1) == self.is_client
+        keep = HELD_BACK if ends_last and self.how is None else 0
+        if self.left <= keep:
+            return END if self.left == 0 else None
+        piece = random_piece(self.generator, self.left - keep)
+        self.left -= len(piece)
+        return piece
+
+
+def bulk(world):
+    loop, servers, clients, streams = Loop(), {}, {}, []
+    size = 200 * MB // BULK_CONNECTIONS
+    plain = Server(loop, lambda: Transfer(size, None, servers))
+    tls = Server(loop, lambda: Transfer(size, None, servers), world.server())
+    kinds = {"in": terminate(plain.url), "out": originate(tls.url), "bridge": bridge(tls.url)}
+    with Proxy(world, *kinds.values(), own="web") as proxy:
+        before = proxy.memory()
+        loop.every(0.1, proxy.sample)
+        started = time.monotonic()
+        for number in range(BULK_CONNECTIONS * len(kinds)):
+            kind = list(kinds)[number % len(kinds)]
+            # Which side ends last must not depend on the kind.
+            index = 2 * number + number // len(kinds) % 2
+            clients[index] = Transfer(size, index)
+            context = None if kind == "out" else world.client()
+            streams.append(Stream.dial(loop, proxy.address(kind), clients[index], context))
+        loop.until(lambda: len(servers) == len(clients) and all(
+            side.how for side in [*clients.values(), *servers.values()]), "all ends", DEADLINE_S)
+        seconds = time.monotonic() - started
+        whole = check_sides(clients, servers)
+        for stream in streams:
+            stream.close()
+        lines = proxy.wait_lines(loop, len(clients))
+        check(all(line["reason"] == "closed" for line in lines), f"reasons {proxy.reasons()}")
+        counted = {(line["bytes_up"], line["bytes_down"]) for line in lines}
+        check(counted == {(size + 8, size)}, f"access lines count {counted}")
+        after, peak = proxy.memory(), proxy.peak
+    total = 2 * size * len(clients)
+    return {
+        "bytes": total, "seconds": seconds, "directions_whole": whole, "before_kib": before,
+        "peak_kib": peak, "after_kib": after,
+    }, (f"{total // MB} MB in {seconds:.1f} s over {len(clients)} connections (terminate, originate, "
+        f"bridge), SHA-256 equal in {whole} of {whole} directions, all half-closed; "
+        f"RSS/PSS MiB before, peak, after: {mib(before, peak, after)}")
+
+
+# ---- stalled ---------------------------------------------------------------------------------
+
+STALLED = 1000
+DIALS_AT_ONCE = 64
+# The largest read, what TLS adds to its records, and the buffer that keeps it.
+WAITING_MAX_KIB = 64 + 16
+QUIET_S = 1.0
+# What waits shall wait in the program: the kernel's buffers grow with the segments, which are huge on
+# the loopback, and with megabytes in each of 2,000 it would run short of memory before the program.
+SMALL = ((socket.SOL_SOCKET, socket.SO_RCVBUF, 16384), (socket.SOL_SOCKET, socket.SO_SNDBUF, 16384),
+         (socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1448))
+
+
+class Staller(Side):
+    """Sends one byte, all it can while it flows, and its end when it is told to finish."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.flowing = self.finishing = False
+
+    def piece(self):
+        if self.finishing:
+            return END
+        if self.bytes_sent == 0:
+            return b"x"
+        return random_piece(self.generator, len(POOL)) if self.flowing else None
+
+
+def flow(sides, readers):
+    for reader in readers:
+        reader.stream.read(False)
+    for side in sides:
+        side.flowing = True
+        side.stream.wake()
+
+
+def wait_quiet(loop, sides):
+    """No side could send anything for a while."""
+    last = {"sent": -1, "at": 0.0}
+
+    def quiet():
+        sent = sum(side.bytes_sent - len(side.stream.out) for side in sides)
+        now = time.monotonic()
+        if sent != last["sent"]:
+            last.update(sent=sent, at=now)
+        return now - last["at"] >= QUIET_S
+
+    loop.until(quiet, "all senders to block", DEADLINE_S)
+
+
+def finish(loop, sides):
+    for side in sides:
+        side.flowing, side.finishing = False, True
+        side.stream.read(True)
+        side.stream.wake()
+    loop.until(lambda: all(side.how for side in sides), "all ends", DEADLINE_S)
+
+
+def stalled(world):
+    loop, servers, clients, context = Loop(), {}, {}, world.client()
+    backend = Server(loop, lambda: Staller(None, servers), options=SMALL)
+    with Proxy(world, terminate(backend.url)) as proxy:
+        memory = {"start": proxy.memory()}
+        for index in range(STALLED):
+            clients[index] = Staller(index)
+            Stream.dial(loop, proxy.address(), clients[index], context, SMALL)
+            loop.until(lambda: sum(c.bytes_got == 0 for c in clients.values()) < DIALS_AT_ONCE,
+                       "connections", DEADLINE_S)
+        both = lambda: [*clients.values(), *servers.values()]  # noqa: E731
+        loop.until(lambda: len(servers) == STALLED and all(side.bytes_got for side in both()),
+                   "all connections", DEADLINE_S)
+        memory["connected"] = proxy.memory()
+        flow(servers.values(), clients.values())
+        wait_quiet(loop, both())
+        memory["down"] = proxy.memory()
+        flow(clients.values(), servers.values())
+        wait_quiet(loop, both())
+        memory["both"] = proxy.memory()
+        finish(loop, both())
+        whole = check_sides(clients, servers)
+        proxy.wait_lines(loop, STALLED)
+        check(proxy.reasons() == {"closed": STALLED}, f"reasons {proxy.reasons()}")
+        memory["after"] = proxy.memory()
+    kib = {
+        "idle": (memory["connected"]["rss"] - memory["start"]["rss"]) / STALLED,
+        "down": (memory["down"]["rss"] - memory["connected"]["rss"]) / STALLED,
+        "up": (memory["both"]["rss"] - memory["down"]["rss"]) / STALLED,
+    }
+    for direction in ("down", "up"):
+        check(kib[direction] <= WAITING_MAX_KIB,
+              f"{kib[direction]:.1f} KiB wait per stalled direction ({direction})")
+    return {
+        "connections": STALLED, "memory_kib": memory, "kib_per_connection": kib,
+        "directions_whole": whole,
+    }, (f"{STALLED} connections; RSS/PSS MiB at start, connected, stalled down, stalled both ways, "
+        f"after: {mib(*memory.values())}; KiB per idle connection {kib['idle']:.1f}, per stalled "
+        f"direction {kib['down']:.1f} down and {kib['up']:.1f} up (bound {WAITING_MAX_KIB}); then read "
+        f"to the end, SHA-256 equal in {whole} of {whole} directions")
+
+
+# ---- slow ------------------------------------------------------------------------------------
+
+SLOW = 2000
+SLOW_S = 20
+GOOD_ALONE_S = 3
+GOOD_AT_ONCE = 8
+
+
+class SlowHello:
+    """A byte of a valid ClientHello each second; comes back a second after it was cut."""
+
+    made = 0  # connections of all of them
+
+    def __init__(self, loop, address, hello):
+        self.loop, self.address, self.hello = loop, address, hello
+        self.next = 0
+        self.due = False
+        self.stream = None
+        loop.at(random.random(), lambda: loop.every(1.0, self.tick))
+
+    def tick(self):
+        if self.stream is None:
+            SlowHello.made += 1
+            self.next, self.stream = 0, Stream.dial(self.loop, self.address, self)
+        else:
+            self.due = True
+            self.stream.wake()
+
+    def on_open(self, stream):
+        pass
+
+    def on_data(self, stream, data):
+        pass
+
+    def on_end(self, stream, how):
+        self.stream = None
+        stream.close()
+
+    def more(self, stream):
+        if not self.due:
+            return None
+        self.due = False
+        self.next += 1
+        return self.hello[self.next - 1:self.next]
+
+
+class Crowd:
+    """Good clients, always as many at once, each new one after another has ended."""
+
+    def __init__(self, loop, address, context):
+        self.loop, self.address, self.context = loop, address, context
+        self.finished, self.running = [], 0
+        self.going = True
+
+    def start(self, count):
+        for _ in range(count):
+            self.running += 1
+            Asker(self.loop, self.address, self.context, self.done)
+
+    def done(self, asker, how):
+        self.running -= 1
+        self.finished.append((asker, how))
+        if self.going:
+            self.start(1)
+
+    def stop(self):
+        self.going = False
+        self.loop.until(lambda: self.running == 0, "the last good clients", DEADLINE_S)
+
+    def times(self):
+        """Of the handshakes, in ms: median, p99, most."""
+        for asker, how in self.finished:
+            check(asker.served, f"a good client was not served: {how}")
+        times = sorted(asker.handshake_ms for asker, _ in self.finished)
+        return {"served": len(times), "median_ms": statistics.median(times),
+                "p99_ms": times[int(0.99 * (len(times) - 1))], "max_ms": times[-1]}
+
+
+def run_crowd(loop, address, context, seconds):
+    crowd = Crowd(loop, address, context)
+    crowd.start(GOOD_AT_ONCE)
+    loop.run(seconds)
+    crowd.stop()
+    return crowd.times()
+
+
+def client_hello(context):
+    """The first flight of a client."""
+    outgoing = ssl.MemoryBIO()
+    tls = context.wrap_bio(ssl.MemoryBIO(), outgoing)
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return outgoing.read()
+
+
+def slow(world):
+    loop, context = Loop(), world.client()
+    backend = Server(loop, Echo)
+    with Proxy(world, terminate(backend.url), timeouts={"handshake": "30s"}) as proxy:
+        alone = run_crowd(loop, proxy.address(), context, GOOD_ALONE_S)
+        hello = client_hello(context)
+        crowd = [SlowHello(loop, proxy.address(), hello) for _ in range(SLOW)]
+        loop.until(lambda: all(client.stream for client in crowd), "the slow clients", DEADLINE_S)
+        beside = run_crowd(loop, proxy.address(), context, SLOW_S)
+        evicted = proxy.reasons().get("handshake_evicted", 0)
+        served = alone["served"] + beside["served"]
+        check(backend.accepted == served,
+              f"{backend.accepted} connections at the backend, {served} good clients")
+        memory = proxy.memory()
+    return {
+        "slow": SLOW, "slow_connections": SlowHello.made, "evicted": evicted, "alone": alone,
+        "beside": beside, "memory_kib": memory,
+    }, (f"{beside['served']} of {beside['served']} good clients served in {SLOW_S} s beside {SLOW} slow "
+        f"ones, handshake ms median {beside['median_ms']:.1f}, p99 {beside['p99_ms']:.1f}, "
+        f"max {beside['max_ms']:.1f} (alone {alone['median_ms']:.1f}, {alone['p99_ms']:.1f}, "
+        f"{alone['max_ms']:.1f}); {SlowHello.made} slow connections, {evicted} evicted, none got "
+        f"further; RSS/PSS MiB {mib(memory)}")
+
+
+# ---- few -------------------------------------------------------------------------------------
+
+DESCRIPTORS = 64
+FEW_AT_ONCE = 200
+FEW_CLIENTS = 2000
+
+
+def held_at_once(loop, askers):
+    """How many hold a session when no more get one."""
+    last = {"served": -1, "at": 0.0}
+
+    def settled():
+        served, now = sum(asker.served for asker in askers), time.monotonic()
+        if served != last["served"]:
+            last.update(served=served, at=now)
+        return served > 0 and now - last["at"] >= QUIET_S
+
+    loop.until(settled, "the first sessions", DEADLINE_S)
+    return last["served"]
+
+
+def few(world):
+    loop, context = Loop(), world.client()
+    backend = Server(loop, Echo)
+    with Proxy(world, terminate(backend.url), descriptors=DESCRIPTORS) as proxy:
+        at_start = proxy.bulkhead.descriptors()
+        done, full = [], {"now": True}
+        askers = [Asker(loop, proxy.address(), context, lambda *end: done.append(end),
+                        lambda: full["now"]) for _ in range(FEW_AT_ONCE)]
+        held = held_at_once(loop, askers)
+        at_most = proxy.bulkhead.descriptors()
+        check(held < FEW_AT_ONCE, f"{held} sessions at once with {DESCRIPTORS} descriptors")
+        full["now"] = False
+        for asker in askers:
+            asker.stream.wake()
+        loop.until(lambda: len(done) == FEW_AT_ONCE, "those that waited", DEADLINE_S)
+        check(all(asker.served for asker, _ in done), f"ends {sorted({end for _, end in done})}")
+        crowd = Crowd(loop, proxy.address(), context)
+        crowd.start(FEW_AT_ONCE)
+        loop.until(lambda: len(crowd.finished) >= FEW_CLIENTS, "the load", DEADLINE_S)
+        crowd.stop()
+        times = crowd.times()
+        loop.until(lambda: proxy.bulkhead.descriptors() == at_start,
+                   f"{at_start} descriptors again", DEADLINE_S)
+        last = run_crowd(loop, proxy.address(), context, 0)
+        total = len(done) + times["served"] + last["served"]
+        proxy.wait_lines(loop, total)
+        check(proxy.reasons() == {"closed": total}, f"reasons {proxy.reasons()}, served {total}")
+    return {
+        "descriptors": {"limit": DESCRIPTORS, "start": at_start, "full": at_most},
+        "sessions_at_once": held, "served": total, "load": times, "after": last,
+    }, (f"ulimit -n {DESCRIPTORS}, {at_start} descriptors in use at start; {held} of {FEW_AT_ONCE} clients "
+        f"held a session at once ({at_most} in use), the others waited; all {total} were served; "
+        f"handshake ms under {FEW_AT_ONCE} at once median {times['median_ms']:.0f}, after "
+        f"{last['median_ms']:.1f}; {at_start} descriptors in use afterwards")
+
+
+# ---- all -------------------------------------------------------------------------------------
+
+PARTS = {"bulk": bulk, "stalled": stalled, "slow": slow, "few": few}
+
+
+def machine():
+    control = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    version = subprocess.run([program(), "--version"], capture_output=True, text=True, check=True)
+    return {
+        "version": version.stdout.splitlines()[0], "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(), "python": platform.python_version(),
+        "openssl_of_the_peers": ssl.OPENSSL_VERSION, "tcp_congestion_control": control,
+    }
+
+
+def describe(of):
+    return (f"{of['version']}; {of['cores']} cores, Linux {of['kernel']}, TCP congestion control "
+            f"{of['tcp_congestion_control']}; peers: Python {of['python']}, "
+            f"{of['openssl_of_the_peers']}")
+
+
+def run(part, world):
+    """One part; what it says of itself when it is wrong."""
+    started = time.monotonic()
+    try:
+        numbers, sentence = PARTS[part](world)
+        ok = True
+    except (Wrong, Late, AssertionError) as problem:
+        numbers, sentence, ok = {}, str(problem), False
+    return {"ok": ok, "sentence": sentence, "took_s": time.monotonic() - started, **numbers}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="all numbers, for machines")
+    parser.add_argument("part", nargs="*", help=f"{', '.join(PARTS)}; without: all")
+    arguments = parser.parse_args()
+    unknown = [part for part in arguments.part if part not in PARTS]
+    if unknown:
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    directory = tempfile.mkdtemp(prefix="bulkhead-soak-")
+    result = {"machine": machine(), "parts": {}}
+    try:
+        if not arguments.json:
+            print(describe(result["machine"]))
+        world = World(directory)
+        for part in arguments.part or PARTS:
+            found = result["parts"][part] = run(part, world)
+            if not arguments.json:
+                print(f"{part}: {'ok' if found['ok'] else 'WRONG'}: {found['sentence']}", flush=True)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    if arguments.json:
+        print(json.dumps(result, indent=1))
+    return 0 if all(found["ok"] for found in result["parts"].values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
