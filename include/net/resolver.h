@@ -27,6 +27,15 @@ struct resolver *resolver_new(struct loop *loop, struct errbuf *err);
 /* servers: "127.0.0.1:53,[::1]:53"; names are asked for as they are, without search domains. */
 struct resolver *resolver_new_with_servers(struct loop *loop, const char *servers,
                                            struct errbuf *err);
+/*
+ * Reads /etc/resolv.conf anew (with servers: takes the same ones). What is in the cache is stale
+ * from now on, as if its time were over; queries that wait are asked again of the new servers. -1:
+ * memory is out, and all is as before. Also from inside a callback.
+ */
+int resolver_rebuild(struct resolver *resolver, struct errbuf *err)
+    __attribute__((warn_unused_result));
+int resolver_rebuild_with_servers(struct resolver *resolver, const char *servers,
+                                  struct errbuf *err) __attribute__((warn_unused_result));
 /* Cancels all queries without callback. Also from inside a callback. NULL is fine. */
 void resolver_free(struct resolver *resolver);
 /*

@@ -1,5 +1,5 @@
 /*
- * resolver: a cache of names in front of one c-ares channel.
+ * resolver: a cache of names in front of a c-ares channel.
  *
  *     resolver_start ─► entry ──┬─ fresh ────────────────────────────┐
  *                               ├─ failing, has addresses ───────────┼─► ready ─► deliver
@@ -9,6 +9,10 @@
  * An entry asks at most one question at a time. Its addresses stay when a question fails, and serve
  * stale (RFC 8767): at first after the "client response timer" of 1.8 s (section 5), then, while
  * failing, at once, with a fresh question in the background at most once a second.
+ *
+ * A rebuild is a new channel (c-ares 1.18 can't read its configuration again). The former one goes
+ * at once; what was asked of it and is still waited for is asked of the new one. Addresses stay as
+ * stale ones.
  *
  * c-ares calls back from inside its own functions; nothing of ours that may call it again (or free
  * the channel) runs there: callbacks to the askers wait for the end of the turn.
@@ -23,6 +27,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "dns_channel.h"
 
 enum {
     RESOLVER_MAGIC = 0x72736c76,
@@ -30,8 +35,6 @@ enum {
     MAX_TTL_MS = 5 * 60 * 1000,
     FAILURE_TTL_MS = 1000,
     PATIENCE_MS = 1800,
-    TRY_MS = 1000, /* c-ares doubles it each time round */
-    TRIES = 3,
     MAX_ENTRIES = 1024,
     BUCKETS = 256
 };
@@ -66,20 +69,11 @@ struct entry {
     const char *failure; /* why there are none */
 };
 
-/* A socket of c-ares. */
-struct dns_socket {
-    struct dns_socket *next;
-    struct resolver *resolver;
-    int fd;
-    struct io_watch *watch;
-};
-
 struct resolver {
     unsigned magic;
     struct loop *loop;
-    ares_channel channel;
-    struct timer *timer; /* when c-ares wants to be called without readiness */
-    struct dns_socket *sockets;
+    char *servers;               /* NULL: the system's */
+    struct dns_channel *channel; /* NULL while it is closed: what ends then is void */
     struct entry *buckets[BUCKETS];
     struct entry_list by_age;
     size_t entry_count;
@@ -88,85 +82,6 @@ struct resolver {
     bool freed;
     struct loop_deferred deferred;
 };
-
-/* ---- What c-ares needs of the loop ---- */
-
-static void update_timer(struct resolver *resolver)
-{
-    struct timeval space;
-    const struct timeval *left = ares_timeout(resolver->channel, NULL, &space);
-    if (left == NULL) {
-        timer_cancel(resolver->timer);
-        return;
-    }
-    uint64_t ms = (uint64_t)left->tv_sec * 1000 + ((uint64_t)left->tv_usec + 999) / 1000;
-    timer_set(resolver->timer, ms);
-}
-
-static void on_timer(void *arg)
-{
-    struct resolver *resolver = arg;
-    CHECK_MAGIC(resolver, RESOLVER_MAGIC);
-    ares_process_fd(resolver->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    update_timer(resolver);
-}
-
-static void on_dns_socket(void *arg, unsigned events)
-{
-    /* ares_process_fd may close the socket, and on_socket_state then frees this struct. */
-    const struct dns_socket *dns = arg;
-    struct resolver *resolver = dns->resolver;
-    int fd = dns->fd;
-    ASSERT(resolver->magic == RESOLVER_MAGIC);
-    ares_process_fd(resolver->channel, (events & IO_READ) != 0 ? fd : ARES_SOCKET_BAD,
-                    (events & IO_WRITE) != 0 ? fd : ARES_SOCKET_BAD);
-    update_timer(resolver);
-}
-
-static struct dns_socket *new_dns_socket(struct resolver *resolver, int fd)
-{
-    struct dns_socket *dns = mem_try_alloc(sizeof(*dns));
-    if (dns == NULL) {
-        return NULL;
-    }
-    dns->resolver = resolver;
-    dns->fd = fd;
-    dns->watch = io_watch_new(resolver->loop, fd, on_dns_socket, dns);
-    if (dns->watch == NULL) {
-        mem_free(dns);
-        return NULL;
-    }
-    dns->next = resolver->sockets;
-    resolver->sockets = dns;
-    return dns;
-}
-
-static void on_socket_state(void *data, ares_socket_t fd, int readable, int writable)
-{
-    struct resolver *resolver = data;
-    struct dns_socket **hook = &resolver->sockets;
-    while (*hook != NULL && (*hook)->fd != fd) {
-        hook = &(*hook)->next;
-    }
-    struct dns_socket *dns = *hook;
-    if (!readable && !writable) {
-        if (dns != NULL) {
-            *hook = dns->next;
-            io_watch_free(dns->watch);
-            mem_free(dns);
-        }
-        return;
-    }
-    if (dns == NULL) {
-        dns = new_dns_socket(resolver, fd);
-    }
-    unsigned events = (readable ? IO_READ : 0U) | (writable ? IO_WRITE : 0U);
-    if (dns != NULL && io_watch_set(dns->watch, events) != 0) {
-        /* Out of memory, here or above: the answer is not seen, and the question runs into its
-           timeout, which fails it. */
-        return;
-    }
-}
 
 /* ---- Entries ---- */
 
@@ -408,12 +323,12 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
     (void)timeouts;
     CHECK_MAGIC(resolver, RESOLVER_MAGIC);
     entry->asking = false;
-    if (resolver->freed) {
-        ares_freeaddrinfo(info);
-        return;
-    }
     if (entry->patience != NULL) {
         timer_cancel(entry->patience);
+    }
+    if (resolver->channel == NULL) {
+        ares_freeaddrinfo(info); /* whatever it says */
+        return;
     }
     if (status == ARES_SUCCESS && (info == NULL || info->nodes == NULL)) {
         status = ARES_ENODATA;
@@ -477,14 +392,10 @@ static void ask(struct entry *entry)
     if (answer_without_asking(entry)) {
         return;
     }
-    struct resolver *resolver = entry->resolver;
-    static const struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC,
-                                                     .ai_socktype = SOCK_STREAM};
     arm_patience(entry);
     entry->asking = true;
     /* May answer at once (hosts file, an IP address, an error). */
-    ares_getaddrinfo(resolver->channel, entry->name, NULL, &hints, on_answer, entry);
-    update_timer(resolver);
+    dns_channel_ask(entry->resolver->channel, entry->name, on_answer, entry);
 }
 
 struct resolver_query *resolver_start(struct resolver *resolver, const char *name, uint16_t port,
@@ -524,67 +435,88 @@ void resolver_cancel(struct resolver_query *query)
 
 /* ---- Life ---- */
 
-enum search { SEARCH_AS_CONFIGURED, SEARCH_NONE };
-
-static int open_channel(struct resolver *resolver, enum search search)
+static void close_channel(struct resolver *resolver)
 {
-    static char lookups[] = "fb"; /* the hosts file, then DNS */
-    struct ares_options options = {.timeout = TRY_MS,
-                                   .tries = TRIES,
-                                   .lookups = lookups,
-                                   .sock_state_cb = on_socket_state,
-                                   .sock_state_cb_data = resolver};
-    int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB;
-    if (search == SEARCH_NONE) {
-        mask |= ARES_OPT_DOMAINS; /* an empty list */
-    }
-    /* ares_library_init does nothing but on Windows and Android, and is not safe to call from
-       several threads. */
-    return ares_init_options(&resolver->channel, &options, mask);
+    struct dns_channel *channel = resolver->channel;
+    resolver->channel = NULL;
+    dns_channel_close(channel);
 }
 
-static struct resolver *new_resolver(struct loop *loop, enum search search, struct errbuf *err)
+static struct resolver *new_resolver(struct loop *loop, const char *servers, struct errbuf *err)
 {
     struct resolver *resolver = mem_alloc(sizeof(*resolver));
     resolver->magic = RESOLVER_MAGIC;
     resolver->loop = loop;
     TAILQ_INIT(&resolver->by_age);
     TAILQ_INIT(&resolver->ready);
-    int status = open_channel(resolver, search);
-    if (status != ARES_SUCCESS) {
-        errbuf_set(err, "cannot start the name resolver: %s", ares_strerror(status));
+    resolver->channel = dns_channel_open(loop, servers, err);
+    if (resolver->channel == NULL) {
         mem_free(resolver);
         return NULL;
     }
-    resolver->timer = timer_new(loop, on_timer, resolver);
-    if (resolver->timer == NULL) {
-        errbuf_set(err, "cannot start the name resolver: out of memory");
-        ares_destroy(resolver->channel);
-        mem_free(resolver);
-        return NULL;
-    }
+    resolver->servers = servers != NULL ? mem_strdup(servers) : NULL;
     return resolver;
 }
 
 struct resolver *resolver_new(struct loop *loop, struct errbuf *err)
 {
-    return new_resolver(loop, SEARCH_AS_CONFIGURED, err);
+    return new_resolver(loop, NULL, err);
 }
 
 struct resolver *resolver_new_with_servers(struct loop *loop, const char *servers,
                                            struct errbuf *err)
 {
-    struct resolver *resolver = new_resolver(loop, SEARCH_NONE, err);
-    if (resolver == NULL) {
-        return NULL;
+    return new_resolver(loop, servers, err);
+}
+
+/* What was learnt by the former configuration is stale, failures included. */
+static void ask_anew(struct resolver *resolver)
+{
+    struct entry *entry;
+    TAILQ_FOREACH (entry, &resolver->by_age, age_link) {
+        entry->valid_until_ms = 0;
+        entry->failing = false;
     }
-    int status = ares_set_servers_ports_csv(resolver->channel, servers);
-    if (status != ARES_SUCCESS) {
-        errbuf_set(err, "name servers \"%s\": %s", servers, ares_strerror(status));
-        resolver_free(resolver);
-        return NULL;
+    /* Asking neither adds nor removes an entry. */
+    TAILQ_FOREACH (entry, &resolver->by_age, age_link) {
+        if (TAILQ_EMPTY(&entry->waiting)) {
+            continue;
+        }
+        ask(entry);
+        if (is_fresh(entry)) {
+            answer_waiting(entry);
+        }
     }
-    return resolver;
+}
+
+static int replace_channel(struct resolver *resolver, const char *servers, struct errbuf *err)
+{
+    CHECK_MAGIC(resolver, RESOLVER_MAGIC);
+    ASSERT(!resolver->freed);
+    struct dns_channel *channel = dns_channel_open(resolver->loop, servers, err);
+    if (channel == NULL) {
+        return -1;
+    }
+    close_channel(resolver);
+    resolver->channel = channel;
+    ask_anew(resolver);
+    return 0;
+}
+
+int resolver_rebuild(struct resolver *resolver, struct errbuf *err)
+{
+    return replace_channel(resolver, resolver->servers, err);
+}
+
+int resolver_rebuild_with_servers(struct resolver *resolver, const char *servers,
+                                  struct errbuf *err)
+{
+    if (replace_channel(resolver, servers, err) != 0) {
+        return -1;
+    }
+    mem_free(resolver->servers);
+    resolver->servers = mem_strdup(servers);
+    return 0;
 }
 
 void resolver_free(struct resolver *resolver)
@@ -595,8 +527,8 @@ void resolver_free(struct resolver *resolver)
     CHECK_MAGIC(resolver, RESOLVER_MAGIC);
     ASSERT(!resolver->freed);
     resolver->freed = true;
-    ares_destroy(resolver->channel); /* ends every question through on_answer, closes the sockets */
-    timer_free(resolver->timer);
+    close_channel(resolver);
+    mem_free(resolver->servers);
     struct resolver_query *query;
     while ((query = TAILQ_FIRST(&resolver->ready)) != NULL) {
         drop_query(query);
