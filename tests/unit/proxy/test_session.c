@@ -48,6 +48,7 @@ struct client_case {
 
 static void act(struct site *site, enum client_kind kind, int fd)
 {
+    static const char hello[] = {0x16, 0x03, 0x01};
     switch (kind) {
     case CLIENT_LEAVES:
         assert_return_code(shutdown(fd, SHUT_RDWR), errno);
@@ -64,7 +65,7 @@ static void act(struct site *site, enum client_kind kind, int fd)
         break;
     case CLIENT_OUTLIVES:
         for (int i = 0; i < 3 && site_session(site) != NULL; i++) {
-            (void)send(fd, "\x16\x03\x01" + i, 1, MSG_NOSIGNAL);
+            (void)send(fd, &hello[i], 1, MSG_NOSIGNAL);
             run_loop_ms(site->world.loop, 20);
         }
         break;
