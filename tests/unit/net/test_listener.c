@@ -1,4 +1,5 @@
 /* listener: who gets an address, what becomes of socket files, and accepting under pressure. */
+#include "unit/net/limiter.h"
 #include "unit/net/net_test.h"
 
 #include <netinet/in.h>
@@ -552,14 +553,14 @@ static void test_freeing_inside_on_accept(void **state)
 static void exhaust_and_recover(void)
 {
     struct taker taker;
+    struct limiter limiter;
+    limiter_start(&limiter);
     open_taker(&taker, 10);
     int fds[2];
     dial_many(&taker, fds, 2);
-    struct rlimit limit;
-    assert_return_code(getrlimit(RLIMIT_NOFILE, &limit), errno);
-    rlim_t before = limit.rlim_cur;
-    limit.rlim_cur = (rlim_t)fds[1] + 1;
-    assert_return_code(setrlimit(RLIMIT_NOFILE, &limit), errno);
+    struct rlimit before;
+    assert_return_code(getrlimit(RLIMIT_NOFILE, &before), errno);
+    limiter_set(&limiter, (rlim_t)fds[1] + 1);
     uint64_t start = loop_now_ms(taker.loop);
     for (unsigned i = 1; i <= 2; i++) { /* once per pause, and the pause is one */
         run_loop(taker.loop);
@@ -568,20 +569,17 @@ static void exhaust_and_recover(void)
     }
     assert_true(loop_now_ms(taker.loop) - start >= 100);
     assert_int_equal(taker.taken, 0);
-    limit.rlim_cur = before;
-    assert_return_code(setrlimit(RLIMIT_NOFILE, &limit), errno);
+    limiter_set(&limiter, before.rlim_cur);
     taker.stop_at = 2;
     run_loop(taker.loop); /* by itself */
     assert_int_equal(taker.taken, 2);
     /* Paused by its owner too, it does not come back by itself. */
     int third = dial(listen_sockets_address(taker.sockets));
-    limit.rlim_cur = (rlim_t)third + 1;
-    assert_return_code(setrlimit(RLIMIT_NOFILE, &limit), errno);
+    limiter_set(&limiter, (rlim_t)third + 1);
     run_loop(taker.loop);
     assert_int_equal(taker.exhausted, 3);
     acceptor_pause(taker.acceptor);
-    limit.rlim_cur = before;
-    assert_return_code(setrlimit(RLIMIT_NOFILE, &limit), errno);
+    limiter_set(&limiter, before.rlim_cur);
     run_loop_ms(taker.loop, 150);
     assert_int_equal(taker.taken, 2);
     acceptor_resume(taker.acceptor);
@@ -591,22 +589,23 @@ static void exhaust_and_recover(void)
     (void)close(third);
     close_many(fds, 2);
     close_taker(&taker);
+    limiter_stop(&limiter);
 }
 
 static void free_when_exhausted(void)
 {
     struct taker taker;
+    struct limiter limiter;
+    limiter_start(&limiter);
     open_taker(&taker, 10);
     int fd = dial(listen_sockets_address(taker.sockets));
-    struct rlimit limit;
-    assert_return_code(getrlimit(RLIMIT_NOFILE, &limit), errno);
-    limit.rlim_cur = (rlim_t)fd + 1;
-    assert_return_code(setrlimit(RLIMIT_NOFILE, &limit), errno);
+    limiter_set(&limiter, (rlim_t)fd + 1);
     taker.free_when_exhausted = true;
     run_loop(taker.loop);
     assert_null(taker.acceptor);
     (void)close(fd);
     close_taker(&taker);
+    limiter_stop(&limiter);
 }
 
 /* In a child, because the limit is the process's. */
