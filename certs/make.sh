@@ -10,8 +10,14 @@
 # For each trust domain:
 #   DIRECTORY/DOMAIN.bundle.pem     its trust anchors
 #   DIRECTORY/DOMAIN.ca.key         the root's key, to issue more with
-# And the list of it all:
+# For prod.example:
+#   DIRECTORY/NAME.crl              CRLs for it, good and bad
+#   DIRECTORY/NAME.bundle           files to be given as its bundle, JSON or PEM, good and bad
+# And the lists of it all:
 #   DIRECTORY/manifest.tsv          NAME, "ok" or the reason of the refusal, a sentence
+#   DIRECTORY/crls.tsv              NAME, what it means for the SVID "web" ("ok", the reason of the
+#                                   refusal, or "unusable" for a file that can't be loaded), a sentence
+#   DIRECTORY/bundles.tsv           NAME, what it means for "web" (as above), a sentence
 #
 # The keys are for tests: every run makes new ones, and none is ever committed.
 set -euo pipefail
@@ -391,4 +397,168 @@ for depth in 2 3 4 5 6; do
 done
 svid chain-too-long svid_chain_too_long deep-6 'a chain of seven certificates'
 
+# ---- Certificates that a CRL revokes; good as long as none is asked ----------------------------
+
+svid revoked ok prod 'revoked by the CRL "revoking"'
+svid revoked-below-intermediate ok prod-issuing 'revoked by the CRL "revoking", by its own issuer'
+intermediate revoked-issuing prod
+svid below-revoked-intermediate ok revoked-issuing 'below an intermediate that the CRL "revoking" revokes'
+
 mv "$work/manifest.tsv" manifest.tsv
+
+# ---- CRLs of prod.example -----------------------------------------------------------------------
+
+# one_crl ISSUER [setting=value]...: a CRL of ISSUER, in PEM, to the standard output. revoke names
+# certificates (NAME or NAME,reason); key is whose key signs.
+one_crl() {
+    local issuer=$1 revoke='' key=$1 from='' to=$forever more=''
+    shift
+    [ $# -eq 0 ] || local "$@"
+    local entry serial
+    : >"$work/crl-index.txt"
+    for entry in $revoke; do
+        serial=$(openssl x509 -in "$work/${entry%%,*}.crt" -noout -serial)
+        printf 'R\t991231235959Z\t260101000000Z%s\t%s\tunknown\t/CN=%s\n' \
+            "$(grep -o ',.*' <<<"$entry" || true)" "${serial#serial=}" "${entry%%,*}" >>"$work/crl-index.txt"
+    done
+    echo 01 >"$work/crl-number.txt"
+    cat >"$work/crl.conf" <<CONF
+[ca]
+default_ca = test
+[test]
+database = $work/crl-index.txt
+crlnumber = $work/crl-number.txt
+default_md = sha256
+crl_extensions = ext
+[ext]
+authorityKeyIdentifier = keyid
+$more
+CONF
+    [ -n "$from" ] || from=$past
+    # The issuer's certificate with another's key is refused by `openssl ca`: then it is signed again.
+    openssl ca -gencrl -config "$work/crl.conf" -cert "$work/$issuer.crt" -keyfile "$work/$issuer.key" \
+        -crl_lastupdate "$from" -crl_nextupdate "$to" -out "$work/new.crl" 2>/dev/null
+    [ "$key" = "$issuer" ] || resign_crl "$work/new.crl" "$key" ''
+    cat "$work/new.crl"
+}
+
+# resign_crl FILE KEY CUT: takes CUT (hexadecimal) out of the signed part, and signs it with KEY's key.
+resign_crl() {
+    local tbs content algorithm=300a06082a8648ce3d040302 # ecdsa-with-SHA256
+    openssl crl -in "$1" -outform DER -out "$work/old-crl.der"
+    tbs=$(openssl asn1parse -inform DER -in "$work/old-crl.der" -strparse \
+        "$(openssl asn1parse -inform DER -in "$work/old-crl.der" | sed -n '2s/^ *\([0-9]*\):.*/\1/p')" \
+        -noout -out /dev/stdout | hex)
+    case ${tbs:2:2} in
+    81) content=${tbs:6} ;;
+    82) content=${tbs:8} ;;
+    *) content=${tbs:4} ;;
+    esac
+    [ -z "$3" ] || content=${content/$3/}
+    unhex "$(der 30 "$content")" >"$work/tbs-crl.der"
+    local signature
+    signature=$(openssl dgst -sha256 -sign "$work/$2.key" "$work/tbs-crl.der" | hex)
+    unhex "$(der 30 "$(hex <"$work/tbs-crl.der")$algorithm$(der 03 "00$signature")")" |
+        openssl crl -inform DER -out "$1"
+}
+
+# crl NAME MEANING SENTENCE: the manifest row of $out/NAME.crl.
+crl() { printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$work/crls.tsv"; }
+
+# other_crls: of every CA that is in force, but prod.
+other_crls() {
+    local ca
+    for ca in prod-next plain prod-issuing prod-regional prod-cluster plain-issuing revoked-issuing; do
+        one_crl "$ca"
+    done
+}
+
+: >"$work/crls.tsv"
+{ one_crl prod && other_crls; } >empty.crl
+crl empty ok 'every CA has one, and nothing is revoked'
+{
+    one_crl prod revoke='revoked,keyCompromise revoked-issuing,CACompromise'
+    one_crl prod-issuing revoke=revoked-below-intermediate
+    for ca in prod-next plain prod-regional prod-cluster plain-issuing revoked-issuing; do
+        one_crl $ca
+    done
+} >revoking.crl
+crl revoking ok 'revokes "revoked", "revoked-below-intermediate" and the intermediate "revoked-issuing"'
+one_crl prod >root-only.crl
+crl root-only ok 'of the root alone: what an intermediate issued has none'
+one_crl prod | openssl crl -outform DER -out der.crl
+crl der ok 'one CRL in DER'
+one_crl prod revoke=web >web-revoked.crl
+crl web-revoked svid_revoked 'revokes "web" itself'
+one_crl prod revoke=web,certificateHold >web-on-hold.crl
+crl web-on-hold svid_revoked '"web" is on hold'
+other_crls >without-root.crl
+crl without-root svid_crl_missing "the issuer's CRL is not there"
+one_crl partner >wrong-issuer.crl
+crl wrong-issuer svid_crl_missing "the partner's CRL"
+one_crl prod from=$past to=$later >expired.crl
+crl expired svid_crl_expired 'past its nextUpdate'
+one_crl prod from=$future >future.crl
+crl future svid_crl_not_yet_valid 'not yet begun'
+one_crl prod key=partner >forged.crl
+crl forged svid_crl_bad_signature "our CA's name, signed with another key"
+one_crl impostor >impostor.crl
+crl impostor svid_crl_bad_signature "the CRL of another CA that bears our CA's name"
+one_crl prod to=20990101000000Z >no-next-update.crl
+resign_crl no-next-update.crl prod "$(der 18 "$(printf 20990101000000Z | hex)")"
+crl no-next-update unusable 'no nextUpdate'
+one_crl prod more='2.5.29.27 = critical,DER:020100' >delta.crl
+crl delta unusable 'a delta CRL'
+one_crl prod more='1.3.6.1.4.1.55555.1 = critical,DER:0500' >critical-extension.crl
+crl critical-extension unusable 'an unknown critical extension'
+one_crl prod more='issuingDistributionPoint = critical,indirectCRL:TRUE' >indirect.crl
+crl indirect unusable 'an indirect CRL'
+: >nothing.crl
+crl nothing unusable 'an empty file'
+head -c 200 root-only.crl >cut.crl
+crl cut unusable 'the first half of a CRL'
+cp prod.example.bundle.pem certificates.crl
+crl certificates unusable 'certificates and no CRL'
+mv "$work/crls.tsv" crls.tsv
+
+# ---- Files to be given as the bundle of prod.example --------------------------------------------
+
+# anchor NAME [USE [LAST]]: an entry of a bundle document; LAST are the last two letters of base64.
+anchor() {
+    printf '{"use":"%s","kty":"EC","x5c":["%s"]}' "${2-x509-svid}" \
+        "$(openssl x509 -in "$work/$1.crt" -outform DER | openssl base64 -A | tr '+/' "${3-+/}")"
+}
+# bundle NAME MEANING SENTENCE TEXT
+bundle() {
+    printf '%s\n' "$4" >"$1.bundle"
+    printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$work/bundles.tsv"
+}
+
+: >"$work/bundles.tsv"
+all="$(anchor prod-old),$(anchor prod),$(anchor prod-next),$(anchor plain)"
+bundle document ok 'the anchors as a SPIFFE bundle document' \
+    "{\"spiffe_sequence\": 7, \"spiffe_refresh_hint\": 300, \"keys\": [$all]}"
+bundle pem ok 'the anchors in PEM' "$(cat prod.example.bundle.pem)"
+bundle with-jwt-key ok 'a JWT key among the anchors' \
+    "{\"keys\": [{\"use\":\"jwt-svid\",\"kty\":\"EC\",\"kid\":\"1\",\"crv\":\"P-256\",\"x\":\"AA\",\"y\":\"AA\"},$all]}"
+bundle future-parameters ok 'parameters that nobody knows yet' "{\"keys\": [$all], \"spiffe_new\": {\"a\": [1]}}"
+bundle all-revoked svid_untrusted 'no keys: everything is revoked' '{"keys": []}'
+bundle other-use svid_untrusted 'keys for another use only' "{\"keys\": [$(anchor prod jwt-svid)]}"
+bundle upper-case-use svid_untrusted '"use" in upper case is another use' "{\"keys\": [$(anchor prod X509-SVID)]}"
+bundle other-root svid_untrusted 'another root of ours' "{\"keys\": [$(anchor plain)]}"
+bundle no-keys unusable 'no "keys"' '{"spiffe_sequence": 7}'
+bundle duplicate-name unusable 'a name twice in one object' "{\"keys\": [$all], \"keys\": []}"
+bundle trailing unusable 'bytes behind the document' "{\"keys\": [$all]} x"
+bundle half unusable 'half a document' "{\"keys\": [$(anchor prod | head -c 300)"
+bundle nul unusable 'U+0000 in a string' "{\"keys\": [$all], \"a\": \"b\\u0000\"}"
+bundle base64url unusable 'base64url where standard base64 belongs' \
+    "{\"keys\": [$(anchor prod x509-svid _-)]}"
+bundle not-a-certificate unusable 'an x5c that holds no certificate' \
+    '{"keys": [{"use":"x509-svid","kty":"EC","x5c":["MAA="]}]}'
+bundle leaf unusable 'an SVID among the anchors' "{\"keys\": [$all,$(anchor web)]}"
+bundle merged-document unusable "the partner's anchor among ours" "{\"keys\": [$all,$(anchor partner)]}"
+bundle merged-pem unusable "the same in PEM, as a helper that merges federated bundles writes it" \
+    "$(cat prod.example.bundle.pem partner.example.bundle.pem)"
+bundle list unusable 'a list instead of an object' "[$all]"
+bundle nothing unusable 'an empty file' ''
+mv "$work/bundles.tsv" bundles.tsv

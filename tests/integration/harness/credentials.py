@@ -37,9 +37,13 @@ class Credentials:
     def pair(self, name):
         return self.chain(name), self.key(name)
 
-    def manifest(self):
-        text = (self.directory / "manifest.tsv").read_text()
+    def table(self, file):
+        """The rows of manifest.tsv, crls.tsv or bundles.tsv."""
+        text = (self.directory / file).read_text()
         return [Row(*line.split("\t")) for line in text.splitlines()]
+
+    def manifest(self):
+        return self.table("manifest.tsv")
 
     def rows(self, good):
         return [row for row in self.manifest() if (row.reason == "ok") == good]
