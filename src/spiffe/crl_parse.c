@@ -83,6 +83,19 @@ static bool is_integer(struct der body)
                               (body.ptr[0] == 0xff && (body.ptr[1] & 0x80) != 0));
 }
 
+/* X.690 8.19.2: arcs in base 128, each in its shortest form and with an end. */
+static bool is_object(struct der body)
+{
+    bool begins = true;
+    for (size_t i = 0; i < body.len; i++) {
+        if (begins && body.ptr[i] == 0x80) {
+            return false;
+        }
+        begins = (body.ptr[i] & 0x80) == 0;
+    }
+    return body.len > 0 && begins;
+}
+
 /* 2.5.29.x: all extensions of entries that there are. 0 for any other. */
 static uint8_t entry_extension(struct der object)
 {
@@ -98,13 +111,12 @@ static const char *read_entry_extension(struct der_value *extension, struct crl_
     struct der_value code;
     bool critical = false;
     struct der in = extension->body;
-    if (!der_next_tagged(&in, DER_OBJECT, &object)) {
-        return "an entry's extension can't be decoded";
+    bool sound = der_next_tagged(&in, DER_OBJECT, &object) && is_object(object.body);
+    if (sound && der_next_tagged(&in, DER_BOOLEAN, &flag)) {
+        sound = flag.body.len == 1;
+        critical = sound && flag.body.ptr[0] != 0;
     }
-    if (der_next_tagged(&in, DER_BOOLEAN, &flag)) {
-        critical = flag.body.len != 1 || flag.body.ptr[0] != 0;
-    }
-    if (!der_next_tagged(&in, DER_OCTET_STRING, &octets) || in.len != 0) {
+    if (!sound || !der_next_tagged(&in, DER_OCTET_STRING, &octets) || in.len != 0) {
         return "an entry's extension can't be decoded";
     }
     switch (entry_extension(object.body)) {
