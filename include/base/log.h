@@ -51,6 +51,9 @@ struct log {
 
 void log_init(struct log *log, enum log_level level, enum log_format format, log_sink_fn *sink,
               void *sink_arg);
+/* From the next line on. */
+void log_set_level(struct log *log, enum log_level level);
+void log_set_format(struct log *log, enum log_format format);
 /* A sink that writes to the file descriptor in *(int *)arg. */
 void log_sink_fd(void *arg, const char *line, size_t len);
 /* Between log_begin and its log_end no other line may begin. */

@@ -13,8 +13,8 @@ enum reason {
 };
 
 /* Whose doing it was: nobody's (a normal end), the downstream's or upstream's (either peer), the
-   operator's (policy, configuration), ours. */
-enum fault { FAULT_NONE, FAULT_PEER, FAULT_POLICY, FAULT_UPSTREAM, FAULT_LOCAL };
+   operator's (policy, configuration), ours; or what admitted a session has ended. */
+enum fault { FAULT_NONE, FAULT_PEER, FAULT_POLICY, FAULT_UPSTREAM, FAULT_LOCAL, FAULT_AUTHORITY };
 
 const char *reason_label(enum reason reason);
 const char *reason_sentence(enum reason reason);

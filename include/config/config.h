@@ -47,6 +47,11 @@ struct config_address {
 };
 
 enum config_kind { CONFIG_KIND_TERMINATE = 0, CONFIG_KIND_ORIGINATE, CONFIG_KIND_BRIDGE };
+enum config_resumption { CONFIG_RESUMPTION_MEMORY = 0, CONFIG_RESUMPTION_NONE };
+enum config_crl_check { CONFIG_CRL_CHECK_LEAF = 0, CONFIG_CRL_CHECK_CHAIN };
+enum config_crl_expired { CONFIG_CRL_EXPIRED_KEEP = 0, CONFIG_CRL_EXPIRED_CUT };
+enum config_own_expiry { CONFIG_OWN_EXPIRY_REFUSE_NEW = 0, CONFIG_OWN_EXPIRY_CLOSE };
+enum config_watch { CONFIG_WATCH_ATOMIC = 0, CONFIG_WATCH_NONE };
 enum config_truncation { CONFIG_TRUNCATION_ABORT = 0, CONFIG_TRUNCATION_TOLERATE };
 
 struct config_timeouts {
@@ -83,6 +88,10 @@ struct config_listener {
     enum config_truncation truncation;
     struct config_string tcp_congestion;
     bool unsafe_plaintext;
+    bool close_on_expiry;
+    struct config_pos close_on_expiry_pos;
+    uint64_t max_age_ms; /* 0: none */
+    enum config_resumption resumption;
     struct config_timeouts timeouts; /* the file's, with the listener's over them */
     struct config_limits limits;     /* the listener's own; 0 where it sets none */
     struct config_socket socket;     /* for a Unix accept */
@@ -102,6 +111,11 @@ struct config_rule {
 struct config_trust {
     struct config_string domain;
     struct config_string bundle; /* path */
+    struct config_string crl;    /* path; text NULL: no revocation for this domain */
+    enum config_crl_check crl_check;
+    struct config_pos crl_check_pos;
+    enum config_crl_expired crl_expired;
+    struct config_pos crl_expired_pos;
     struct config_pos pos;
 };
 
@@ -110,6 +124,7 @@ struct config {
      * rest is there only to be checked as well: no snapshot is built from it. */
     bool valid;
     char *path;
+    uint64_t text_hash[2]; /* of the file as read */
     struct {
         struct config_string spiffe_id; /* text NULL: no pin */
         struct config_string certificate;
@@ -133,6 +148,14 @@ struct config {
     } drain;
     struct config_limits limits; /* of the process; connections 0: from RLIMIT_NOFILE */
     uint64_t workers;            /* 0: the CPUs that this process may use */
+    enum config_own_expiry own_expiry;
+    struct {
+        enum config_watch watch;
+        uint64_t max_cut_percent; /* 0: no bound */
+    } reload;
+    struct {
+        struct config_address listen; /* scheme NONE: no admin socket */
+    } admin;
     struct {
         int level;  /* enum log_level */
         int format; /* enum log_format */
@@ -142,7 +165,7 @@ struct config {
     } access_log;
 };
 
-enum { CONFIG_MAX_BYTES = 64 * 1024 * 1024 };
+enum { CONFIG_MAX_BYTES = 64 * 1024 * 1024, CONFIG_MAX_LISTENERS = 1024 };
 
 /*
  * Reads the file. Everything wrong goes into diags with its place. NULL when the file can't be

@@ -23,11 +23,13 @@ enum field_type {
     FIELD_DURATION, /* uint64_t, milliseconds */
     FIELD_SIZE,     /* uint64_t, bytes */
     FIELD_COUNT,    /* uint64_t */
+    FIELD_PERCENT,  /* uint64_t, written with a % sign */
     FIELD_BOOL,     /* bool */
     FIELD_CHOICE,   /* int or an enum */
     FIELD_MODE,     /* uint32_t */
     FIELD_ACCEPT,   /* struct config_address */
     FIELD_FORWARD,  /* struct config_address */
+    FIELD_UNIX,     /* struct config_address, unix:// alone */
     FIELD_STRINGS,  /* struct config_strings; max bounds the items */
     FIELD_STRUCT,   /* the fields of table, at offset */
     FIELD_LIST,     /* pointer at offset, size_t at count_offset; items of table */

@@ -19,6 +19,8 @@ bool scalar_parse_duration(const char *text, uint64_t *ms, const char **why);
 /* "4096", "16KiB", "64MiB", "1GiB". */
 bool scalar_parse_size(const char *text, uint64_t *bytes, const char **why);
 /* "0660", "660": octal permissions, three digits after an optional 0. */
+/* "30%". */
+bool scalar_parse_percent(const char *text, uint64_t *percent, const char **why);
 bool scalar_parse_mode(const char *text, uint32_t *mode, const char **why);
 
 enum { SCALAR_TEXT_SIZE = 32 };

@@ -10,7 +10,9 @@
 #include "base/errbuf.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
+struct crl_set;
 struct crypto;
 struct trust_bundle;
 struct x509_svid;
@@ -20,7 +22,23 @@ struct x509_svid;
 struct x509_svid *file_source_load_svid(const struct crypto *crypto, const char *certificate_path,
                                         const char *key_path, bool *world_readable,
                                         struct errbuf *err);
+
+/* Of a file's content, so that one that was only touched is not taken for another. */
+struct file_digest {
+    bool known;
+    uint8_t sha256[32];
+};
+
+/*
+ * former and *digest are what the last call gave (NULL and not known at first): when the content
+ * is the same, the result is another reference of former. *digest is set on success only. The
+ * caller owns the result; NULL with err.
+ */
 struct trust_bundle *file_source_load_bundle(const struct crypto *crypto, const char *domain,
-                                             const char *path, struct errbuf *err);
+                                             const char *path, struct trust_bundle *former,
+                                             struct file_digest *digest, struct errbuf *err);
+struct crl_set *file_source_load_crls(const struct crypto *crypto, const char *path,
+                                      struct crl_set *former, struct file_digest *digest,
+                                      struct errbuf *err);
 
 #endif

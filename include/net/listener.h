@@ -32,8 +32,19 @@ struct listen_sockets;
 struct listen_sockets *listen_sockets_open(const struct netaddr *addr, size_t count,
                                            const struct listen_options *options,
                                            struct errbuf *err);
-/* Closes what is left and removes the Unix path if it is still ours. NULL is fine. */
+/* Closes what is left and removes the Unix path if it is still ours. No other thread uses it any
+   more. NULL is fine. */
 void listen_sockets_close(struct listen_sockets *sockets);
+/* Unix sockets: other options for a socket that is open. Else nothing. */
+int listen_sockets_set_options(struct listen_sockets *sockets, const struct listen_options *options,
+                               struct errbuf *err);
+/*
+ * How a worker stops listening without resetting anybody: withdraw (a Unix path goes, so that
+ * nobody new comes), acceptor_drain, then close_one: its own descriptor, or, of the one that Unix
+ * workers share, its part. Any thread; each index once.
+ */
+void listen_sockets_withdraw(struct listen_sockets *sockets);
+void listen_sockets_close_one(struct listen_sockets *sockets, size_t index);
 /* The descriptor for worker `index`; stays owned by the sockets. */
 int listen_sockets_fd(const struct listen_sockets *sockets, size_t index);
 const struct netaddr *listen_sockets_address(const struct listen_sockets *sockets); /* as bound */

@@ -36,5 +36,7 @@ void exchange_on_timer(struct exchange *exchange, struct session *session);
    stream that broke off before and was only being flushed gives its own reason. */
 void exchange_finish(struct exchange *exchange, struct session *session, enum reason reason,
                      const struct tls_failure *failure, const char *detail);
+/* What let it in: a rule's name, "expect", or NULL (nothing yet). */
+const char *exchange_rule_name(const struct exchange *exchange, const struct session *session);
 
 #endif

@@ -13,14 +13,17 @@
 #include "net/conn.h"
 #include "net/loop.h"
 #include "proxy/exchange.h"
+#include "proxy/expiry.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
+struct peer_info;
 struct worker;
-struct snapshot_listener;
+struct setup_listener;
+struct snapshot;
 
 enum session_state { SESSION_NEW = 0, SESSION_HANDSHAKE, SESSION_SERVING, SESSION_CLOSED };
 enum { SESSION_MAGIC = 0x73657373 };
@@ -29,13 +32,17 @@ struct session {
     unsigned magic;
     enum session_state state;
     struct worker *worker;
-    size_t listener; /* index in the snapshot */
-    uint64_t id;     /* unique in the process */
+    /* What it was last judged under. Not counted: a worker keeps a snapshot that it replaces until
+       every session has been judged again (proxy/authority.h). */
+    struct snapshot *snapshot;
+    const struct setup_listener *listener; /* of that snapshot */
+    uint64_t id;                           /* unique in the process */
     uint64_t started_ms;
     struct conn *downstream;
     struct timer *timer;
     uint64_t timer_due_ms;
     struct exchange exchange;
+    struct expiry_entry expiry;
     struct netaddr peer;
     TAILQ_ENTRY(session) link;           /* worker->sessions */
     TAILQ_ENTRY(session) handshake_link; /* worker->handshakes, oldest first */
@@ -43,12 +50,15 @@ struct session {
 };
 
 /* Takes fd. Out of memory: closes it, counted. */
-void session_accept(struct worker *worker, size_t listener, int fd, const struct netaddr *peer);
-/* Ends a session from outside: drain deadline, eviction. */
-void session_end(struct session *session, enum reason reason);
+void session_accept(struct worker *worker, const struct setup_listener *listener, int fd,
+                    const struct netaddr *peer);
+/* Ends a session from outside: drain deadline, eviction, lost authority. detail may be NULL. */
+void session_end(struct session *session, enum reason reason, const char *detail);
 /* exchange_finish only: closes what is open, frees at the end of the turn. */
 void session_close(struct session *session, bool in_order);
-const struct snapshot_listener *session_listener(const struct session *session);
+/* What the finished handshakes proved; NULL where there was none (yet). */
+const struct peer_info *session_downstream_peer(const struct session *session);
+const struct peer_info *session_upstream_peer(const struct session *session);
 /* Sets the one timer of the session; session_hurry_timer only brings it nearer. */
 void session_set_timer(struct session *session, uint64_t delay_ms);
 void session_hurry_timer(struct session *session, uint64_t delay_ms);

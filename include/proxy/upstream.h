@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 struct worker;
-struct snapshot_listener;
+struct setup_listener;
 
 struct upstream_owner {
     /* Once. REASON_NONE: conn is the callee's, reading is off. Else conn is NULL, failure may be
@@ -26,7 +26,7 @@ struct upstream_owner {
 
 struct upstream {
     struct worker *worker;
-    const struct snapshot_listener *listener;
+    const struct setup_listener *listener;
     const struct upstream_owner *owner;
     void *owner_arg;
     const char *alpn; /* see tls_conn_connect */
@@ -46,7 +46,7 @@ struct upstream {
 
 /* on_done never runs from inside. listener must live until then. */
 void upstream_start(struct upstream *upstream, struct worker *worker,
-                    const struct snapshot_listener *listener, const char *alpn,
+                    const struct setup_listener *listener, const char *alpn,
                     const struct upstream_owner *owner, void *arg);
 /* Gives everything up without on_done. Safe at any time, also when done. */
 void upstream_cancel(struct upstream *upstream);

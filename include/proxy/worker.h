@@ -16,6 +16,7 @@
 #include "net/resolver.h"
 #include "proxy/limits.h"
 #include "proxy/session.h"
+#include "proxy/walk.h"
 #include "telemetry/log_writer.h"
 
 #include <pthread.h>
@@ -26,17 +27,22 @@
 
 struct crypto;
 struct plain_thread;
+struct session_survey;
+struct setup_listener;
 struct snapshot;
+struct swap;
 struct tls_thread;
 
 TAILQ_HEAD(session_list, session);
+TAILQ_HEAD(walk_list, walk);
 
-/* One listener's accepting in one worker. */
+/* One listener's accepting in one worker, by slot. */
 struct worker_listener {
     struct worker *worker;
-    size_t index;
-    struct acceptor *acceptor;
-    bool paused; /* by a limit */
+    size_t slot;
+    struct acceptor *acceptor;      /* NULL: none in this slot */
+    struct listen_sockets *sockets; /* that it accepts from */
+    bool paused;                    /* by a limit */
 };
 
 struct worker {
@@ -50,11 +56,14 @@ struct worker {
     struct resolver *resolver;
     struct tls_thread *tls;
     struct plain_thread *plain;
-    struct snapshot *snapshot;
+    struct snapshot *snapshot; /* in force for whatever is decided from now on */
+    struct swap *swap;         /* from the former snapshot to this one, until all are judged */
+    struct expiry *expiry;
+    struct walk_list walks;
     struct limits *limits;
-    struct worker_listener *listeners;
-    size_t listener_count;
-    struct timer *resume_timer; /* while a listener is paused */
+    struct worker_listener *listeners; /* SETUP_SLOTS of them */
+    size_t slot_count;                 /* slots from here on were never used */
+    struct timer *resume_timer;        /* while a listener is paused */
     struct session_list sessions;
     struct session_list handshakes;
     uint64_t next_session;
@@ -68,17 +77,40 @@ struct worker {
 enum worker_order {
     WORKER_STOP_ACCEPTING, /* accept what is queued, then no more; WORKER_SAYS_IDLE when empty */
     WORKER_CUT,            /* end every session with the reason */
+    WORKER_SWAP,           /* take the snapshot; WORKER_SAYS_IN_FORCE when all were judged */
+    WORKER_SURVEY,         /* describe the sessions; WORKER_SAYS_SURVEYED */
+    WORKER_CLOCK_SET,      /* the wall clock was set: look at deadlines */
     WORKER_EXIT            /* leave the loop */
 };
 struct worker_message {
     struct mailbox_message node;
     enum reason reason;
+    struct snapshot *snapshot;             /* WORKER_SWAP: a reference; WORKER_SURVEY: or NULL */
+    struct listen_sockets *const *sockets; /* WORKER_SWAP: by config index; lives until in force */
+    bool reread_resolver;                  /* WORKER_SWAP */
 };
+
+/* What a swap did to one worker's sessions. */
+struct swap_result {
+    uint64_t judged;
+    uint64_t ended[REASON_COUNT];
+    uint64_t took_us;
+    uint64_t longest_slice_us;
+};
+
 /* Messages of a worker to control. */
-enum worker_says { WORKER_SAYS_NOT_ACCEPTING, WORKER_SAYS_IDLE };
+enum worker_says {
+    WORKER_SAYS_NOT_ACCEPTING,
+    WORKER_SAYS_IDLE,
+    WORKER_SAYS_IN_FORCE,
+    WORKER_SAYS_SURVEYED
+};
 struct worker_report {
     struct mailbox_message node;
     unsigned worker;
+    struct snapshot *former;       /* WORKER_SAYS_IN_FORCE: a reference to drop */
+    struct swap_result swap;       /* WORKER_SAYS_IN_FORCE */
+    struct session_survey *survey; /* WORKER_SAYS_SURVEYED: control's; NULL: memory is out */
 };
 
 struct worker_options {
@@ -89,14 +121,20 @@ struct worker_options {
     struct limits *limits;
     struct log_ring *ring;
     struct mailbox *control;
-    struct listen_sockets *const *sockets; /* one per listener */
+    struct listen_sockets *const *sockets; /* by config index */
 };
 
 /* Makes everything but the thread. NULL with err. */
 struct worker *worker_new(const struct worker_options *options, struct errbuf *err);
 int worker_start(struct worker *worker, struct errbuf *err);
-/* Any thread; the order is carried out between events. */
+/* Any thread; the order is carried out between events. For what needs no more than a reason. */
 void worker_order(struct worker *worker, enum worker_order order, enum reason reason);
+/* WORKER_SWAP; takes a reference of snapshot. */
+void worker_swap(struct worker *worker, struct snapshot *snapshot,
+                 struct listen_sockets *const *sockets, bool reread_resolver);
+/* WORKER_SURVEY: what each session is; with a snapshot (a reference is taken) also what would
+   become of it under that. */
+void worker_survey(struct worker *worker, struct snapshot *snapshot);
 /* After WORKER_EXIT: waits for the thread. */
 void worker_join(struct worker *worker);
 /* After worker_join, or when it never started. */
@@ -106,5 +144,10 @@ void worker_free(struct worker *worker);
 void worker_session_ended(struct worker *worker);
 /* Writes one access line. */
 void worker_access_line(struct worker *worker, const char *line, size_t len);
+/* For swap.c and survey.c: an answer to control, with everything but the head filled in. */
+void worker_report(struct worker *worker, enum worker_says what, struct worker_report *report);
+/* For swap.c: accepts from the new setup's sockets, keeps what has not changed. False: memory is
+   out for one of them; the others accept. */
+bool worker_accept_from(struct worker *worker, struct listen_sockets *const *sockets);
 
 #endif

@@ -12,6 +12,7 @@
 #include "base/reason.h"
 #include "spiffe/spiffe_id.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +68,8 @@ struct x509_svid *x509_svid_from_pem(const struct crypto *crypto, const char *ch
                                      struct errbuf *err);
 struct x509_svid *x509_svid_ref(struct x509_svid *svid);
 void x509_svid_unref(struct x509_svid *svid);
+/* The same certificates in the same order, and so the same key. */
+bool x509_svid_same(const struct x509_svid *a, const struct x509_svid *b);
 const struct spiffe_id *x509_svid_id(const struct x509_svid *svid);
 int64_t x509_svid_not_before(const struct x509_svid *svid);
 int64_t x509_svid_not_after(const struct x509_svid *svid); /* the earliest of the chain */

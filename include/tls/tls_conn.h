@@ -45,6 +45,12 @@ void tls_thread_free(struct tls_thread *thread);
 /* Takes a reference; drops that of the former. Every handshake from here on uses these. */
 void tls_thread_set_credentials(struct tls_thread *thread, struct credentials *credentials);
 
+/* Does the chain that a live session rests on still hold under those credentials? See
+   peer_chain_recheck. */
+enum reason tls_thread_recheck(struct tls_thread *thread, const struct credentials *credentials,
+                               struct peer_chain *chain, struct svid_failure *failure)
+    __attribute__((warn_unused_result));
+
 /* Facts of a finished handshake. Texts are constants, or "" when not known; alpn lives as long as
    the conn. */
 struct peer_info {

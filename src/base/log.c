@@ -211,6 +211,18 @@ static void pair(struct log *log, const char *key, const struct strview *value)
     }
 }
 
+void log_set_level(struct log *log, enum log_level level)
+{
+    ASSERT(!log->active);
+    log->level = level;
+}
+
+void log_set_format(struct log *log, enum log_format format)
+{
+    ASSERT(!log->active);
+    log->format = format;
+}
+
 void log_begin(struct log *log, enum log_level level, const char *event)
 {
     ASSERT(!log->active);

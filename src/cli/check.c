@@ -11,8 +11,8 @@
 #include "base/memory.h"
 #include "config/config.h"
 #include "config/diag.h"
-#include "control/load.h"
-#include "proxy/snapshot.h"
+#include "control/sources.h"
+#include "proxy/setup.h"
 #include "spiffe/crypto.h"
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_WRONG = 2 };
@@ -95,7 +95,7 @@ static const char *plural(size_t count)
 }
 
 static void print_text(const struct options *options, const struct diag_list *diags,
-                       const struct snapshot *snapshot)
+                       const struct material *material)
 {
     for (size_t i = 0; i < diags->count; i++) {
         char line[4096];
@@ -103,12 +103,12 @@ static void print_text(const struct options *options, const struct diag_list *di
         fprintf(stderr, "%s\n", line);
     }
     size_t warnings = diags->warning_count;
-    if (snapshot == NULL) {
+    if (material == NULL) {
         printf("%s: %zu error%s, %zu warning%s\n", options->file, diags->error_count,
                plural(diags->error_count), warnings, plural(warnings));
         return;
     }
-    const struct config *config = snapshot->config;
+    const struct config *config = material->setup->config;
     printf("%s: valid", options->file);
     if (warnings > 0) {
         printf(", %zu warning%s", warnings, plural(warnings));
@@ -154,14 +154,14 @@ static void write_listeners(struct json_writer *w, const struct config *config)
 }
 
 static size_t write_json(const struct options *options, const struct diag_list *diags,
-                         const struct snapshot *snapshot, char *buf, size_t size)
+                         const struct material *material, char *buf, size_t size)
 {
-    const struct config *config = snapshot == NULL ? NULL : snapshot->config;
+    const struct config *config = material == NULL ? NULL : material->setup->config;
     struct json_writer w;
     json_writer_init(&w, buf, size);
     json_object_begin(&w);
     json_field_string(&w, "file", options->file);
-    json_field_bool(&w, "valid", snapshot != NULL);
+    json_field_bool(&w, "valid", material != NULL);
     json_key(&w, "errors");
     write_diags(&w, diags, DIAG_ERROR);
     json_key(&w, "warnings");
@@ -175,11 +175,11 @@ static size_t write_json(const struct options *options, const struct diag_list *
 
 /* The writer allocates nothing, so the buffer is made larger until the text fits. */
 static bool print_json(const struct options *options, const struct diag_list *diags,
-                       const struct snapshot *snapshot)
+                       const struct material *material)
 {
     for (size_t size = FIRST_JSON_SIZE; size <= LAST_JSON_SIZE; size *= 2) {
         char *buf = mem_alloc(size);
-        size_t len = write_json(options, diags, snapshot, buf, size);
+        size_t len = write_json(options, diags, material, buf, size);
         if (len > 0) {
             puts(buf);
         }
@@ -196,16 +196,18 @@ static int check_file(const struct options *options, const struct crypto *crypto
 {
     struct diag_list diags;
     diag_list_init(&diags);
-    struct snapshot *snapshot = snapshot_load(options->file, crypto, 1, &diags);
+    struct sources *sources = sources_new(options->file, crypto);
+    bool loaded = sources_load(sources, &diags);
+    const struct material *material = loaded ? sources_in_force(sources) : NULL;
     diag_sort(&diags);
     bool printed = true;
     if (options->json) {
-        printed = print_json(options, &diags, snapshot);
+        printed = print_json(options, &diags, material);
     } else {
-        print_text(options, &diags, snapshot);
+        print_text(options, &diags, material);
     }
-    int code = snapshot == NULL ? EXIT_WRONG : EXIT_GOOD;
-    snapshot_unref(snapshot);
+    int code = material == NULL ? EXIT_WRONG : EXIT_GOOD;
+    sources_free(sources);
     diag_list_fini(&diags);
     return printed && fflush(stdout) == 0 ? code : EXIT_FAILED;
 }

@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "config/decode.h"
 #include "config/field_table.h"
@@ -127,6 +128,8 @@ static struct config *parse(const char *name, const char *text, size_t len, uint
     diag_sort(diags);
     if (config != NULL) {
         config->valid = diags->error_count == errors;
+        config->text_hash[0] = hash_bytes(text, len, 0);
+        config->text_hash[1] = hash_bytes(text, len, 1);
     }
     return config;
 }

@@ -213,11 +213,13 @@ static void decode_field(struct decoder *d, const struct field *field, const str
     case FIELD_DURATION:
     case FIELD_SIZE:
     case FIELD_COUNT:
+    case FIELD_PERCENT:
     case FIELD_BOOL:
     case FIELD_CHOICE:
     case FIELD_MODE:
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
+    case FIELD_UNIX:
     case FIELD_STRINGS:
         decode_value(d, field, node, base);
         break;
@@ -270,11 +272,13 @@ static void release_field(const struct field *field, void *base)
     case FIELD_DURATION:
     case FIELD_SIZE:
     case FIELD_COUNT:
+    case FIELD_PERCENT:
     case FIELD_BOOL:
     case FIELD_CHOICE:
     case FIELD_MODE:
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
+    case FIELD_UNIX:
     case FIELD_STRINGS:
         decode_value_release(field, base);
         break;

@@ -121,6 +121,9 @@ static const char *wanted_number(enum field_type type)
     if (type == FIELD_DURATION) {
         return "a duration such as 10s";
     }
+    if (type == FIELD_PERCENT) {
+        return "a share such as 30%";
+    }
     return type == FIELD_SIZE ? "a size such as 64MiB" : "a decimal number";
 }
 
@@ -132,7 +135,7 @@ static const char *format_number(enum field_type type, uint64_t value, char out[
     if (type == FIELD_SIZE) {
         return scalar_format_size(value, out);
     }
-    (void)snprintf(out, SCALAR_TEXT_SIZE, "%" PRIu64, value);
+    (void)snprintf(out, SCALAR_TEXT_SIZE, "%" PRIu64 "%s", value, type == FIELD_PERCENT ? "%" : "");
     return out;
 }
 
@@ -143,6 +146,9 @@ static bool parse_number(enum field_type type, const char *text, uint64_t *value
     }
     if (type == FIELD_SIZE) {
         return scalar_parse_size(text, value, why);
+    }
+    if (type == FIELD_PERCENT) {
+        return scalar_parse_percent(text, value, why);
     }
     return scalar_parse_count(text, value, why);
 }
@@ -260,9 +266,13 @@ static void decode_address(struct decoder *d, const struct field *field,
     }
     address_release(address);
     decode_string_store(&address->text, mem_strdup(text), decoder_pos(d, node));
-    enum address_role role = field->type == FIELD_ACCEPT ? ADDRESS_ACCEPT : ADDRESS_FORWARD;
+    enum address_role role = field->type == FIELD_FORWARD ? ADDRESS_FORWARD : ADDRESS_ACCEPT;
     if (!address_parse(text, role, address, &err)) {
         diag_error(d->diags, decoder_pos(d, node), "%s: \"%s\": %s", d->path, text, err.text);
+    } else if (field->type == FIELD_UNIX && address->scheme != CONFIG_SCHEME_UNIX) {
+        diag_error(d->diags, decoder_pos(d, node),
+                   "%s: \"%s\": must be a Unix socket such as unix:///run/bulkhead/admin.sock",
+                   d->path, text);
     }
 }
 
@@ -335,6 +345,7 @@ void decode_value(struct decoder *d, const struct field *field, const struct yam
     case FIELD_DURATION:
     case FIELD_SIZE:
     case FIELD_COUNT:
+    case FIELD_PERCENT:
         decode_number(d, field, node, base);
         break;
     case FIELD_BOOL:
@@ -348,6 +359,7 @@ void decode_value(struct decoder *d, const struct field *field, const struct yam
         break;
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
+    case FIELD_UNIX:
         decode_address(d, field, node, base);
         break;
     case FIELD_STRINGS:
@@ -386,6 +398,7 @@ void decode_value_release(const struct field *field, void *base)
         break;
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
+    case FIELD_UNIX:
         release_address(decoder_at(base, field->offset));
         break;
     case FIELD_STRINGS:
@@ -395,6 +408,7 @@ void decode_value_release(const struct field *field, void *base)
     case FIELD_DURATION:
     case FIELD_SIZE:
     case FIELD_COUNT:
+    case FIELD_PERCENT:
     case FIELD_BOOL:
     case FIELD_CHOICE:
     case FIELD_MODE:

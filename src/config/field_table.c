@@ -39,6 +39,22 @@ static const struct field_choice truncations[] = {
     {"abort", CONFIG_TRUNCATION_ABORT}, {"tolerate", CONFIG_TRUNCATION_TOLERATE}, {NULL, 0},
 };
 
+static const struct field_choice resumptions[] = {
+    {"memory", CONFIG_RESUMPTION_MEMORY}, {"none", CONFIG_RESUMPTION_NONE}, {NULL, 0},
+};
+static const struct field_choice crl_checks[] = {
+    {"leaf", CONFIG_CRL_CHECK_LEAF}, {"chain", CONFIG_CRL_CHECK_CHAIN}, {NULL, 0},
+};
+static const struct field_choice crl_expireds[] = {
+    {"keep", CONFIG_CRL_EXPIRED_KEEP}, {"cut", CONFIG_CRL_EXPIRED_CUT}, {NULL, 0},
+};
+static const struct field_choice own_expiries[] = {
+    {"refuse_new", CONFIG_OWN_EXPIRY_REFUSE_NEW}, {"close", CONFIG_OWN_EXPIRY_CLOSE}, {NULL, 0},
+};
+static const struct field_choice watches[] = {
+    {"atomic", CONFIG_WATCH_ATOMIC}, {"none", CONFIG_WATCH_NONE}, {NULL, 0},
+};
+
 static const struct field identity_files_fields[] = {
     {.name = "certificate", .type = FIELD_PATH, .required = true,
      .offset = IN_CONFIG(identity.certificate), .example = "/run/bulkhead/svid.pem",
@@ -65,7 +81,16 @@ static const struct field_table identity_table = {
 static const struct field trust_fields[] = {
     {.name = "bundle", .type = FIELD_PATH, .required = true,
      .offset = offsetof(struct config_trust, bundle), .example = "/run/bulkhead/prod.pem",
-     .sentence = "PEM file of the CA certificates of this trust domain, and of no other."},
+     .sentence = "CA certificates of this trust domain, and of no other: a PEM file, or a SPIFFE bundle document (JSON)."},
+    {.name = "crl", .type = FIELD_PATH, .offset = offsetof(struct config_trust, crl),
+     .default_note = "none: nothing is revoked", .example = "/run/bulkhead/prod.crl",
+     .sentence = "PEM or DER file of the domain's certificate revocation lists; missing, expired or unsigned, it refuses the domain's peers."},
+    {.name = "crl_check", .type = FIELD_CHOICE, .offset = offsetof(struct config_trust, crl_check), .choices = crl_checks,
+     .default_text = "leaf", .pos_offset = offsetof(struct config_trust, crl_check_pos),
+     .sentence = "Which certificates of a peer's chain need a CRL of their issuer: the leaf, or all of the chain."},
+    {.name = "crl_expired", .type = FIELD_CHOICE, .offset = offsetof(struct config_trust, crl_expired), .choices = crl_expireds,
+     .default_text = "keep", .pos_offset = offsetof(struct config_trust, crl_expired_pos),
+     .sentence = "Whether live sessions stay when the CRL passes its nextUpdate; new peers are refused either way."},
 };
 static const struct field_table trust_table = {
     .title = "trust.<domain>", TABLE(trust_fields), .size = sizeof(struct config_trust),
@@ -171,6 +196,15 @@ static const struct field listener_fields[] = {
      .sentence = "TCP congestion control of both sides, by the name that the kernel gives it."},
     {.name = "unsafe_plaintext", .type = FIELD_BOOL, .offset = LISTENER(unsafe_plaintext), .default_text = "false",
      .sentence = "Allows `tcp` addresses off the loopback: whoever reaches the network there passes by all checks."},
+    {.name = "close_on_expiry", .type = FIELD_BOOL, .offset = LISTENER(close_on_expiry), .default_text = "true",
+     .pos_offset = LISTENER(close_on_expiry_pos),
+     .sentence = "Whether a session ends when the peer's certificate chain does; `false` needs `max_age`."},
+    {.name = "max_age", .type = FIELD_DURATION, .offset = LISTENER(max_age_ms), .min = SECOND, .max = YEARS,
+     .default_note = "none",
+     .sentence = "A session ends at this age, up to a tenth earlier."},
+    {.name = "resumption", .type = FIELD_CHOICE, .offset = LISTENER(resumption), .choices = resumptions,
+     .default_text = "memory",
+     .sentence = "Whether TLS 1.3 sessions may be resumed, from this process's memory alone; every session is authorised by itself."},
     {.name = "timeouts", .type = FIELD_STRUCT, .offset = LISTENER(timeouts), .table = &listener_timeouts_table,
      .sentence = "Time limits of this listener, each in place of the file's."},
     {.name = "limits", .type = FIELD_STRUCT, .offset = LISTENER(limits), .table = &listener_limits_table,
@@ -228,6 +262,27 @@ static const struct field_table access_log_table = {
     .title = "access_log", TABLE(access_log_fields), .pos_offset = SIZE_MAX,
 };
 
+static const struct field reload_fields[] = {
+    {.name = "watch", .type = FIELD_CHOICE, .offset = IN_CONFIG(reload.watch), .choices = watches,
+     .default_text = "atomic",
+     .sentence = "Whether this file takes effect by itself when it is replaced as a whole (renamed over, or a symbolic link swapped); credentials, bundles and CRLs are watched always."},
+    {.name = "max_cut", .type = FIELD_PERCENT, .offset = IN_CONFIG(reload.max_cut_percent), .min = 1, .max = 100,
+     .default_note = "no bound",
+     .sentence = "A reload that would end more than this share of the live sessions is refused; written denies and revocations don't count."},
+};
+static const struct field_table reload_table = {
+    .title = "reload", TABLE(reload_fields), .pos_offset = SIZE_MAX,
+};
+
+static const struct field admin_fields[] = {
+    {.name = "listen", .type = FIELD_UNIX, .required = true, .offset = IN_CONFIG(admin.listen), .fixed = true,
+     .example = "unix:///run/bulkhead/admin.sock",
+     .sentence = "A Unix socket, permissions 0660: whoever may connect to it may look and reload."},
+};
+static const struct field_table admin_table = {
+    .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,
+};
+
 static const struct field root_fields[] = {
     {.name = "version", .type = FIELD_VERSION, .required = true, .min = 1, .max = 1, .example = "1",
      .sentence = "Version of this language; 1."},
@@ -236,7 +291,7 @@ static const struct field root_fields[] = {
     {.name = "trust", .type = FIELD_MAP, .required = true, .min = 1, .table = &trust_table,
      .offset = offsetof(struct config, trust), .count_offset = offsetof(struct config, trust_count),
      .sentence = "Whose certificates count: one bundle for each trust domain, never merged."},
-    {.name = "listeners", .type = FIELD_LIST, .required = true, .min = 1, .table = &listener_table,
+    {.name = "listeners", .type = FIELD_LIST, .required = true, .min = 1, .max = CONFIG_MAX_LISTENERS, .table = &listener_table,
      .offset = offsetof(struct config, listeners), .count_offset = offsetof(struct config, listener_count),
      .sentence = "Where to accept and where to forward to. mtls to tcp terminates, tcp to mtls originates, mtls to mtls bridges."},
     {.name = "rules", .type = FIELD_LIST, .table = &rule_table, .default_note = "none: every caller is refused",
@@ -255,6 +310,13 @@ static const struct field root_fields[] = {
     {.name = "workers", .type = FIELD_COUNT, .offset = offsetof(struct config, workers), .min = 1, .max = 1024,
      .default_note = "the CPUs that the process may use", .fixed = true,
      .sentence = "Threads that serve sessions."},
+    {.name = "own_expiry", .type = FIELD_CHOICE, .offset = IN_CONFIG(own_expiry), .choices = own_expiries,
+     .default_text = "refuse_new",
+     .sentence = "What happens when our own certificate expires and no successor has come: no new sessions, or live ones are ended too."},
+    {.name = "reload", .type = FIELD_STRUCT, .table = &reload_table,
+     .sentence = "How changes of files come into force; SIGHUP and SIGUSR1 always read everything anew."},
+    {.name = "admin", .type = FIELD_STRUCT, .table = &admin_table,
+     .sentence = "The socket that `bulkhead ctl` talks to; without it there is none."},
     {.name = "log", .type = FIELD_STRUCT, .table = &log_table, .sentence = "The process log, on stderr."},
     {.name = "access_log", .type = FIELD_STRUCT, .table = &access_log_table,
      .sentence = "The log of sessions and refusals."},

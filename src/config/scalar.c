@@ -99,6 +99,16 @@ bool scalar_parse_size(const char *text, uint64_t *bytes, const char **why)
     return apply_unit(size_units, SIZE_UNITS, rest, bytes, why);
 }
 
+bool scalar_parse_percent(const char *text, uint64_t *percent, const char **why)
+{
+    const char *rest = NULL;
+    if (!read_digits(text, percent, &rest, why)) {
+        return false;
+    }
+    *why = "must be a whole number with a percent sign, such as 30%";
+    return strcmp(rest, "%") == 0;
+}
+
 bool scalar_parse_mode(const char *text, uint32_t *mode, const char **why)
 {
     *why = "must be octal permissions such as \"0660\"";

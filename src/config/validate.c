@@ -155,6 +155,17 @@ static void check_plaintext(struct checker *c, const struct config_listener *lis
                i, key, address->text.text);
 }
 
+static void check_expiry(struct checker *c, const struct config_listener *listener, size_t i)
+{
+    if (is_present(listener->close_on_expiry_pos) && !listener->close_on_expiry &&
+        listener->max_age_ms == 0) {
+        diag_error(c->diags, listener->close_on_expiry_pos,
+                   "listeners[%zu].close_on_expiry: `false` needs `max_age`, so that every session "
+                   "ends some day",
+                   i);
+    }
+}
+
 static void check_listener(struct checker *c, size_t i)
 {
     const struct config_listener *listener = &c->config->listeners[i];
@@ -168,8 +179,26 @@ static void check_listener(struct checker *c, size_t i)
     check_alpn_required(c, listener, i);
     check_sni(c, listener, i);
     check_socket(c, listener, i);
+    check_expiry(c, listener, i);
     check_plaintext(c, listener, &listener->accept, "accept", i);
     check_plaintext(c, listener, &listener->forward, "forward", i);
+}
+
+/* --- trust domains ------------------------------------------------------------------------- */
+
+static void check_crl_key(struct checker *c, const struct config_trust *trust,
+                          struct config_pos pos, const char *key)
+{
+    if (is_present(pos) && !is_present(trust->crl.pos)) {
+        diag_error(c->diags, pos, "trust.%s.%s: needs `crl`, the file of the lists",
+                   trust->domain.text, key);
+    }
+}
+
+static void check_trust(struct checker *c, const struct config_trust *trust)
+{
+    check_crl_key(c, trust, trust->crl_check_pos, "crl_check");
+    check_crl_key(c, trust, trust->crl_expired_pos, "crl_expired");
 }
 
 /* --- what must be unique ------------------------------------------------------------------- */
@@ -383,6 +412,9 @@ void validate_config(const struct config *config, uint32_t file, struct diag_lis
     struct checker c = {.config = config, .file = file, .diags = diags};
     for (size_t i = 0; i < config->listener_count; i++) {
         check_listener(&c, i);
+    }
+    for (size_t i = 0; i < config->trust_count; i++) {
+        check_trust(&c, &config->trust[i]);
     }
     check_listener_names(&c);
     check_accept_addresses(&c);

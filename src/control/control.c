@@ -23,8 +23,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "control/load.h"
+#include "control/material.h"
+#include "control/own_expiry.h"
 #include "control/process.h"
+#include "control/reload.h"
+#include "control/sockets.h"
+#include "control/sources.h"
+#include "control/watching.h"
+#include "control_private.h"
+#include "net/clock_watch.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/mailbox.h"
@@ -35,33 +42,12 @@
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
 
-enum control_state { CONTROL_RUNNING = 0, CONTROL_DELAYED, CONTROL_DRAINING, CONTROL_STOPPING };
-enum { SIGNAL_COUNT = 4, LOG_FLUSH_MS = 3000 };
-static const int handled_signals[SIGNAL_COUNT] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+enum { LOG_FLUSH_MS = 3000 };
+static const int handled_signals[CONTROL_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 
-struct control {
-    enum control_state state;
-    struct crypto *crypto;
-    struct snapshot *snapshot;
-    struct loop *loop;
-    struct mailbox *mailbox;
-    struct signal_watch *signals[SIGNAL_COUNT];
-    struct timer *timer;
-    struct log log;
-    struct log_writer *log_writer;
-    struct listen_sockets **sockets; /* one per listener */
-    struct limits limits;
-    struct worker **workers;
-    unsigned worker_count;
-    unsigned running; /* threads that were started */
-    unsigned not_accepting;
-    unsigned idle;
-    uint64_t started_ms;
-};
-
-static const struct config *config_of(const struct control *control)
+const struct config *control_config(const struct control *control)
 {
-    return control->snapshot->config;
+    return control->snapshot->setup->config;
 }
 
 static void order_all(struct control *control, enum worker_order order, enum reason reason)
@@ -75,7 +61,7 @@ static void begin_draining(struct control *control)
 {
     control->state = CONTROL_DRAINING;
     order_all(control, WORKER_STOP_ACCEPTING, REASON_NONE);
-    timer_set(control->timer, config_of(control)->drain.timeout_ms);
+    timer_set(control->timer, control_config(control)->drain.timeout_ms);
 }
 
 static void on_timer(void *arg)
@@ -87,7 +73,7 @@ static void on_timer(void *arg)
     }
     log_begin(&control->log, LOG_WARN, "drain_deadline");
     log_fmt(&control->log, "error", "sessions still open after %llu ms are cut",
-            (unsigned long long)config_of(control)->drain.timeout_ms);
+            (unsigned long long)control_config(control)->drain.timeout_ms);
     log_end(&control->log);
     order_all(control, WORKER_CUT, REASON_DRAIN_DEADLINE);
 }
@@ -100,7 +86,7 @@ static void on_stop_signal(struct control *control, int signal_number)
     log_end(&control->log);
     if (control->state == CONTROL_RUNNING) {
         control->state = CONTROL_DELAYED;
-        timer_set(control->timer, config_of(control)->drain.delay_ms);
+        timer_set(control->timer, control_config(control)->drain.delay_ms);
         return;
     }
     if (control->state == CONTROL_DELAYED) {
@@ -116,22 +102,30 @@ static void on_signal(void *arg, int signal_number)
         on_stop_signal(control, signal_number);
         return;
     }
-    /* A log rotation or an operator's habit must not take the wall down. */
-    log_begin(&control->log, LOG_WARN, "signal_ignored");
-    log_str(&control->log, "signal", signal_number == SIGHUP ? "SIGHUP" : "SIGUSR1");
-    log_str(&control->log, "error", "this version does not reload: restart to apply changes");
-    log_end(&control->log);
+    const struct reload_request request = {
+        .kind = RELOAD_APPLY,
+        .scope = SOURCES_ALL,
+        .trigger = signal_number == SIGHUP ? "SIGHUP" : "SIGUSR1",
+    };
+    reload_start(control->reload, &request);
 }
 
-static void close_sockets(struct control *control)
+void control_material_changed(struct control *control)
 {
-    if (control->sockets == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < config_of(control)->listener_count; i++) {
-        listen_sockets_close(control->sockets[i]);
-        control->sockets[i] = NULL;
-    }
+    control_set_session_bound(control);
+    log_set_level(&control->log, (enum log_level)control_config(control)->log.level);
+    watching_update(control->watching);
+    own_expiry_look(control->own_expiry);
+}
+
+static void on_clock_set(void *arg)
+{
+    struct control *control = arg;
+    log_begin(&control->log, LOG_WARN, "clock_set");
+    log_str(&control->log, "error", "the wall clock was set; all expiries are looked at anew");
+    log_end(&control->log);
+    own_expiry_look(control->own_expiry);
+    order_all(control, WORKER_CLOCK_SET, REASON_NONE);
 }
 
 static void on_report(void *arg, struct mailbox_message *node)
@@ -140,9 +134,6 @@ static void on_report(void *arg, struct mailbox_message *node)
     switch ((enum worker_says)node->kind) {
     case WORKER_SAYS_NOT_ACCEPTING:
         control->not_accepting++;
-        if (control->not_accepting == control->running) {
-            close_sockets(control);
-        }
         break;
     case WORKER_SAYS_IDLE:
         control->idle++;
@@ -150,6 +141,10 @@ static void on_report(void *arg, struct mailbox_message *node)
             control->state = CONTROL_STOPPING;
             loop_stop(control->loop);
         }
+        break;
+    case WORKER_SAYS_IN_FORCE:
+    case WORKER_SAYS_SURVEYED:
+        reload_on_report(control->reload, (struct worker_report *)(void *)node);
         break;
     }
     mem_free(node);
@@ -176,9 +171,12 @@ static int load(struct control *control, const char *config_path)
     }
     struct diag_list diags;
     diag_list_init(&diags);
-    control->snapshot = snapshot_load(config_path, control->crypto, 1, &diags);
+    control->sources = sources_new(config_path, control->crypto);
+    bool loaded = sources_load(control->sources, &diags);
     print_diags(&diags);
-    if (control->snapshot == NULL) {
+    if (loaded) {
+        control->snapshot = material_compose(sources_in_force(control->sources), 1);
+    } else {
         fprintf(stderr, "bulkhead: not started: %zu error%s in the configuration\n",
                 diags.error_count, diags.error_count == 1 ? "" : "s");
     }
@@ -188,22 +186,12 @@ static int load(struct control *control, const char *config_path)
 
 static int open_sockets(struct control *control, struct errbuf *err)
 {
-    const struct config *config = config_of(control);
-    control->sockets = mem_alloc_array(config->listener_count, sizeof(*control->sockets));
-    for (size_t i = 0; i < config->listener_count; i++) {
-        const struct config_listener *listener = &config->listeners[i];
-        struct listen_options options;
-        if (process_socket_options(&listener->socket, &options, err) != 0) {
-            errbuf_prefix(err, "listener \"%s\"", listener->name.text);
-            return -1;
-        }
-        control->sockets[i] = listen_sockets_open(&control->snapshot->listeners[i].accept,
-                                                  control->worker_count, &options, err);
-        if (control->sockets[i] == NULL) {
-            errbuf_prefix(err, "listener \"%s\"", listener->name.text);
-            return -1;
-        }
+    control->sockets = socket_table_new(control->worker_count);
+    control->start_sockets = socket_table_open(control->sockets, control->snapshot->setup, err);
+    if (control->start_sockets == NULL) {
+        return -1;
     }
+    socket_table_settle(control->sockets, control->snapshot->setup);
     return 0;
 }
 
@@ -222,7 +210,7 @@ static int make_control_loop(struct control *control, struct errbuf *err)
         errbuf_set(err, "memory is out");
         return -1;
     }
-    for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+    for (size_t i = 0; i < CONTROL_SIGNALS; i++) {
         control->signals[i] =
             signal_watch_new(control->loop, handled_signals[i], on_signal, control, err);
         if (control->signals[i] == NULL) {
@@ -244,7 +232,7 @@ static int make_workers(struct control *control, struct errbuf *err)
             .limits = &control->limits,
             .ring = log_writer_ring(control->log_writer, i + 1),
             .control = control->mailbox,
-            .sockets = control->sockets,
+            .sockets = control->start_sockets,
         };
         control->workers[i] = worker_new(&options, err);
         if (control->workers[i] == NULL) {
@@ -254,20 +242,11 @@ static int make_workers(struct control *control, struct errbuf *err)
     return 0;
 }
 
-/* How many sessions may be open at once, by descriptors and by limits.connections. */
-static int set_session_bound(struct control *control, uint64_t descriptor_limit, struct errbuf *err)
+void control_set_session_bound(struct control *control)
 {
-    uint64_t used = process_open_descriptors();
-    uint64_t bound = limits_sessions_by_descriptors(descriptor_limit, used);
-    if (bound < 1) {
-        errbuf_set(err,
-                   "RLIMIT_NOFILE is %llu: %llu descriptors are in use, 32 are held in reserve, a "
-                   "session takes 2: none is left; raise it to %llu at least",
-                   (unsigned long long)descriptor_limit, (unsigned long long)used,
-                   (unsigned long long)used + 34);
-        return -1;
-    }
-    uint64_t wanted = config_of(control)->limits.connections;
+    uint64_t bound =
+        limits_sessions_by_descriptors(control->descriptor_limit, control->descriptors_at_start);
+    uint64_t wanted = control_config(control)->limits.connections;
     if (wanted > bound) {
         log_begin(&control->log, LOG_WARN, "connections_limited");
         log_u64(&control->log, "limits_connections", wanted);
@@ -275,9 +254,42 @@ static int set_session_bound(struct control *control, uint64_t descriptor_limit,
         log_str(&control->log, "error", "RLIMIT_NOFILE allows no more; raise its hard limit");
         log_end(&control->log);
     }
-    control->limits.max_descriptors = limits_descriptors(descriptor_limit, used);
     control->limits.max_sessions = wanted != 0 && wanted < bound ? wanted : bound;
+}
+
+/* How many sessions may be open at once, by descriptors and by limits.connections. */
+static int measure_descriptors(struct control *control, struct errbuf *err)
+{
+    uint64_t used = process_open_descriptors();
+    control->descriptors_at_start = used;
+    if (limits_sessions_by_descriptors(control->descriptor_limit, used) < 1) {
+        errbuf_set(err,
+                   "RLIMIT_NOFILE is %llu: %llu descriptors are in use, 32 are held in reserve, a "
+                   "session takes 2: none is left; raise it to %llu at least",
+                   (unsigned long long)control->descriptor_limit, (unsigned long long)used,
+                   (unsigned long long)used + 34);
+        return -1;
+    }
+    control->limits.max_descriptors = limits_descriptors(control->descriptor_limit, used);
+    control_set_session_bound(control);
     return 0;
+}
+
+/* What follows the files and the clock while it runs. */
+static int make_watchers(struct control *control, struct errbuf *err)
+{
+    control->reload = reload_new(control);
+    control->own_expiry = own_expiry_new(control);
+    if (control->reload == NULL || control->own_expiry == NULL) {
+        errbuf_set(err, "memory is out");
+        return -1;
+    }
+    control->watching = watching_new(control, err);
+    if (control->watching == NULL) {
+        return -1;
+    }
+    control->clock_watch = clock_watch_new(control->loop, on_clock_set, control, err);
+    return control->clock_watch == NULL ? -1 : 0;
 }
 
 static int start_workers(struct control *control, struct errbuf *err)
@@ -293,14 +305,16 @@ static int start_workers(struct control *control, struct errbuf *err)
 
 static void log_ready(struct control *control)
 {
-    const struct config *config = config_of(control);
+    const struct config *config = control_config(control);
     char text[NETADDR_TEXT_SIZE];
     for (size_t i = 0; i < config->listener_count; i++) {
         const struct config_listener *listener = &config->listeners[i];
         log_begin(&control->log, LOG_INFO, "listening");
         log_str(&control->log, "listener", listener->name.text);
         log_str(&control->log, "addr",
-                netaddr_format(listen_sockets_address(control->sockets[i]), text));
+                netaddr_format(listen_sockets_address(socket_table_find(
+                                   control->sockets, control->snapshot->setup, i)),
+                               text));
         log_str(&control->log, "kind", config_kind_name(listener->kind));
         log_str(&control->log, "forward", listener->forward.text.text);
         log_end(&control->log);
@@ -342,7 +356,7 @@ static void log_stopped(struct control *control)
 
 static int start_logging(struct control *control, struct errbuf *err)
 {
-    const struct config *config = config_of(control);
+    const struct config *config = control_config(control);
     control->log_writer =
         log_writer_start(config->access_log.to.text, control->worker_count + 1, err);
     if (control->log_writer == NULL) {
@@ -357,14 +371,14 @@ static int start_logging(struct control *control, struct errbuf *err)
 /* Everything between the configuration and "ready". */
 static int start(struct control *control, struct errbuf *err)
 {
-    const struct config *config = config_of(control);
+    const struct config *config = control_config(control);
     control->worker_count =
         config->workers != 0 ? (unsigned)config->workers : process_usable_cpus();
-    uint64_t descriptor_limit = process_raise_descriptor_limit();
-    limits_init(&control->limits, config->listener_count);
+    control->descriptor_limit = process_raise_descriptor_limit();
+    limits_init(&control->limits);
     if (start_logging(control, err) != 0 || open_sockets(control, err) != 0 ||
         make_control_loop(control, err) != 0 || make_workers(control, err) != 0 ||
-        set_session_bound(control, descriptor_limit, err) != 0) {
+        make_watchers(control, err) != 0 || measure_descriptors(control, err) != 0) {
         return -1;
     }
     return start_workers(control, err);
@@ -392,17 +406,19 @@ static void free_workers(struct control *control)
 static void fini(struct control *control)
 {
     free_workers(control);
-    if (control->snapshot != NULL) {
-        close_sockets(control);
-    }
-    mem_free(control->sockets);
-    for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+    clock_watch_free(control->clock_watch);
+    watching_free(control->watching);
+    own_expiry_free(control->own_expiry);
+    for (size_t i = 0; i < CONTROL_SIGNALS; i++) {
         signal_watch_free(control->signals[i]);
     }
     timer_free(control->timer);
     if (control->mailbox != NULL) {
         mailbox_free(control->mailbox);
     }
+    reload_free(control->reload);
+    socket_table_free(control->sockets);
+    mem_free(control->start_sockets);
     loop_free(control->loop);
     limits_fini(&control->limits);
     if (control->log_writer != NULL) {
@@ -412,6 +428,7 @@ static void fini(struct control *control)
         }
     }
     snapshot_unref(control->snapshot);
+    sources_free(control->sources);
     crypto_free(control->crypto);
 }
 
@@ -419,7 +436,7 @@ static void mask_signals(int how)
 {
     sigset_t set;
     sigemptyset(&set);
-    for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+    for (size_t i = 0; i < CONTROL_SIGNALS; i++) {
         sigaddset(&set, handled_signals[i]);
     }
     int error = pthread_sigmask(how, &set, NULL);

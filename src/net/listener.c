@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -31,8 +32,9 @@ enum { LISTEN_BACKLOG = 4096, PRIVILEGED_PORTS = 1024 };
 struct listen_sockets {
     struct netaddr addr; /* as bound */
     size_t count;
-    int *fds; /* one for each worker; for Unix all are the same */
-    bool has_file;
+    int *fds;            /* one for each worker; for Unix all are the same */
+    _Atomic size_t open; /* workers that have not closed theirs */
+    _Atomic bool has_file;
     dev_t file_device; /* which file is ours */
     ino_t file_inode;
 };
@@ -226,6 +228,7 @@ struct listen_sockets *listen_sockets_open(const struct netaddr *addr, size_t co
     struct listen_sockets *sockets = mem_alloc(sizeof(*sockets));
     sockets->addr = *addr;
     sockets->count = count;
+    atomic_init(&sockets->open, count);
     sockets->fds = mem_alloc_array(count, sizeof(*sockets->fds));
     for (size_t i = 0; i < count; i++) {
         sockets->fds[i] = -1;
@@ -239,11 +242,21 @@ struct listen_sockets *listen_sockets_open(const struct netaddr *addr, size_t co
     return sockets;
 }
 
-static void remove_file(const struct listen_sockets *sockets)
+int listen_sockets_set_options(struct listen_sockets *sockets, const struct listen_options *options,
+                               struct errbuf *err)
+{
+    if (!netaddr_is_unix(&sockets->addr)) {
+        return 0;
+    }
+    return set_file_access(sockets->addr.u.un.sun_path, options, err);
+}
+
+void listen_sockets_withdraw(struct listen_sockets *sockets)
 {
     const char *path = sockets->addr.u.un.sun_path;
     struct stat info;
-    if (sockets->has_file && lstat(path, &info) == 0 && info.st_dev == sockets->file_device &&
+    bool ours = atomic_exchange(&sockets->has_file, false);
+    if (ours && lstat(path, &info) == 0 && info.st_dev == sockets->file_device &&
         info.st_ino == sockets->file_inode) {
         (void)unlink(path); /* if it stays, it is stale and the next start replaces it */
     }
@@ -254,15 +267,32 @@ void listen_sockets_close(struct listen_sockets *sockets)
     if (sockets == NULL) {
         return;
     }
-    remove_file(sockets);
-    size_t different = netaddr_is_unix(&sockets->addr) ? 1 : sockets->count;
-    for (size_t i = 0; i < different; i++) {
-        if (sockets->fds[i] >= 0) {
-            (void)close(sockets->fds[i]);
+    listen_sockets_withdraw(sockets);
+    if (netaddr_is_unix(&sockets->addr)) {
+        if (sockets->open > 0 && sockets->fds[0] >= 0) {
+            (void)close(sockets->fds[0]);
+        }
+    } else {
+        for (size_t i = 0; i < sockets->count; i++) {
+            if (sockets->fds[i] >= 0) {
+                (void)close(sockets->fds[i]);
+            }
         }
     }
     mem_free(sockets->fds);
     mem_free(sockets);
+}
+
+void listen_sockets_close_one(struct listen_sockets *sockets, size_t index)
+{
+    ASSERT(index < sockets->count && sockets->fds[index] >= 0);
+    bool last = atomic_fetch_sub(&sockets->open, 1) == 1;
+    if (!netaddr_is_unix(&sockets->addr)) {
+        (void)close(sockets->fds[index]);
+        sockets->fds[index] = -1;
+    } else if (last) {
+        (void)close(sockets->fds[0]);
+    }
 }
 
 int listen_sockets_fd(const struct listen_sockets *sockets, size_t index)

@@ -13,19 +13,19 @@
  */
 #include "proxy/exchange.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "policy/explain.h"
+#include "proxy/authority.h"
 #include "proxy/session.h"
 #include "proxy/snapshot.h"
 #include "proxy/worker.h"
 #include "spiffe/peer_chain.h"
 #include "telemetry/access_log.h"
 #include "tls/tls_conn.h"
-
-enum { DETAIL_SIZE = 512 };
 
 static struct session *session_of(struct exchange *exchange)
 {
@@ -41,11 +41,6 @@ static void exchange_enter(struct exchange *exchange, enum exchange_state state)
     exchange->state = state;
 }
 
-static const struct policy *policy_in_force(const struct session *session)
-{
-    return session->worker->snapshot->policy;
-}
-
 /* The relay's end. */
 static void on_relay_done(void *arg, enum reason reason)
 {
@@ -56,20 +51,19 @@ static void on_relay_done(void *arg, enum reason reason)
 static bool on_buffer(void *arg, size_t bytes)
 {
     struct session *session = session_of(arg);
-    return limits_buffer(session->worker->limits, session->worker->snapshot, session->listener,
-                         bytes);
+    return limits_buffer(session->worker->limits, session->listener, bytes);
 }
 
 static void on_unbuffer(void *arg, size_t bytes)
 {
     struct session *session = session_of(arg);
-    limits_unbuffer(session->worker->limits, session->listener, bytes);
+    limits_unbuffer(session->worker->limits, session->listener->slot, bytes);
 }
 
 static bool on_buffer_is_tight(void *arg)
 {
     struct session *session = session_of(arg);
-    return limits_buffer_is_tight(session->worker->limits, session->worker->snapshot);
+    return limits_buffer_is_tight(session->worker->limits, session->listener);
 }
 
 static void on_look_soon(void *arg, uint64_t delay_ms)
@@ -87,7 +81,7 @@ static const struct relay_owner relay_owner = {
 
 static void start_relay(struct exchange *exchange, struct session *session)
 {
-    const struct snapshot_listener *listener = session_listener(session);
+    const struct setup_listener *listener = session->listener;
     const struct relay_settings settings = {
         .idle_ms = listener->config->timeouts.idle_ms,
         .half_close_ms = listener->config->timeouts.half_close_ms,
@@ -110,6 +104,15 @@ static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
         return;
     }
     exchange->upstream_conn = conn;
+    struct authority_verdict verdict = {.reason = REASON_NONE};
+    enum reason lost = authority_catch_up(session, &verdict);
+    if (lost == REASON_NONE) {
+        lost = expiry_schedule(session->worker->expiry, session);
+    }
+    if (lost != REASON_NONE) {
+        exchange_finish(exchange, session, lost, NULL, verdict.detail);
+        return;
+    }
     if (conn_is_gone(session->downstream)) {
         exchange_finish(exchange, session, REASON_DOWNSTREAM_RESET, NULL, NULL);
         return;
@@ -122,13 +125,19 @@ static enum reason on_server_check(void *arg, const struct spiffe_id *id, char *
                                    size_t detail_size)
 {
     struct session *session = session_of(arg);
+    struct authority_verdict verdict;
+    enum reason lost = authority_catch_up(session, &verdict);
+    if (lost != REASON_NONE) {
+        (void)snprintf(detail, detail_size, "%s", verdict.detail);
+        return lost;
+    }
+    const struct policy *policy = session->listener->setup->policy;
     struct decision decision;
-    policy_decide_upstream(policy_in_force(session), session->listener, id, &decision);
+    policy_decide_upstream(policy, session->listener->index, id, &decision);
     if (decision.verdict == VERDICT_ALLOW) {
         return REASON_NONE;
     }
-    explain_upstream(policy_in_force(session), session->listener, id, &decision, detail,
-                     detail_size);
+    explain_upstream(policy, session->listener->index, id, &decision, detail, detail_size);
     return decision.reason;
 }
 
@@ -142,31 +151,64 @@ static const struct upstream_owner upstream_owner = {
 static const char *upstream_alpn(const struct session *session)
 {
     const struct peer_info *peer = NULL;
-    if (session_listener(session)->server != NULL) {
+    if (session->listener->server != NULL) {
         peer = tls_conn_peer(session->downstream);
     }
     return peer == NULL ? NULL : peer->alpn;
 }
 
+/* False when the downstream may not: the exchange has been finished. */
+static bool authorize(struct exchange *exchange, struct session *session)
+{
+    const struct peer_info *peer = tls_conn_peer(session->downstream);
+    const struct policy *policy = session->listener->setup->policy;
+    ASSERT(peer != NULL);
+    struct policy_input input = {
+        .id = peer_chain_id(peer->chain),
+        .listener = session->listener->index,
+        .now_s = clock_wall_s(),
+    };
+    policy_decide(policy, &input, &exchange->decision);
+    if (exchange->decision.verdict == VERDICT_ALLOW) {
+        return true;
+    }
+    char detail[AUTHORITY_DETAIL_SIZE];
+    explain_decision(policy, &input, &exchange->decision, detail, sizeof(detail));
+    exchange_finish(exchange, session, exchange->decision.reason, NULL, detail);
+    return false;
+}
+
+/* A swap came while the handshake was under way: its gate has judged the certificate under what is
+   in force; the listener may be gone or lead elsewhere. */
+static bool listener_still_stands(struct exchange *exchange, struct session *session)
+{
+    struct snapshot *in_force = session->worker->snapshot;
+    struct authority_verdict verdict;
+    if (session->snapshot == in_force) {
+        return true;
+    }
+    authority_judge_listener(session, in_force, &verdict);
+    if (verdict.reason != REASON_NONE) {
+        exchange_finish(exchange, session, verdict.reason, NULL, NULL);
+        return false;
+    }
+    authority_renew(session, in_force, &verdict);
+    return true;
+}
+
 void exchange_start(struct exchange *exchange, struct session *session)
 {
-    const struct snapshot_listener *listener = session_listener(session);
-    if (listener->server != NULL) {
-        const struct peer_info *peer = tls_conn_peer(session->downstream);
-        ASSERT(peer != NULL);
-        struct policy_input input = {
-            .id = peer_chain_id(peer->chain),
-            .listener = session->listener,
-            .now_s = clock_wall_s(),
-        };
-        policy_decide(policy_in_force(session), &input, &exchange->decision);
-        if (exchange->decision.verdict != VERDICT_ALLOW) {
-            char detail[DETAIL_SIZE];
-            explain_decision(policy_in_force(session), &input, &exchange->decision, detail,
-                             sizeof(detail));
-            exchange_finish(exchange, session, exchange->decision.reason, NULL, detail);
-            return;
-        }
+    if (!listener_still_stands(exchange, session)) {
+        return;
+    }
+    const struct setup_listener *listener = session->listener;
+    if (listener->server != NULL && !authorize(exchange, session)) {
+        return;
+    }
+    enum reason over = expiry_schedule(session->worker->expiry, session);
+    if (over != REASON_NONE) {
+        exchange_finish(exchange, session, over, NULL, NULL);
+        return;
     }
     exchange_enter(exchange, EXCHANGE_DIAL);
     upstream_start(&exchange->upstream, session->worker, listener, upstream_alpn(session),
@@ -194,7 +236,8 @@ static bool was_refused(const struct exchange *exchange, enum reason reason)
         return false; /* the one fault of a peer in DIAL that is not the server's: it left */
     }
     enum fault fault = reason_fault(reason);
-    return exchange->state == EXCHANGE_DIAL && (fault == FAULT_PEER || fault == FAULT_POLICY);
+    return exchange->state == EXCHANGE_DIAL &&
+           (fault == FAULT_PEER || fault == FAULT_POLICY || fault == FAULT_AUTHORITY);
 }
 
 static void fill_tls(struct access_tls *tls, const struct peer_info *peer)
@@ -208,27 +251,19 @@ static void fill_tls(struct access_tls *tls, const struct peer_info *peer)
 }
 
 /* What the two finished handshakes proved. */
-static void fill_identities(struct access_record *record, struct exchange *exchange,
-                            const struct session *session)
+static void fill_identities(struct access_record *record, const struct session *session)
 {
-    const struct snapshot_listener *listener = session_listener(session);
-    const struct peer_info *peer = NULL;
-    if (listener->server != NULL && session->downstream != NULL) {
-        peer = tls_conn_peer(session->downstream);
-    }
+    const struct peer_info *peer = session_downstream_peer(session);
     if (peer != NULL) {
         record->downstream_id = peer_chain_id(peer->chain)->text;
         fill_tls(&record->downstream_tls, peer);
     }
-    peer = NULL;
-    if (listener->client != NULL && exchange->upstream_conn != NULL) {
-        peer = tls_conn_peer(exchange->upstream_conn);
-    }
+    peer = session_upstream_peer(session);
     if (peer != NULL) {
         record->upstream_id = peer_chain_id(peer->chain)->text;
         fill_tls(&record->upstream_tls, peer);
     }
-    record->own_id = x509_svid_id(credentials_own(session->worker->snapshot->credentials))->text;
+    record->own_id = x509_svid_id(credentials_own(session->snapshot->credentials))->text;
 }
 
 /* What a failed handshake could learn of the peer: unverified, and so under names of its own. */
@@ -248,12 +283,12 @@ static void fill_failure(struct access_record *record, const struct tls_failure 
     }
 }
 
-static const char *rule_name(const struct exchange *exchange, const struct session *session)
+const char *exchange_rule_name(const struct exchange *exchange, const struct session *session)
 {
     if (exchange->decision.rule != NULL) {
         return exchange->decision.rule->name;
     }
-    bool by_expect = session_listener(session)->server == NULL && exchange->upstream_conn != NULL;
+    bool by_expect = session->listener->server == NULL && exchange->upstream_conn != NULL;
     return by_expect ? "expect" : NULL;
 }
 
@@ -261,7 +296,7 @@ static void write_access_line(struct exchange *exchange, struct session *session
                               enum reason reason, const struct tls_failure *failure,
                               const char *detail)
 {
-    const struct snapshot_listener *listener = session_listener(session);
+    const struct setup_listener *listener = session->listener;
     char peer_text[NETADDR_TEXT_SIZE];
     char upstream_text[NETADDR_TEXT_SIZE];
     char local_text[NETADDR_TEXT_SIZE];
@@ -275,7 +310,7 @@ static void write_access_line(struct exchange *exchange, struct session *session
         .kind = config_kind_name(listener->config->kind),
         .downstream = netaddr_format(&session->peer, peer_text),
         .decision = refused ? "deny" : "allow",
-        .rule = rule_name(exchange, session),
+        .rule = exchange_rule_name(exchange, session),
         .reason = reason,
         .detail = detail,
         .has_bytes = exchange->state == EXCHANGE_RELAY,
@@ -295,7 +330,7 @@ static void write_access_line(struct exchange *exchange, struct session *session
     if (detail != NULL && detail[0] == '\0') {
         record.detail = NULL;
     }
-    fill_identities(&record, exchange, session);
+    fill_identities(&record, session);
     fill_failure(&record, failure);
     char line[ACCESS_LINE_SIZE];
     worker_access_line(session->worker, line, access_log_format(&record, line));

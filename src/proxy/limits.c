@@ -6,14 +6,14 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
-#include "proxy/snapshot.h"
+#include "proxy/setup.h"
 
 enum { DESCRIPTOR_RESERVE = 32, DESCRIPTORS_PER_SESSION = 2 };
 
-void limits_init(struct limits *limits, size_t listener_count)
+void limits_init(struct limits *limits)
 {
-    *limits = (struct limits){.listener_count = listener_count};
-    limits->listeners = mem_alloc_array(listener_count, sizeof(*limits->listeners));
+    *limits = (struct limits){.listeners = NULL};
+    limits->listeners = mem_alloc_array(SETUP_SLOTS, sizeof(*limits->listeners));
 }
 
 void limits_fini(struct limits *limits)
@@ -65,17 +65,16 @@ static bool descriptors_left(struct limits *limits)
     return held + DESCRIPTORS_PER_SESSION <= limits->max_descriptors;
 }
 
-enum limits_verdict limits_check(struct limits *limits, const struct snapshot *snapshot,
-                                 size_t listener)
+enum limits_verdict limits_check(struct limits *limits, const struct setup_listener *listener)
 {
-    const struct config_limits *all = &snapshot->config->limits;
-    const struct config_limits *own = &snapshot->config->listeners[listener].limits;
-    struct limits_counts *counts = &limits->listeners[listener];
-    if (get(&limits->process.sessions) >= limits->max_sessions || !descriptors_left(limits) ||
+    const struct config_limits *all = &listener->setup->config->limits;
+    const struct config_limits *own = &listener->config->limits;
+    struct limits_counts *counts = &limits->listeners[listener->slot];
+    if (get(&limits->process.sessions) >= get(&limits->max_sessions) || !descriptors_left(limits) ||
         reached(&counts->sessions, own->connections)) {
         return LIMITS_SESSIONS_FULL;
     }
-    bool handshakes = snapshot->listeners[listener].server != NULL;
+    bool handshakes = listener->server != NULL;
     if (handshakes && (reached(&limits->process.handshakes, all->handshakes) ||
                        reached(&counts->handshakes, own->handshakes))) {
         return LIMITS_HANDSHAKES_FULL;
@@ -83,36 +82,35 @@ enum limits_verdict limits_check(struct limits *limits, const struct snapshot *s
     return LIMITS_OPEN;
 }
 
-void limits_session_begin(struct limits *limits, size_t listener)
+void limits_session_begin(struct limits *limits, size_t slot)
 {
     add(&limits->process.sessions, 1);
-    add(&limits->listeners[listener].sessions, 1);
+    add(&limits->listeners[slot].sessions, 1);
 }
 
-void limits_session_end(struct limits *limits, size_t listener)
+void limits_session_end(struct limits *limits, size_t slot)
 {
     subtract(&limits->process.sessions, 1);
-    subtract(&limits->listeners[listener].sessions, 1);
+    subtract(&limits->listeners[slot].sessions, 1);
 }
 
-void limits_handshake_begin(struct limits *limits, size_t listener)
+void limits_handshake_begin(struct limits *limits, size_t slot)
 {
     add(&limits->process.handshakes, 1);
-    add(&limits->listeners[listener].handshakes, 1);
+    add(&limits->listeners[slot].handshakes, 1);
 }
 
-void limits_handshake_end(struct limits *limits, size_t listener)
+void limits_handshake_end(struct limits *limits, size_t slot)
 {
     subtract(&limits->process.handshakes, 1);
-    subtract(&limits->listeners[listener].handshakes, 1);
+    subtract(&limits->listeners[slot].handshakes, 1);
 }
 
-bool limits_buffer(struct limits *limits, const struct snapshot *snapshot, size_t listener,
-                   size_t bytes)
+bool limits_buffer(struct limits *limits, const struct setup_listener *listener, size_t bytes)
 {
-    uint64_t all = snapshot->config->limits.buffered_bytes;
-    uint64_t own = snapshot->config->listeners[listener].limits.buffered_bytes;
-    struct limits_counts *counts = &limits->listeners[listener];
+    uint64_t all = listener->setup->config->limits.buffered_bytes;
+    uint64_t own = listener->config->limits.buffered_bytes;
+    struct limits_counts *counts = &limits->listeners[listener->slot];
     if ((all != 0 && get(&limits->process.buffered_bytes) + bytes > all) ||
         (own != 0 && get(&counts->buffered_bytes) + bytes > own)) {
         return false;
@@ -122,14 +120,14 @@ bool limits_buffer(struct limits *limits, const struct snapshot *snapshot, size_
     return true;
 }
 
-void limits_unbuffer(struct limits *limits, size_t listener, size_t bytes)
+void limits_unbuffer(struct limits *limits, size_t slot, size_t bytes)
 {
     subtract(&limits->process.buffered_bytes, bytes);
-    subtract(&limits->listeners[listener].buffered_bytes, bytes);
+    subtract(&limits->listeners[slot].buffered_bytes, bytes);
 }
 
-bool limits_buffer_is_tight(struct limits *limits, const struct snapshot *snapshot)
+bool limits_buffer_is_tight(struct limits *limits, const struct setup_listener *listener)
 {
-    uint64_t all = snapshot->config->limits.buffered_bytes;
+    uint64_t all = listener->setup->config->limits.buffered_bytes;
     return all != 0 && get(&limits->process.buffered_bytes) > all / 2;
 }

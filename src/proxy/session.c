@@ -15,13 +15,9 @@
 #include "base/memory.h"
 #include "net/plain_conn.h"
 #include "proxy/snapshot.h"
+#include "proxy/walk.h"
 #include "proxy/worker.h"
 #include "tls/tls_conn.h"
-
-const struct snapshot_listener *session_listener(const struct session *session)
-{
-    return &session->worker->snapshot->listeners[session->listener];
-}
 
 static void session_enter(struct session *session, enum session_state state)
 {
@@ -29,7 +25,7 @@ static void session_enter(struct session *session, enum session_state state)
     struct worker *worker = session->worker;
     if (session->state == SESSION_HANDSHAKE) {
         TAILQ_REMOVE(&worker->handshakes, session, handshake_link);
-        limits_handshake_end(worker->limits, session->listener);
+        limits_handshake_end(worker->limits, session->listener->slot);
     }
     session->state = state;
     switch (state) {
@@ -37,18 +33,33 @@ static void session_enter(struct session *session, enum session_state state)
         break;
     case SESSION_HANDSHAKE:
         TAILQ_INSERT_TAIL(&worker->handshakes, session, handshake_link);
-        limits_handshake_begin(worker->limits, session->listener);
-        session_set_timer(session, session_listener(session)->config->timeouts.handshake_ms);
+        limits_handshake_begin(worker->limits, session->listener->slot);
+        session_set_timer(session, session->listener->config->timeouts.handshake_ms);
         break;
     case SESSION_SERVING:
         timer_cancel(session->timer);
         session->timer_due_ms = UINT64_MAX;
         break;
     case SESSION_CLOSED:
+        walk_pass_by(worker, session);
+        expiry_forget(worker->expiry, session);
         TAILQ_REMOVE(&worker->sessions, session, link);
-        limits_session_end(worker->limits, session->listener);
+        limits_session_end(worker->limits, session->listener->slot);
         break;
     }
+}
+
+const struct peer_info *session_downstream_peer(const struct session *session)
+{
+    bool known = session->listener->server != NULL && session->downstream != NULL &&
+                 session->state == SESSION_SERVING;
+    return known ? tls_conn_peer(session->downstream) : NULL;
+}
+
+const struct peer_info *session_upstream_peer(const struct session *session)
+{
+    const struct conn *conn = session->exchange.upstream_conn;
+    return session->listener->client != NULL && conn != NULL ? tls_conn_peer(conn) : NULL;
 }
 
 void session_set_timer(struct session *session, uint64_t delay_ms)
@@ -96,7 +107,7 @@ static const struct tls_conn_callbacks tls_callbacks = {.on_handshake = on_hands
 static struct conn *make_conn(struct session *session, int fd)
 {
     struct worker *worker = session->worker;
-    const struct snapshot_listener *listener = session_listener(session);
+    const struct setup_listener *listener = session->listener;
     bool is_unix = config_scheme_is_unix(listener->config->accept.scheme);
     if (listener->server == NULL) {
         return plain_conn_new(worker->plain, worker->loop, fd, is_unix);
@@ -105,8 +116,8 @@ static struct conn *make_conn(struct session *session, int fd)
                            session);
 }
 
-static struct session *session_new(struct worker *worker, size_t listener, int fd,
-                                   const struct netaddr *peer)
+static struct session *session_new(struct worker *worker, const struct setup_listener *listener,
+                                   int fd, const struct netaddr *peer)
 {
     struct session *session = mem_try_alloc(sizeof(*session));
     if (session == NULL) {
@@ -114,6 +125,7 @@ static struct session *session_new(struct worker *worker, size_t listener, int f
     }
     session->magic = SESSION_MAGIC;
     session->worker = worker;
+    session->snapshot = worker->snapshot;
     session->listener = listener;
     session->peer = *peer;
     session->started_ms = loop_now_ms(worker->loop);
@@ -130,7 +142,8 @@ static struct session *session_new(struct worker *worker, size_t listener, int f
     return session;
 }
 
-void session_accept(struct worker *worker, size_t listener, int fd, const struct netaddr *peer)
+void session_accept(struct worker *worker, const struct setup_listener *listener, int fd,
+                    const struct netaddr *peer)
 {
     struct session *session = session_new(worker, listener, fd, peer);
     if (session == NULL) {
@@ -142,8 +155,8 @@ void session_accept(struct worker *worker, size_t listener, int fd, const struct
     worker->next_session += worker->session_step;
     worker->session_count++;
     TAILQ_INSERT_TAIL(&worker->sessions, session, link);
-    limits_session_begin(worker->limits, listener);
-    if (session_listener(session)->server != NULL) {
+    limits_session_begin(worker->limits, listener->slot);
+    if (listener->server != NULL) {
         session_enter(session, SESSION_HANDSHAKE);
         return;
     }
@@ -151,9 +164,9 @@ void session_accept(struct worker *worker, size_t listener, int fd, const struct
     exchange_start(&session->exchange, session);
 }
 
-void session_end(struct session *session, enum reason reason)
+void session_end(struct session *session, enum reason reason, const char *detail)
 {
-    exchange_finish(&session->exchange, session, reason, NULL, NULL);
+    exchange_finish(&session->exchange, session, reason, NULL, detail);
 }
 
 static void session_free(void *arg)

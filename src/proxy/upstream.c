@@ -15,7 +15,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "net/plain_conn.h"
-#include "proxy/snapshot.h"
+#include "proxy/setup.h"
 #include "proxy/worker.h"
 
 enum { MAX_ADDRESSES = 16 };
@@ -128,7 +128,7 @@ static void on_dialled(void *arg, int fd, enum reason why)
 /* Starts with the next address that may be dialled. False: none is left; last_failure says why. */
 static bool dial_next(struct upstream *upstream)
 {
-    const struct snapshot_listener *listener = upstream->listener;
+    const struct setup_listener *listener = upstream->listener;
     while (upstream->next_address < upstream->address_count) {
         const struct netaddr *addr = &upstream->addresses[upstream->next_address++];
         upstream->address = *addr;
@@ -204,7 +204,7 @@ static void resolve(struct upstream *upstream)
 }
 
 void upstream_start(struct upstream *upstream, struct worker *worker,
-                    const struct snapshot_listener *listener, const char *alpn,
+                    const struct setup_listener *listener, const char *alpn,
                     const struct upstream_owner *owner, void *arg)
 {
     *upstream = (struct upstream){

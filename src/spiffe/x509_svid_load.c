@@ -224,6 +224,20 @@ void x509_svid_unref(struct x509_svid *svid)
     }
 }
 
+bool x509_svid_same(const struct x509_svid *a, const struct x509_svid *b)
+{
+    int count = sk_X509_num(a->intermediates);
+    if (X509_cmp(a->leaf, b->leaf) != 0 || count != sk_X509_num(b->intermediates)) {
+        return false;
+    }
+    for (int i = 0; i < count; i++) {
+        if (X509_cmp(sk_X509_value(a->intermediates, i), sk_X509_value(b->intermediates, i)) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 const struct spiffe_id *x509_svid_id(const struct x509_svid *svid)
 {
     return &svid->id;

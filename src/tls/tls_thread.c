@@ -1,6 +1,7 @@
 #include "tls_thread.h"
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "spiffe/credentials.h"
 #include "spiffe/peer_chain.h"
@@ -75,4 +76,10 @@ void tls_thread_release(struct tls_thread *thread)
     if (thread->freed && thread->conns == 0) {
         dispose(thread);
     }
+}
+
+enum reason tls_thread_recheck(struct tls_thread *thread, const struct credentials *credentials,
+                               struct peer_chain *chain, struct svid_failure *failure)
+{
+    return peer_chain_recheck(thread->chains, credentials, chain, clock_wall_s(), failure);
 }

@@ -25,6 +25,8 @@
 #define PATH_PATTERN     "(mtls\\+)?unix:///(.*[^/])?"
 #define ACCEPT_PATTERN \
     "^((tcp|mtls)://([0-9.]+|\\[[^\\]]+\\]):(0|[1-9][0-9]{0,4})|" PATH_PATTERN ")$"
+#define UNIX_PATTERN    "^unix:///(.*[^/])?$"
+#define PERCENT_PATTERN "^[1-9][0-9]?%$|^100%$"
 #define FORWARD_PATTERN \
     "^((tcp|mtls)://([A-Za-z0-9._-]+|\\[[^\\]]+\\]):[1-9][0-9]{0,4}|" PATH_PATTERN ")$"
 
@@ -40,6 +42,8 @@ static void print_range(const struct field *field)
     } else if (field->type == FIELD_SIZE) {
         printf("size, %s to %s", scalar_format_size(field->min, least),
                scalar_format_size(field->max, most));
+    } else if (field->type == FIELD_PERCENT) {
+        printf("percent, %" PRIu64 "%% to %" PRIu64 "%%", field->min, field->max);
     } else {
         printf("number, %" PRIu64 " to %" PRIu64, field->min, field->max);
     }
@@ -80,6 +84,7 @@ static void print_type(const struct field *field)
     case FIELD_DURATION:
     case FIELD_SIZE:
     case FIELD_COUNT:
+    case FIELD_PERCENT:
         print_range(field);
         break;
     case FIELD_BOOL:
@@ -94,6 +99,9 @@ static void print_type(const struct field *field)
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
         printf("address");
+        break;
+    case FIELD_UNIX:
+        printf("Unix socket");
         break;
     case FIELD_STRINGS:
         printf("text or list of texts");
@@ -252,6 +260,8 @@ static json_t *make_value(const struct field *field)
         return make_either(make_text(SIZE_PATTERN), make_integer(field->min, field->max));
     case FIELD_COUNT:
         return make_integer(field->min, field->max);
+    case FIELD_PERCENT:
+        return make_text(PERCENT_PATTERN);
     case FIELD_BOOL:
         return json_pack("{s:s}", "type", "boolean");
     case FIELD_CHOICE:
@@ -262,6 +272,8 @@ static json_t *make_value(const struct field *field)
         return make_text(ACCEPT_PATTERN);
     case FIELD_FORWARD:
         return make_text(FORWARD_PATTERN);
+    case FIELD_UNIX:
+        return make_text(UNIX_PATTERN);
     case FIELD_STRINGS:
         return make_strings(field);
     case FIELD_STRUCT:

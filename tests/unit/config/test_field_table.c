@@ -32,6 +32,7 @@ static size_t size_of(enum field_type type)
     case FIELD_DURATION:
     case FIELD_SIZE:
     case FIELD_COUNT:
+    case FIELD_PERCENT:
         return sizeof(uint64_t);
     case FIELD_BOOL:
         return sizeof(bool);
@@ -41,6 +42,7 @@ static size_t size_of(enum field_type type)
         return sizeof(uint32_t);
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
+    case FIELD_UNIX:
         return sizeof(struct config_address);
     case FIELD_STRINGS:
         return sizeof(struct config_strings);

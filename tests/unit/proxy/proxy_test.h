@@ -78,8 +78,13 @@ static inline void site_make_snapshot(struct site *site, const char *text)
     struct policy *policy = config != NULL ? policy_load(config, &diags) : NULL;
     struct credentials *credentials =
         make_credentials(site->world.crypto, &site->world.ours, &site->world.anchor, 1);
+    struct setup *setup = NULL;
     if (policy != NULL) {
-        site->snapshot = snapshot_build(config, policy, credentials, site->world.crypto, 1, &diags);
+        setup = setup_build(config, policy, NULL, site->world.crypto, &diags);
+    }
+    if (setup != NULL) {
+        site->snapshot = snapshot_new(setup, credentials, 1);
+        setup_unref(setup);
     }
     for (size_t i = 0; site->snapshot == NULL && i < diags.count; i++) {
         (void)fprintf(stderr, "%s\n", diags.items[i].message);
@@ -93,11 +98,11 @@ static inline void site_make_worker(struct site *site)
 {
     struct errbuf err;
     const struct listen_options none = {.owner = (uid_t)-1, .group = (gid_t)-1};
-    size_t count = site->snapshot->config->listener_count;
+    size_t count = site->snapshot->setup->config->listener_count;
     assert_true(count <= SITE_LISTENERS);
     for (size_t i = 0; i < count; i++) {
         site->sockets[i] =
-            listen_sockets_open(&site->snapshot->listeners[i].accept, 1, &none, &err);
+            listen_sockets_open(&site->snapshot->setup->listeners[i].accept, 1, &none, &err);
         assert_non_null(site->sockets[i]);
     }
     site->log_writer = log_writer_start(site->access, 1, &err);
@@ -105,7 +110,7 @@ static inline void site_make_worker(struct site *site)
     site->control_loop = new_loop();
     site->control = mailbox_new(site->control_loop, site_on_report, site, &err);
     assert_non_null(site->control);
-    limits_init(&site->limits, count);
+    limits_init(&site->limits);
     site->limits.max_sessions = 100;
     site->limits.max_descriptors = 200;
     const struct worker_options options = {
@@ -239,7 +244,7 @@ static inline void site_assert_quiet(struct site *site)
     assert_int_equal(site->limits.process.sessions, 0);
     assert_int_equal(site->limits.process.handshakes, 0);
     assert_int_equal(site->limits.process.buffered_bytes, 0);
-    for (size_t i = 0; i < site->limits.listener_count; i++) {
+    for (size_t i = 0; i < SITE_LISTENERS; i++) {
         assert_int_equal(site->limits.listeners[i].sessions, 0);
         assert_int_equal(site->limits.listeners[i].handshakes, 0);
         assert_int_equal(site->limits.listeners[i].buffered_bytes, 0);

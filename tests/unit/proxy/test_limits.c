@@ -7,15 +7,15 @@
 #include <cmocka.h>
 
 #include "proxy/limits.h"
-#include "proxy/snapshot.h"
+#include "proxy/setup.h"
 
 struct tls_context;
 
 struct fixture {
     struct config config;
     struct config_listener config_listeners[2];
-    struct snapshot_listener listeners[2];
-    struct snapshot snapshot;
+    struct setup_listener listeners[2];
+    struct setup setup;
     struct limits limits;
 };
 
@@ -26,9 +26,13 @@ static void fixture_init(struct fixture *f)
     *f = (struct fixture){.config = {.listener_count = 2}};
     f->config.listeners = f->config_listeners;
     f->listeners[0].server = (struct tls_context *)(void *)&token;
-    f->snapshot.config = &f->config;
-    f->snapshot.listeners = f->listeners;
-    limits_init(&f->limits, 2);
+    f->setup.config = &f->config;
+    for (size_t i = 0; i < 2; i++) {
+        f->listeners[i].setup = &f->setup;
+        f->listeners[i].config = &f->config_listeners[i];
+        f->listeners[i].slot = i;
+    }
+    limits_init(&f->limits);
     f->limits.max_sessions = 3;
     f->limits.max_descriptors = 6;
 }
@@ -75,8 +79,8 @@ static void test_limits_count_what_lingers(void **state)
             limits_session_begin(&f.limits, 0);
         }
         f.limits.lingering = rows[i].lingering;
-        assert_int_equal(limits_check(&f.limits, &f.snapshot, 0), rows[i].verdict);
-        assert_int_equal(limits_check(&f.limits, &f.snapshot, 1), rows[i].verdict);
+        assert_int_equal(limits_check(&f.limits, &f.listeners[0]), rows[i].verdict);
+        assert_int_equal(limits_check(&f.limits, &f.listeners[1]), rows[i].verdict);
         limits_fini(&f.limits);
     }
 }
@@ -87,13 +91,13 @@ static void test_limits_sessions_of_the_process(void **state)
     struct fixture f;
     fixture_init(&f);
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(limits_check(&f.limits, &f.snapshot, 0), LIMITS_OPEN);
+        assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_OPEN);
         limits_session_begin(&f.limits, 0);
     }
-    assert_int_equal(limits_check(&f.limits, &f.snapshot, 0), LIMITS_SESSIONS_FULL);
-    assert_int_equal(limits_check(&f.limits, &f.snapshot, 1), LIMITS_SESSIONS_FULL);
+    assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_SESSIONS_FULL);
+    assert_int_equal(limits_check(&f.limits, &f.listeners[1]), LIMITS_SESSIONS_FULL);
     limits_session_end(&f.limits, 0);
-    assert_int_equal(limits_check(&f.limits, &f.snapshot, 1), LIMITS_OPEN);
+    assert_int_equal(limits_check(&f.limits, &f.listeners[1]), LIMITS_OPEN);
     limits_fini(&f.limits);
 }
 
@@ -104,8 +108,8 @@ static void test_limits_sessions_of_a_listener(void **state)
     fixture_init(&f);
     f.config_listeners[0].limits.connections = 1;
     limits_session_begin(&f.limits, 0);
-    assert_int_equal(limits_check(&f.limits, &f.snapshot, 0), LIMITS_SESSIONS_FULL);
-    assert_int_equal(limits_check(&f.limits, &f.snapshot, 1), LIMITS_OPEN);
+    assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_SESSIONS_FULL);
+    assert_int_equal(limits_check(&f.limits, &f.listeners[1]), LIMITS_OPEN);
     limits_fini(&f.limits);
 }
 
@@ -116,13 +120,13 @@ static void test_limits_handshakes_only_where_there_are_any(void **state)
     fixture_init(&f);
     f.config.limits.handshakes = 2;
     limits_handshake_begin(&f.limits, 0);
-    assert_int_equal(limits_check(&f.limits, &f.snapshot, 0), LIMITS_OPEN);
+    assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_OPEN);
     limits_handshake_begin(&f.limits, 0);
-    assert_int_equal(limits_check(&f.limits, &f.snapshot, 0), LIMITS_HANDSHAKES_FULL);
+    assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_HANDSHAKES_FULL);
     /* Listener 1 accepts plaintext: no handshake of its own waits there. */
-    assert_int_equal(limits_check(&f.limits, &f.snapshot, 1), LIMITS_OPEN);
+    assert_int_equal(limits_check(&f.limits, &f.listeners[1]), LIMITS_OPEN);
     limits_handshake_end(&f.limits, 0);
-    assert_int_equal(limits_check(&f.limits, &f.snapshot, 0), LIMITS_OPEN);
+    assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_OPEN);
     limits_fini(&f.limits);
 }
 
@@ -133,15 +137,15 @@ static void test_limits_buffered(void **state)
     fixture_init(&f);
     f.config.limits.buffered_bytes = 100;
     f.config_listeners[1].limits.buffered_bytes = 30;
-    assert_true(limits_buffer(&f.limits, &f.snapshot, 0, 50));
-    assert_false(limits_buffer_is_tight(&f.limits, &f.snapshot));
-    assert_true(limits_buffer(&f.limits, &f.snapshot, 1, 30));
-    assert_true(limits_buffer_is_tight(&f.limits, &f.snapshot));
-    assert_false(limits_buffer(&f.limits, &f.snapshot, 1, 1));  /* the listener's bound */
-    assert_false(limits_buffer(&f.limits, &f.snapshot, 0, 21)); /* the process's */
-    assert_true(limits_buffer(&f.limits, &f.snapshot, 0, 20));
+    assert_true(limits_buffer(&f.limits, &f.listeners[0], 50));
+    assert_false(limits_buffer_is_tight(&f.limits, &f.listeners[0]));
+    assert_true(limits_buffer(&f.limits, &f.listeners[1], 30));
+    assert_true(limits_buffer_is_tight(&f.limits, &f.listeners[0]));
+    assert_false(limits_buffer(&f.limits, &f.listeners[1], 1));  /* the listener's bound */
+    assert_false(limits_buffer(&f.limits, &f.listeners[0], 21)); /* the process's */
+    assert_true(limits_buffer(&f.limits, &f.listeners[0], 20));
     limits_unbuffer(&f.limits, 1, 30);
-    assert_true(limits_buffer(&f.limits, &f.snapshot, 0, 30));
+    assert_true(limits_buffer(&f.limits, &f.listeners[0], 30));
     limits_fini(&f.limits);
 }
 

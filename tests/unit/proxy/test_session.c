@@ -183,7 +183,7 @@ static void test_session_ended_in_its_handshake(void **state)
         int fd = site_dial(site, 0);
         run_until(&site->world, is_in_handshake, site);
         assert_ptr_equal(TAILQ_FIRST(&site->worker->handshakes), site_session(site));
-        session_end(site_session(site), reasons[i]);
+        session_end(site_session(site), reasons[i], NULL);
         assert_null(site_session(site)); /* at once; the memory goes at the end of the turn */
         assert_int_equal(wait_for_end(site, fd), ECONNRESET);
         assert_ended(site, reasons[i], "deny");
@@ -230,7 +230,7 @@ static void test_session_plaintext_has_no_handshake(void **state)
     assert_true(TAILQ_EMPTY(&site->worker->handshakes));
     assert_int_equal(site->limits.process.handshakes, 0);
     assert_int_equal(site->limits.listeners[1].sessions, 1);
-    session_end(site_session(site), REASON_STOPPED);
+    session_end(site_session(site), REASON_STOPPED, NULL);
     assert_int_equal(wait_for_end(site, fd), ECONNRESET);
     (void)close(fd);
     site_free(site);
@@ -278,7 +278,7 @@ static void test_session_has_no_deadline_while_dialling(void **state)
     assert_int_equal(site_session(site)->exchange.state, EXCHANGE_DIAL);
     assert_false(timer_is_set(site_session(site)->timer));
     assert_true(site_session(site)->timer_due_ms == UINT64_MAX);
-    session_end(site_session(site), REASON_STOPPED);
+    session_end(site_session(site), REASON_STOPPED, NULL);
     assert_ended(site, REASON_STOPPED, "close");
     peer_fini(&peer);
     site_free(site);
@@ -295,6 +295,12 @@ static bool control_heard_idle(void *arg)
 static bool control_heard_not_accepting(void *arg)
 {
     return ((struct site *)arg)->said_not_accepting > 0;
+}
+
+/* A worker that has stopped accepting has closed its listening sockets. */
+static void expect_sockets_closed(struct site *site)
+{
+    site->descriptors -= site->snapshot->setup->config->listener_count;
 }
 
 /* Lets control read its mailbox. */
@@ -331,6 +337,7 @@ static void test_session_drain_while_dialling(void **state)
     assert_int_equal(site->said_idle, 1);
     assert_int_equal(site->said_not_accepting, 1);
     (void)close(fd);
+    expect_sockets_closed(site);
     site_free(site);
     (void)close(backend.listening);
 }
@@ -354,6 +361,7 @@ static void test_session_drain_takes_who_is_queued(void **state)
     for (size_t i = 0; i < 3; i++) {
         (void)close(fds[i]);
     }
+    expect_sockets_closed(site);
     site_free(site);
     (void)close(backend.listening);
 }

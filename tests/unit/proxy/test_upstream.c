@@ -76,8 +76,8 @@ static void dial_start(struct dial *dial)
 {
     struct site *site = dial->site;
     dial->inside = true;
-    upstream_start(&dial->upstream, site->worker, &site->snapshot->listeners[0], NULL, &owner,
-                   dial);
+    upstream_start(&dial->upstream, site->worker, &site->snapshot->setup->listeners[0], NULL,
+                   &owner, dial);
     dial->inside = false;
     assert_int_equal(dial->called, 0);
 }

@@ -1,0 +1,55 @@
+/*
+ * material: parts that fit together, out of which a snapshot is composed: a setup, our SVID, the
+ * bundles and CRLs, and the credentials that they make. Parts are shared between one material and
+ * the next where nothing has changed, so that "changed" is a comparison of pointers.
+ *
+ * Control thread and cli.
+ */
+#ifndef BULKHEAD_CONTROL_MATERIAL_H
+#define BULKHEAD_CONTROL_MATERIAL_H
+
+#include "identity/file_source.h"
+#include "proxy/setup.h"
+#include "spiffe/credentials.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct crl_set;
+struct snapshot;
+struct trust_bundle;
+struct x509_svid;
+
+struct material_domain {
+    char *name;
+    struct trust_bundle *bundle; /* NULL: none could be read yet; its peers are refused */
+    struct file_digest bundle_digest;
+    struct crl_set *crls; /* NULL: none configured, or none could be read yet */
+    struct file_digest crl_digest;
+    enum crl_check crl_check;
+};
+
+struct material {
+    struct setup *setup;
+    struct x509_svid *own;
+    struct material_domain *domains; /* in the order of the configuration */
+    size_t domain_count;
+    struct credentials *credentials;
+    uint64_t identity_epoch; /* raised when our own SPIFFE ID changes */
+};
+
+/* The parts of `former`, each counted once more; for NULL an empty one. */
+struct material *material_new(const struct material *former);
+/* Another reference of each of its parts. */
+void material_domain_copy(struct material_domain *to, const struct material_domain *from);
+void material_drop_domains(struct material *material);
+void material_free(struct material *material); /* NULL is fine */
+const struct material_domain *material_find_domain(const struct material *material,
+                                                   const char *name);
+/* A snapshot of it. */
+struct snapshot *material_compose(const struct material *material, uint64_t generation);
+/* Whether a snapshot of one would differ from one of the other. */
+bool material_same(const struct material *a, const struct material *b);
+
+#endif

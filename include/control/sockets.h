@@ -1,0 +1,33 @@
+/*
+ * sockets: the listening sockets of the process, by address, so that a reload keeps those whose
+ * address is unchanged, whatever listener it belongs to. Control thread.
+ */
+#ifndef BULKHEAD_CONTROL_SOCKETS_H
+#define BULKHEAD_CONTROL_SOCKETS_H
+
+#include "base/errbuf.h"
+
+#include <stddef.h>
+
+struct listen_sockets;
+struct setup;
+struct socket_table;
+
+struct socket_table *socket_table_new(size_t worker_count);
+/* Closes everything. NULL is fine. */
+void socket_table_free(struct socket_table *table);
+/*
+ * Opens what the setup needs and is not open yet. The result is an array by config index, the
+ * caller's to free (mem_free), its sockets the table's. NULL with err: nothing stays opened.
+ */
+struct listen_sockets **socket_table_open(struct socket_table *table, const struct setup *setup,
+                                          struct errbuf *err);
+/* What the last socket_table_open opened is not wanted after all. */
+void socket_table_abandon(struct socket_table *table);
+/* The setup is in force: closes what it does not use. No worker accepts there any more. */
+void socket_table_settle(struct socket_table *table, const struct setup *setup);
+/* The address that a listener is bound to: its port is known even if it was written as 0. */
+const struct listen_sockets *socket_table_find(const struct socket_table *table,
+                                               const struct setup *setup, size_t index);
+
+#endif

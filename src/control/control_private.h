@@ -1,0 +1,64 @@
+/*
+ * What the files of the main thread share. Control thread only.
+ */
+#ifndef BULKHEAD_CONTROL_CONTROL_PRIVATE_H
+#define BULKHEAD_CONTROL_CONTROL_PRIVATE_H
+
+#include "base/log.h"
+#include "config/config.h"
+#include "net/loop.h"
+#include "net/mailbox.h"
+#include "proxy/limits.h"
+
+#include <stdint.h>
+
+struct clock_watch;
+struct crypto;
+struct log_writer;
+struct own_expiry;
+struct reload;
+struct snapshot;
+struct listen_sockets;
+struct socket_table;
+struct sources;
+struct watching;
+struct worker;
+
+enum control_state { CONTROL_RUNNING = 0, CONTROL_DELAYED, CONTROL_DRAINING, CONTROL_STOPPING };
+enum { CONTROL_SIGNALS = 4 };
+
+struct control {
+    enum control_state state;
+    struct crypto *crypto;
+    struct sources *sources;
+    struct snapshot *snapshot; /* in force, or being brought into force */
+    struct loop *loop;
+    struct mailbox *mailbox;
+    struct signal_watch *signals[CONTROL_SIGNALS];
+    struct timer *timer;
+    struct log log;
+    struct log_writer *log_writer;
+    struct socket_table *sockets;
+    struct listen_sockets **start_sockets; /* by config index, of the first setup */
+    struct limits limits;
+    struct reload *reload;
+    struct own_expiry *own_expiry;
+    struct watching *watching;
+    struct clock_watch *clock_watch;
+    struct worker **workers;
+    unsigned worker_count;
+    unsigned running; /* threads that were started */
+    unsigned not_accepting;
+    unsigned idle;
+    uint64_t descriptor_limit;
+    uint64_t descriptors_at_start;
+    uint64_t started_ms;
+};
+
+const struct config *control_config(const struct control *control);
+/* limits.connections and the descriptors, as the configuration in force has them. */
+void control_set_session_bound(struct control *control);
+/* Another material is in force. */
+void control_material_changed(struct control *control);
+
+#endif

@@ -1,0 +1,419 @@
+/*
+ * Each request runs to its end before the next begins, so that there are never more than two
+ * snapshots about: the one in force and the one that comes.
+ */
+#include "control/reload.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "config/same.h"
+#include "control/changes.h"
+#include "control/sockets.h"
+#include "control/watching.h"
+#include "control_private.h"
+#include "proxy/snapshot.h"
+#include "proxy/survey.h"
+#include "proxy/worker.h"
+#include "reload_log.h"
+
+enum { MAX_NEEDS_RESTART = 16, WHY_SIZE = 512 };
+
+struct job {
+    STAILQ_ENTRY(job) link;
+    struct reload_request request;
+    char *config_path;
+};
+
+STAILQ_HEAD(job_list, job);
+
+enum reload_step { RELOAD_IDLE = 0, RELOAD_SURVEYING, RELOAD_SWAPPING };
+
+struct reload {
+    struct control *control;
+    struct job_list jobs;
+    struct job *job; /* under way */
+    enum reload_step step;
+    struct timer *next; /* of no delay: the next job begins from the loop */
+    uint64_t began_ms;
+    struct diag_list diags;
+    struct material *candidate;
+    struct snapshot *snapshot; /* of the candidate */
+    struct listen_sockets **sockets;
+    char *needs_restart[MAX_NEEDS_RESTART];
+    size_t needs_restart_count;
+    unsigned waiting; /* for so many workers */
+    struct session_survey **surveys;
+    size_t survey_count;
+    char why[WHY_SIZE];
+    struct reload_outcome outcome;
+};
+
+static void begin(struct reload *reload);
+
+static void on_next(void *arg)
+{
+    struct reload *reload = arg;
+    if (reload->job == NULL && !STAILQ_EMPTY(&reload->jobs)) {
+        begin(reload);
+    }
+}
+
+struct reload *reload_new(struct control *control)
+{
+    struct reload *reload = mem_alloc(sizeof(*reload));
+    reload->control = control;
+    reload->next = timer_new(control->loop, on_next, reload);
+    if (reload->next == NULL) {
+        mem_free(reload);
+        return NULL;
+    }
+    STAILQ_INIT(&reload->jobs);
+    reload->survey_count = control->worker_count;
+    reload->surveys = mem_alloc_array(control->worker_count, sizeof(struct session_survey *));
+    return reload;
+}
+
+static void job_free(struct job *job)
+{
+    mem_free(job->config_path);
+    mem_free(job);
+}
+
+/* Everything of the job under way but what has been taken over. */
+static void clear(struct reload *reload)
+{
+    for (size_t i = 0; i < reload->survey_count; i++) {
+        survey_free(reload->surveys[i]);
+        reload->surveys[i] = NULL;
+    }
+    for (size_t i = 0; i < reload->needs_restart_count; i++) {
+        mem_free(reload->needs_restart[i]);
+    }
+    reload->needs_restart_count = 0;
+    mem_free(reload->sockets);
+    reload->sockets = NULL;
+    snapshot_unref(reload->snapshot);
+    reload->snapshot = NULL;
+    material_free(reload->candidate);
+    reload->candidate = NULL;
+    if (reload->job != NULL) {
+        diag_list_fini(&reload->diags);
+        job_free(reload->job);
+        reload->job = NULL;
+    }
+    reload->step = RELOAD_IDLE;
+}
+
+void reload_free(struct reload *reload)
+{
+    if (reload == NULL) {
+        return;
+    }
+    clear(reload);
+    struct job *job = NULL;
+    while ((job = STAILQ_FIRST(&reload->jobs)) != NULL) {
+        STAILQ_REMOVE_HEAD(&reload->jobs, link);
+        job_free(job);
+    }
+    timer_free(reload->next);
+    mem_free(reload->surveys);
+    mem_free(reload);
+}
+
+static void finish(struct reload *reload, enum reload_result result, const char *why)
+{
+    struct reload_outcome *outcome = &reload->outcome;
+    outcome->result = result;
+    outcome->why = why;
+    outcome->generation = reload->control->snapshot->generation;
+    outcome->took_ms = clock_mono_ms() - reload->began_ms;
+    outcome->diags = &reload->diags;
+    outcome->needs_restart = (const char *const *)reload->needs_restart;
+    outcome->needs_restart_count = reload->needs_restart_count;
+    outcome->surveys = reload->surveys;
+    outcome->survey_count = reload->survey_count;
+    reload_log_outcome(&reload->control->log, outcome, reload->job->request.trigger);
+    if (reload->job->request.done != NULL) {
+        reload->job->request.done(reload->job->request.arg, outcome);
+    }
+    clear(reload);
+    if (!STAILQ_EMPTY(&reload->jobs)) {
+        timer_set(reload->next, 0);
+    }
+}
+
+static void refuse(struct reload *reload, const char *why)
+{
+    socket_table_abandon(reload->control->sockets);
+    finish(reload, RELOAD_REFUSED, why);
+}
+
+/* --- preparing ------------------------------------------------------------------------------- */
+
+static void on_fixed_change(void *arg, const char *key)
+{
+    struct reload *reload = arg;
+    if (reload->needs_restart_count < MAX_NEEDS_RESTART) {
+        reload->needs_restart[reload->needs_restart_count++] = mem_strdup(key);
+    }
+}
+
+/* The new setup can't be served: what the other sources say goes through without it. */
+static void give_up_setup(struct reload *reload)
+{
+    const struct material *in_force = sources_in_force(reload->control->sources);
+    setup_unref(reload->candidate->setup);
+    reload->candidate->setup = setup_ref(in_force->setup);
+    reload->outcome.config_refused = true;
+}
+
+static void open_sockets(struct reload *reload)
+{
+    struct control *control = reload->control;
+    struct errbuf err;
+    const struct setup *setup = reload->candidate->setup;
+    reload->sockets = socket_table_open(control->sockets, setup, &err);
+    if (reload->sockets != NULL) {
+        return;
+    }
+    diag_error(&reload->diags, (struct config_pos){0, 0, 0},
+               "%s; the configuration in force is kept", err.text);
+    give_up_setup(reload);
+    reload->sockets = socket_table_open(control->sockets, reload->candidate->setup, &err);
+    ASSERT(reload->sockets != NULL || reload->candidate->setup != setup);
+}
+
+static void survey(struct reload *reload, struct snapshot *snapshot)
+{
+    struct control *control = reload->control;
+    reload->step = RELOAD_SURVEYING;
+    reload->waiting = control->running;
+    for (unsigned i = 0; i < control->running; i++) {
+        worker_survey(control->workers[i], snapshot);
+    }
+}
+
+static void publish(struct reload *reload)
+{
+    struct control *control = reload->control;
+    reload->step = RELOAD_SWAPPING;
+    reload->waiting = control->running;
+    snapshot_unref(control->snapshot);
+    control->snapshot = snapshot_ref(reload->snapshot);
+    for (unsigned i = 0; i < control->running; i++) {
+        worker_swap(control->workers[i], reload->snapshot, reload->sockets,
+                    reload->job->request.scope == SOURCES_ALL);
+    }
+}
+
+/* What the files say, made into a snapshot. False: the job has ended. */
+static bool prepare(struct reload *reload)
+{
+    struct control *control = reload->control;
+    const struct material *in_force = sources_in_force(control->sources);
+    reload->candidate =
+        sources_prepare(control->sources, reload->job->request.scope, reload->job->config_path,
+                        &reload->diags, &reload->outcome.config_refused);
+    reload->outcome.from = in_force;
+    reload->outcome.to = reload->candidate;
+    open_sockets(reload);
+    reload_log_diags(&control->log, &reload->diags, reload->job->request.kind);
+    config_each_fixed_change(in_force->setup->config, reload->candidate->setup->config,
+                             on_fixed_change, reload);
+    if (material_same(in_force, reload->candidate)) {
+        bool refused = reload->outcome.config_refused || diag_has_errors(&reload->diags);
+        finish(reload, refused ? RELOAD_REFUSED : RELOAD_UNCHANGED,
+               refused ? "what could be read changes nothing" : "");
+        return false;
+    }
+    reload->snapshot = material_compose(reload->candidate, control->snapshot->generation + 1);
+    return true;
+}
+
+static void begin(struct reload *reload)
+{
+    struct control *control = reload->control;
+    reload->job = STAILQ_FIRST(&reload->jobs);
+    STAILQ_REMOVE_HEAD(&reload->jobs, link);
+    diag_list_init(&reload->diags);
+    memset(&reload->outcome, 0, sizeof(reload->outcome));
+    reload->outcome.kind = reload->job->request.kind;
+    reload->began_ms = clock_mono_ms();
+    reload->why[0] = '\0';
+    if (control->state != CONTROL_RUNNING) {
+        finish(reload, RELOAD_REFUSED, "the process is stopping");
+        return;
+    }
+    if (reload->job->request.kind == RELOAD_SESSIONS) {
+        survey(reload, NULL);
+        return;
+    }
+    if (!prepare(reload)) {
+        return;
+    }
+    bool look_first = reload->job->request.kind == RELOAD_PREVIEW ||
+                      control_config(control)->reload.max_cut_percent != 0;
+    if (look_first) {
+        survey(reload, reload->snapshot);
+    } else {
+        publish(reload);
+    }
+}
+
+void reload_start(struct reload *reload, const struct reload_request *request)
+{
+    struct job *job = mem_alloc(sizeof(*job));
+    job->request = *request;
+    job->config_path = request->config_path == NULL ? NULL : mem_strdup(request->config_path);
+    STAILQ_INSERT_TAIL(&reload->jobs, job, link);
+    if (reload->job == NULL) {
+        timer_set(reload->next, 0);
+    }
+}
+
+void reload_forget(struct reload *reload, const void *arg)
+{
+    struct job *job = NULL;
+    STAILQ_FOREACH(job, &reload->jobs, link)
+    {
+        if (job->request.arg == arg) {
+            job->request.done = NULL;
+        }
+    }
+    if (reload->job != NULL && reload->job->request.arg == arg) {
+        reload->job->request.done = NULL;
+    }
+}
+
+bool reload_is_swapping(const struct reload *reload)
+{
+    return reload->step == RELOAD_SWAPPING;
+}
+
+/* --- looking before cutting ------------------------------------------------------------------ */
+
+/* A written deny and a revocation are meant to cut: no bound holds them up. */
+static bool is_meant(enum reason reason)
+{
+    return reason == REASON_RULE_DENIES || reason == REASON_CERTIFICATE_REVOKED;
+}
+
+struct tally {
+    uint64_t sessions;
+    uint64_t cut; /* of them, by accident perhaps */
+    bool unknown; /* a worker could not tell */
+};
+
+static struct tally tally_surveys(struct reload *reload)
+{
+    struct tally tally = {0};
+    for (size_t i = 0; i < reload->survey_count; i++) {
+        const struct session_survey *survey = reload->surveys[i];
+        if (survey == NULL) {
+            tally.unknown = true;
+            continue;
+        }
+        tally.sessions += survey->count;
+        for (size_t k = 0; k < survey->count; k++) {
+            enum reason reason = survey->sessions[k].reason;
+            reload->outcome.ended[reason] += reason != REASON_NONE;
+            tally.cut += reason != REASON_NONE && !is_meant(reason);
+        }
+    }
+    reload->outcome.judged = tally.sessions;
+    return tally;
+}
+
+/* True when reload.max_cut forbids it; reload->why says so. */
+static bool cuts_too_much(struct reload *reload, const struct tally *tally)
+{
+    uint64_t most = control_config(reload->control)->reload.max_cut_percent;
+    if (most == 0) {
+        return false;
+    }
+    if (tally->unknown) {
+        (void)snprintf(reload->why, WHY_SIZE, "memory is out: what it would cut is not known");
+        return true;
+    }
+    if (tally->cut * 100 <= most * tally->sessions) {
+        return false;
+    }
+    (void)snprintf(reload->why, WHY_SIZE,
+                   "it would end %llu of %llu sessions, reload.max_cut is %llu%%; look with `ctl "
+                   "reload --dry-run`",
+                   (unsigned long long)tally->cut, (unsigned long long)tally->sessions,
+                   (unsigned long long)most);
+    return true;
+}
+
+static void on_surveyed(struct reload *reload)
+{
+    struct tally tally = tally_surveys(reload);
+    if (reload->job->request.kind == RELOAD_SESSIONS) {
+        finish(reload, RELOAD_UNCHANGED, "");
+        return;
+    }
+    bool too_much = cuts_too_much(reload, &tally);
+    if (too_much) {
+        refuse(reload, reload->why);
+    } else if (reload->job->request.kind == RELOAD_PREVIEW) {
+        socket_table_abandon(reload->control->sockets);
+        finish(reload, RELOAD_IN_FORCE, "");
+    } else {
+        memset(reload->outcome.ended, 0, sizeof(reload->outcome.ended));
+        reload->outcome.judged = 0;
+        publish(reload);
+    }
+}
+
+/* --- in force -------------------------------------------------------------------------------- */
+
+static void on_in_force(struct reload *reload)
+{
+    struct control *control = reload->control;
+    /* The outcome compares with what was in force: it must still be there when it is told. */
+    struct material *former = material_new(sources_in_force(control->sources));
+    sources_commit(control->sources, reload->candidate);
+    reload->candidate = former;
+    reload->outcome.from = former;
+    reload->outcome.to = sources_in_force(control->sources);
+    socket_table_settle(control->sockets, reload->outcome.to->setup);
+    control_material_changed(control);
+    finish(reload, RELOAD_IN_FORCE, "");
+}
+
+static void take_result(struct reload *reload, const struct swap_result *result)
+{
+    struct reload_outcome *outcome = &reload->outcome;
+    outcome->judged += result->judged;
+    for (int reason = 0; reason < REASON_COUNT; reason++) {
+        outcome->ended[reason] += result->ended[reason];
+    }
+    if (result->longest_slice_us > outcome->longest_slice_us) {
+        outcome->longest_slice_us = result->longest_slice_us;
+    }
+}
+
+void reload_on_report(struct reload *reload, struct worker_report *report)
+{
+    enum worker_says what = (enum worker_says)report->node.kind;
+    snapshot_unref(report->former);
+    if (what == WORKER_SAYS_SURVEYED) {
+        ASSERT(reload->step == RELOAD_SURVEYING && reload->surveys[report->worker] == NULL);
+        reload->surveys[report->worker] = report->survey;
+        if (--reload->waiting == 0) {
+            on_surveyed(reload);
+        }
+        return;
+    }
+    ASSERT(reload->step == RELOAD_SWAPPING);
+    take_result(reload, &report->swap);
+    if (--reload->waiting == 0) {
+        on_in_force(reload);
+    }
+}

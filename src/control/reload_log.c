@@ -1,0 +1,105 @@
+#include "reload_log.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/material.h"
+#include "spiffe/x509_svid.h"
+
+enum { MESSAGE_SIZE = 1536 };
+
+void reload_log_diags(struct log *log, const struct diag_list *diags, enum reload_kind kind)
+{
+    if (kind != RELOAD_APPLY) {
+        return; /* whoever asked gets them as the answer */
+    }
+    for (size_t i = 0; i < diags->count; i++) {
+        const struct diag *diag = &diags->items[i];
+        char text[MESSAGE_SIZE];
+        diag_format(diags, diag, text, sizeof(text));
+        bool error = diag->severity == DIAG_ERROR;
+        log_begin(log, error ? LOG_ERROR : LOG_WARN, error ? "source_failed" : "source_warning");
+        log_str(log, "error", text);
+        log_end(log);
+    }
+}
+
+static void log_changes(struct log *log, const struct reload_outcome *outcome)
+{
+    struct change_counts counts;
+    if (outcome->from == NULL || outcome->to == NULL) {
+        return;
+    }
+    changes_count(outcome->from, outcome->to, &counts);
+    for (int kind = 0; kind < CHANGE_KINDS; kind++) {
+        for (int what = 0; what < CHANGE_WHATS; what++) {
+            if (counts.of[kind][what] != 0) {
+                char key[64];
+                (void)snprintf(key, sizeof(key), "%s_%s", change_kind_name((enum change_kind)kind),
+                               change_what_name((enum change_what)what));
+                log_u64(log, key, counts.of[kind][what]);
+            }
+        }
+    }
+    if (counts.of[CHANGE_IDENTITY][CHANGE_CHANGED] != 0) {
+        char text[CLOCK_TEXT_SIZE];
+        const struct x509_svid *own = outcome->to->own;
+        log_strview(log, "spiffe_id", x509_svid_id(own)->text);
+        log_str(log, "expires", clock_format_s(x509_svid_not_after(own), text));
+    }
+}
+
+static void log_sessions(struct log *log, const struct reload_outcome *outcome)
+{
+    uint64_t ended = 0;
+    for (int reason = 0; reason < REASON_COUNT; reason++) {
+        ended += outcome->ended[reason];
+    }
+    log_u64(log, "judged", outcome->judged);
+    log_u64(log, "kept", outcome->judged - ended);
+    log_u64(log, "ended", ended);
+    for (int reason = 0; reason < REASON_COUNT; reason++) {
+        if (outcome->ended[reason] != 0) {
+            log_u64(log, reason_label((enum reason)reason), outcome->ended[reason]);
+        }
+    }
+    log_u64(log, "longest_slice_us", outcome->longest_slice_us);
+}
+
+static void log_needs_restart(struct log *log, const struct reload_outcome *outcome)
+{
+    for (size_t i = 0; i < outcome->needs_restart_count; i++) {
+        log_begin(log, LOG_WARN, "needs_restart");
+        log_str(log, "key", outcome->needs_restart[i]);
+        log_str(log, "error", "the change takes effect at the next start only");
+        log_end(log);
+    }
+}
+
+void reload_log_outcome(struct log *log, const struct reload_outcome *outcome, const char *trigger)
+{
+    static const char *const results[] = {"in_force", "unchanged", "refused"};
+    if (outcome->kind != RELOAD_APPLY) {
+        return;
+    }
+    bool refused = outcome->result == RELOAD_REFUSED;
+    log_begin(log, refused || outcome->config_refused ? LOG_ERROR : LOG_INFO, "reload");
+    log_str(log, "result", results[outcome->result]);
+    log_str(log, "trigger", trigger);
+    log_u64(log, "generation", outcome->generation);
+    if (refused) {
+        log_str(log, "error", outcome->why);
+    } else {
+        if (outcome->config_refused) {
+            log_str(log, "configuration", "refused");
+        }
+        log_changes(log, outcome);
+        if (outcome->result == RELOAD_IN_FORCE) {
+            log_sessions(log, outcome);
+        }
+    }
+    log_u64(log, "took_ms", outcome->took_ms);
+    log_end(log);
+    log_needs_restart(log, outcome);
+}

@@ -1,0 +1,163 @@
+/*
+ * Entries are few (listeners), so that a linear search does.
+ */
+#include "control/sockets.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "base/memory.h"
+#include "control/process.h"
+#include "net/listener.h"
+#include "proxy/setup.h"
+
+enum { KEY_SIZE = NETADDR_TEXT_SIZE + 80 };
+
+struct entry {
+    TAILQ_ENTRY(entry) link;
+    char key[KEY_SIZE];
+    struct listen_sockets *sockets;
+    bool fresh; /* opened since the last settling */
+};
+
+TAILQ_HEAD(entry_list, entry);
+
+struct socket_table {
+    size_t worker_count;
+    struct entry_list entries;
+};
+
+/* A port of 0 is another one for each listener. */
+static void make_key(const struct setup_listener *listener, char key[KEY_SIZE])
+{
+    char text[NETADDR_TEXT_SIZE];
+    (void)netaddr_format(&listener->accept, text);
+    bool any_port = !netaddr_is_unix(&listener->accept) && netaddr_port(&listener->accept) == 0;
+    (void)snprintf(key, KEY_SIZE, "%s %s", text, any_port ? listener->config->name.text : "");
+}
+
+static struct entry *find(const struct socket_table *table, const struct setup_listener *listener)
+{
+    char key[KEY_SIZE];
+    struct entry *entry = NULL;
+    make_key(listener, key);
+    TAILQ_FOREACH (entry, &table->entries, link) {
+        if (strcmp(entry->key, key) == 0) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+static void drop(struct socket_table *table, struct entry *entry)
+{
+    TAILQ_REMOVE(&table->entries, entry, link);
+    listen_sockets_close(entry->sockets);
+    mem_free(entry);
+}
+
+struct socket_table *socket_table_new(size_t worker_count)
+{
+    struct socket_table *table = mem_alloc(sizeof(*table));
+    table->worker_count = worker_count;
+    TAILQ_INIT(&table->entries);
+    return table;
+}
+
+void socket_table_free(struct socket_table *table)
+{
+    if (table == NULL) {
+        return;
+    }
+    struct entry *entry = NULL;
+    while ((entry = TAILQ_FIRST(&table->entries)) != NULL) {
+        drop(table, entry);
+    }
+    mem_free(table);
+}
+
+static struct listen_sockets *open_one(struct socket_table *table,
+                                       const struct setup_listener *listener, struct errbuf *err)
+{
+    struct listen_options options;
+    struct entry *entry = find(table, listener);
+    if (process_socket_options(&listener->config->socket, &options, err) != 0) {
+        return NULL;
+    }
+    if (entry != NULL) {
+        bool set = listen_sockets_set_options(entry->sockets, &options, err) == 0;
+        return set ? entry->sockets : NULL;
+    }
+    struct listen_sockets *sockets =
+        listen_sockets_open(&listener->accept, table->worker_count, &options, err);
+    if (sockets == NULL) {
+        return NULL;
+    }
+    entry = mem_alloc(sizeof(*entry));
+    make_key(listener, entry->key);
+    entry->sockets = sockets;
+    entry->fresh = true;
+    TAILQ_INSERT_TAIL(&table->entries, entry, link);
+    return sockets;
+}
+
+struct listen_sockets **socket_table_open(struct socket_table *table, const struct setup *setup,
+                                          struct errbuf *err)
+{
+    size_t count = setup->config->listener_count;
+    struct listen_sockets **array = mem_alloc_array(count, sizeof(struct listen_sockets *));
+    for (size_t i = 0; i < count; i++) {
+        array[i] = open_one(table, &setup->listeners[i], err);
+        if (array[i] == NULL) {
+            errbuf_prefix(err, "listener \"%s\"", setup->listeners[i].config->name.text);
+            socket_table_abandon(table);
+            mem_free(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
+void socket_table_abandon(struct socket_table *table)
+{
+    struct entry *next = NULL;
+    for (struct entry *entry = TAILQ_FIRST(&table->entries); entry != NULL; entry = next) {
+        next = TAILQ_NEXT(entry, link);
+        if (entry->fresh) {
+            drop(table, entry);
+        }
+    }
+}
+
+static bool uses(const struct setup *setup, const struct entry *entry)
+{
+    for (size_t i = 0; i < setup->config->listener_count; i++) {
+        char key[KEY_SIZE];
+        make_key(&setup->listeners[i], key);
+        if (strcmp(key, entry->key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void socket_table_settle(struct socket_table *table, const struct setup *setup)
+{
+    struct entry *next = NULL;
+    for (struct entry *entry = TAILQ_FIRST(&table->entries); entry != NULL; entry = next) {
+        next = TAILQ_NEXT(entry, link);
+        entry->fresh = false;
+        if (!uses(setup, entry)) {
+            drop(table, entry);
+        }
+    }
+}
+
+const struct listen_sockets *socket_table_find(const struct socket_table *table,
+                                               const struct setup *setup, size_t index)
+{
+    const struct entry *entry = find(table, &setup->listeners[index]);
+    return entry == NULL ? NULL : entry->sockets;
+}

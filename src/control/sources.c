@@ -1,0 +1,507 @@
+/*
+ * A load reads the configuration, then what it names. Everything is looked at even after an error,
+ * so that all errors are told at once; only what rests on a broken part is skipped.
+ *
+ * The same functions serve start, `check` and reload. What differs is `former`: with one, a part
+ * that is broken is replaced by its last good state; without, it is missing, and the load fails.
+ */
+#include "control/sources.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "config/config.h"
+#include "config/same.h"
+#include "policy/policy.h"
+#include "proxy/snapshot.h"
+#include "spiffe/crl.h"
+#include "spiffe/spiffe_id.h"
+#include "spiffe/trust_bundle.h"
+#include "spiffe/x509_svid.h"
+
+#define SCHEME                   "spiffe://"
+#define NAME_OF_A_REFUSED_DOMAIN "refused.invalid"
+
+struct sources {
+    char *path;
+    const struct crypto *crypto;
+    struct material *in_force;
+    uint64_t credentials_generation; /* of the last credentials that were built */
+};
+
+/* One load. */
+struct loader {
+    const struct crypto *crypto;
+    const struct config *config;   /* whose names and places count */
+    const struct material *former; /* NULL: a start */
+    struct material *material;     /* being made */
+    struct diag_list *diags;
+    uint64_t credentials_generation; /* for new credentials */
+};
+
+static const char *kept_note(bool has_last_good)
+{
+    return has_last_good ? "; the last good state is kept" : "";
+}
+
+/* --- our own SVID ---------------------------------------------------------------------------- */
+
+/* Whether the SVID is the one that identity.spiffe_id asks for. */
+static bool fits_pin(const struct config *config, const struct x509_svid *own,
+                     struct diag_list *diags)
+{
+    const struct config_string *pin = &config->identity.spiffe_id;
+    if (pin->text == NULL || own == NULL ||
+        strview_equal(strview_from(pin->text), x509_svid_id(own)->text)) {
+        return true;
+    }
+    struct strview is = x509_svid_id(own)->text;
+    diag_error(diags, pin->pos, "identity.spiffe_id: the certificate in %s is \"%.*s\", not \"%s\"",
+               config->identity.certificate.text, (int)is.len, is.ptr, pin->text);
+    return false;
+}
+
+static void warn_validity(const struct config *config, const struct x509_svid *own,
+                          struct diag_list *diags)
+{
+    char text[CLOCK_TEXT_SIZE];
+    struct config_pos pos = config->identity.certificate.pos;
+    int64_t now = clock_wall_s();
+    if (x509_svid_not_after(own) <= now) {
+        diag_warning(diags, pos, "identity.files.certificate: %s expired at %s: peers refuse it",
+                     config->identity.certificate.text,
+                     clock_format_s(x509_svid_not_after(own), text));
+    } else if (x509_svid_not_before(own) > now) {
+        diag_warning(diags, pos, "identity.files.certificate: %s is valid only from %s",
+                     config->identity.certificate.text,
+                     clock_format_s(x509_svid_not_before(own), text));
+    }
+}
+
+static struct x509_svid *read_own(struct loader *loader)
+{
+    const struct config *config = loader->config;
+    struct errbuf err;
+    bool world_readable = false;
+    if (config->identity.certificate.text == NULL || config->identity.private_key.text == NULL) {
+        return NULL;
+    }
+    struct x509_svid *own =
+        file_source_load_svid(loader->crypto, config->identity.certificate.text,
+                              config->identity.private_key.text, &world_readable, &err);
+    if (world_readable) {
+        diag_warning(loader->diags, config->identity.private_key.pos,
+                     "identity.files.private_key: everyone on this host may read %s: chmod 0600",
+                     config->identity.private_key.text);
+    }
+    if (own == NULL) {
+        diag_error(loader->diags, config->identity.certificate.pos, "identity.files: %s%s",
+                   err.text, kept_note(loader->former != NULL));
+    } else {
+        warn_validity(config, own, loader->diags);
+    }
+    if (!fits_pin(config, own, loader->diags)) {
+        x509_svid_unref(own);
+        return NULL;
+    }
+    return own;
+}
+
+/* A valid SVID is never replaced by one that has expired: that is a mistake of whoever wrote it. */
+static bool is_step_back(struct loader *loader, const struct x509_svid *own)
+{
+    int64_t now = clock_wall_s();
+    if (loader->former == NULL || x509_svid_not_after(own) > now ||
+        x509_svid_not_after(loader->former->own) <= now) {
+        return false;
+    }
+    diag_error(loader->diags, loader->config->identity.certificate.pos,
+               "identity.files.certificate: %s has expired and the one in force has not%s",
+               loader->config->identity.certificate.text, kept_note(true));
+    return true;
+}
+
+static void load_own(struct loader *loader)
+{
+    struct material *material = loader->material;
+    struct x509_svid *own = read_own(loader);
+    if (own == NULL || is_step_back(loader, own)) {
+        x509_svid_unref(own);
+        return; /* what material_new has taken over from the former stays */
+    }
+    if (material->own != NULL && x509_svid_same(own, material->own)) {
+        x509_svid_unref(own);
+        return;
+    }
+    if (material->own != NULL &&
+        !strview_equal(x509_svid_id(own)->text, x509_svid_id(material->own)->text)) {
+        material->identity_epoch++;
+    }
+    x509_svid_unref(material->own);
+    material->own = own;
+}
+
+/* --- trust domains --------------------------------------------------------------------------- */
+
+static void check_domain_name(const struct config_string *domain, struct diag_list *diags)
+{
+    const char *why = NULL;
+    if (strview_starts_with(strview_from(domain->text), SCHEME)) {
+        diag_error(diags, domain->pos, "trust: \"%s\": write the trust domain alone, without %s",
+                   domain->text, SCHEME);
+    } else if (spiffe_trust_domain_check(strview_from(domain->text), &why) != 0) {
+        diag_error(diags, domain->pos, "trust: \"%s\": %s", domain->text, why);
+    }
+}
+
+static void warn_bundle(const struct config_trust *trust, const struct trust_bundle *bundle,
+                        struct diag_list *diags)
+{
+    if (trust_bundle_count(bundle) == 0) {
+        diag_warning(diags, trust->bundle.pos,
+                     "trust.%s.bundle: %s has no anchor, so every SVID of the domain is revoked "
+                     "(SPIFFE bundle 4.1.3): its peers are refused",
+                     trust->domain.text, trust->bundle.text);
+    } else if (trust_bundle_count_valid(bundle, clock_wall_s()) == 0) {
+        diag_warning(diags, trust->bundle.pos,
+                     "trust.%s.bundle: every anchor in %s has expired: its peers are refused",
+                     trust->domain.text, trust->bundle.text);
+    }
+}
+
+static void load_bundle(struct loader *loader, const struct config_trust *trust,
+                        struct material_domain *domain)
+{
+    const char *why = NULL;
+    bool good_name = spiffe_trust_domain_check(strview_from(trust->domain.text), &why) == 0;
+    /* The file of a domain with a wrong name is read too, under a name that nobody asks for. */
+    const char *name = good_name ? trust->domain.text : NAME_OF_A_REFUSED_DOMAIN;
+    struct errbuf err;
+    if (trust->bundle.text == NULL) {
+        return;
+    }
+    struct trust_bundle *bundle = file_source_load_bundle(
+        loader->crypto, name, trust->bundle.text, domain->bundle, &domain->bundle_digest, &err);
+    if (bundle == NULL) {
+        diag_error(loader->diags, trust->bundle.pos, "trust.%s.bundle: %s%s", trust->domain.text,
+                   err.text, kept_note(domain->bundle != NULL));
+        return;
+    }
+    warn_bundle(trust, bundle, loader->diags);
+    trust_bundle_unref(domain->bundle);
+    domain->bundle = bundle;
+}
+
+static void load_crls(struct loader *loader, const struct config_trust *trust,
+                      struct material_domain *domain)
+{
+    struct errbuf err;
+    if (trust->crl.text == NULL) {
+        crl_set_unref(domain->crls);
+        domain->crls = NULL;
+        domain->crl_digest = (struct file_digest){.known = false};
+        domain->crl_check = CRL_CHECK_NONE;
+        return;
+    }
+    domain->crl_check =
+        trust->crl_check == CONFIG_CRL_CHECK_CHAIN ? CRL_CHECK_CHAIN : CRL_CHECK_LEAF;
+    struct crl_set *crls = file_source_load_crls(loader->crypto, trust->crl.text, domain->crls,
+                                                 &domain->crl_digest, &err);
+    if (crls == NULL) {
+        diag_error(loader->diags, trust->crl.pos, "trust.%s.crl: %s%s", trust->domain.text,
+                   err.text, kept_note(domain->crls != NULL));
+        return;
+    }
+    crl_set_unref(domain->crls);
+    domain->crls = crls;
+}
+
+/* The domains of the configuration, each starting from what the former material has of it. */
+static void load_domains(struct loader *loader)
+{
+    const struct config *config = loader->config;
+    struct material made = {.domain_count = config->trust_count};
+    made.domains = mem_alloc_array(config->trust_count, sizeof(*made.domains));
+    for (size_t i = 0; i < config->trust_count; i++) {
+        const struct config_trust *trust = &config->trust[i];
+        struct material_domain *domain = &made.domains[i];
+        const struct material_domain *same =
+            loader->former == NULL ? NULL
+                                   : material_find_domain(loader->former, trust->domain.text);
+        if (same != NULL) {
+            material_domain_copy(domain, same);
+        } else {
+            domain->name = mem_strdup(trust->domain.text);
+        }
+        load_bundle(loader, trust, domain);
+        load_crls(loader, trust, domain);
+    }
+    material_drop_domains(loader->material);
+    loader->material->domains = made.domains;
+    loader->material->domain_count = made.domain_count;
+}
+
+/* SPIFFE federation 4.2, 7.3: an anchor of two domains would let each mint the other's IDs. */
+static void check_shared_anchors(struct loader *loader)
+{
+    const struct material *material = loader->material;
+    char subject[160];
+    for (size_t i = 0; i < material->domain_count; i++) {
+        const struct material_domain *one = &material->domains[i];
+        for (size_t k = 0; k < i; k++) {
+            const struct material_domain *other = &material->domains[k];
+            if (one->bundle != NULL && other->bundle != NULL &&
+                trust_bundle_shares_anchor(one->bundle, other->bundle, subject, sizeof(subject))) {
+                diag_error(
+                    loader->diags, loader->config->trust[i].bundle.pos,
+                    "trust.%s.bundle: the anchor \"%s\" also stands in the bundle of %s; "
+                    "an anchor belongs to one trust domain: give each its own bundle file "
+                    "(spiffe-helper merges them unless include_federated_domains is false)%s",
+                    one->name, subject, other->name, kept_note(loader->former != NULL));
+            }
+        }
+    }
+}
+
+static bool same_trust(const struct material *a, const struct material *b)
+{
+    if (a->domain_count != b->domain_count) {
+        return false;
+    }
+    for (size_t i = 0; i < a->domain_count; i++) {
+        const struct material_domain *one = &a->domains[i];
+        const struct material_domain *other = material_find_domain(b, one->name);
+        if (other == NULL || one->bundle != other->bundle || one->crls != other->crls ||
+            one->crl_check != other->crl_check) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct credentials *build(struct loader *loader, struct errbuf *err)
+{
+    const struct material *material = loader->material;
+    struct credentials_domain *domains = mem_alloc_array(material->domain_count, sizeof(*domains));
+    size_t count = 0;
+    for (size_t i = 0; i < material->domain_count; i++) {
+        const struct material_domain *domain = &material->domains[i];
+        if (domain->bundle != NULL) {
+            domains[count++] = (struct credentials_domain){
+                .bundle = domain->bundle, .crls = domain->crls, .crl_check = domain->crl_check};
+        }
+    }
+    const struct credentials_parts parts = {
+        .own = material->own,
+        .domains = domains,
+        .domain_count = count,
+        .generation = loader->credentials_generation,
+        .identity_epoch = material->identity_epoch,
+    };
+    struct credentials *credentials = credentials_build(&parts, err);
+    mem_free(domains);
+    return credentials;
+}
+
+/* Bundles that don't go together: those that have changed stay as they were. */
+static void keep_former_bundles(struct loader *loader)
+{
+    for (size_t i = 0; i < loader->material->domain_count; i++) {
+        struct material_domain *domain = &loader->material->domains[i];
+        const struct material_domain *former = material_find_domain(loader->former, domain->name);
+        trust_bundle_unref(domain->bundle);
+        domain->bundle = NULL;
+        domain->bundle_digest = (struct file_digest){.known = false};
+        if (former != NULL && former->bundle != NULL) {
+            domain->bundle = trust_bundle_ref(former->bundle);
+            domain->bundle_digest = former->bundle_digest;
+        }
+    }
+}
+
+static void make_credentials(struct loader *loader)
+{
+    struct material *material = loader->material;
+    const struct material *former = loader->former;
+    if (former != NULL && material->own == former->own && same_trust(material, former)) {
+        return; /* material_new has taken the former's over */
+    }
+    struct errbuf err;
+    check_shared_anchors(loader);
+    struct credentials *credentials = build(loader, &err);
+    if (credentials == NULL && former != NULL) {
+        keep_former_bundles(loader);
+        credentials = build(loader, &err);
+    }
+    if (credentials == NULL) {
+        diag_error(loader->diags, loader->config->identity.pos, "%s%s", err.text,
+                   kept_note(former != NULL));
+        return;
+    }
+    credentials_unref(material->credentials);
+    material->credentials = credentials;
+}
+
+/* --- the configuration ----------------------------------------------------------------------- */
+
+/* The IDs that the configuration itself holds: a wrong one is the configuration's fault. */
+static void check_names(const struct config *config, struct diag_list *diags)
+{
+    struct spiffe_id id;
+    const char *why = NULL;
+    const struct config_string *pin = &config->identity.spiffe_id;
+    if (pin->text != NULL && spiffe_id_parse(strview_from(pin->text), &id, &why) != 0) {
+        diag_error(diags, pin->pos, "identity.spiffe_id: \"%s\": %s", pin->text, why);
+    }
+    for (size_t i = 0; i < config->trust_count; i++) {
+        check_domain_name(&config->trust[i].domain, diags);
+    }
+}
+
+/* NULL when anything is wrong with it, which is reported. */
+static struct setup *make_setup(struct loader *loader, struct config *config, struct policy *policy,
+                                size_t errors_before)
+{
+    if (policy == NULL || loader->diags->error_count != errors_before) {
+        policy_free(policy);
+        config_free(config);
+        return NULL;
+    }
+    const struct setup *former = loader->former == NULL ? NULL : loader->former->setup;
+    return setup_build(config, policy, former, loader->crypto, loader->diags);
+}
+
+static void load_files(struct loader *loader)
+{
+    load_own(loader);
+    load_domains(loader);
+    if (loader->former != NULL || !diag_has_errors(loader->diags)) {
+        make_credentials(loader);
+    } else {
+        check_shared_anchors(loader);
+    }
+}
+
+/* --- the object ------------------------------------------------------------------------------ */
+
+struct sources *sources_new(const char *path, const struct crypto *crypto)
+{
+    struct sources *sources = mem_alloc(sizeof(*sources));
+    sources->path = mem_strdup(path);
+    sources->crypto = crypto;
+    return sources;
+}
+
+void sources_free(struct sources *sources)
+{
+    if (sources != NULL) {
+        material_free(sources->in_force);
+        mem_free(sources->path);
+        mem_free(sources);
+    }
+}
+
+const struct material *sources_in_force(const struct sources *sources)
+{
+    return sources->in_force;
+}
+
+bool sources_load(struct sources *sources, struct diag_list *diags)
+{
+    struct config *config = config_load(sources->path, diags);
+    if (config == NULL) {
+        return false;
+    }
+    struct loader loader = {
+        .crypto = sources->crypto,
+        .config = config,
+        .material = material_new(NULL),
+        .diags = diags,
+        .credentials_generation = ++sources->credentials_generation,
+    };
+    check_names(config, diags);
+    struct policy *policy = policy_load(config, diags);
+    load_files(&loader);
+    loader.material->setup = make_setup(&loader, config, policy, 0);
+    if (diag_has_errors(diags) || loader.material->setup == NULL) {
+        material_free(loader.material);
+        return false;
+    }
+    sources->in_force = loader.material;
+    return true;
+}
+
+/* A pin that no SVID that we have or can read fits would leave us with one that it forbids. */
+static void check_new_pin(struct loader *loader, const struct config *config)
+{
+    const struct config_string *pin = &config->identity.spiffe_id;
+    const struct x509_svid *in_force = loader->former->own;
+    if (pin->text == NULL || strview_equal(strview_from(pin->text), x509_svid_id(in_force)->text)) {
+        return;
+    }
+    const struct config *former = loader->config;
+    loader->config = config;
+    struct x509_svid *own = read_own(loader);
+    loader->config = former;
+    x509_svid_unref(own);
+}
+
+/* The setup of the file as it is now, or NULL: the former one is kept. */
+static struct setup *read_setup(struct loader *loader, const char *path)
+{
+    size_t errors_before = loader->diags->error_count;
+    struct config *config = config_load(path, loader->diags);
+    if (config == NULL) {
+        return NULL;
+    }
+    check_names(config, loader->diags);
+    if (config->valid) {
+        check_new_pin(loader, config);
+    }
+    struct policy *policy = policy_load(config, loader->diags);
+    return make_setup(loader, config, policy, errors_before);
+}
+
+struct material *sources_prepare(const struct sources *sources, enum sources_scope scope,
+                                 const char *config_path, struct diag_list *diags,
+                                 bool *config_refused)
+{
+    const struct material *former = sources->in_force;
+    struct loader loader = {
+        .crypto = sources->crypto,
+        .former = former,
+        .material = material_new(former),
+        .diags = diags,
+        .credentials_generation = sources->credentials_generation + 1,
+    };
+    struct setup *setup = NULL;
+    if (scope == SOURCES_ALL) {
+        setup = read_setup(&loader, config_path == NULL ? sources->path : config_path);
+        *config_refused = setup == NULL;
+    } else {
+        *config_refused = false;
+        /* The places of credentials are places in the configuration. */
+        (void)diag_add_file(diags, former->setup->config->path);
+    }
+    if (setup != NULL && config_same_text(setup->config, former->setup->config)) {
+        setup_unref(setup); /* nothing has changed in it: no session need be judged */
+        setup = NULL;
+    }
+    if (setup != NULL) {
+        setup_unref(loader.material->setup);
+        loader.material->setup = setup;
+    }
+    loader.config = loader.material->setup->config;
+    load_files(&loader);
+    return loader.material;
+}
+
+void sources_commit(struct sources *sources, struct material *candidate)
+{
+    if (candidate->credentials != sources->in_force->credentials) {
+        sources->credentials_generation = credentials_generation(candidate->credentials);
+    }
+    material_free(sources->in_force);
+    sources->in_force = candidate;
+}

@@ -1,0 +1,201 @@
+/*
+ * Each kind of end has a reason of its own, which the closing line names: operators must be able
+ * to tell a rule that went from a certificate that was revoked.
+ */
+#include "proxy/authority.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "policy/explain.h"
+#include "proxy/session.h"
+#include "proxy/snapshot.h"
+#include "proxy/worker.h"
+#include "spiffe/credentials.h"
+#include "spiffe/peer_chain.h"
+#include "tls/tls_conn.h"
+
+/* A target that `unsafe_plaintext` allowed, and no longer does. */
+static bool plaintext_now_unsafe(const struct session *session,
+                                 const struct setup_listener *listener)
+{
+    const struct netaddr *dialled = &session->exchange.upstream.address;
+    return listener->client == NULL && !listener->config->unsafe_plaintext && dialled->len != 0 &&
+           !netaddr_is_loopback(dialled);
+}
+
+static enum reason judge_listener(const struct session *session,
+                                  const struct setup_listener *listener)
+{
+    if (listener == NULL) {
+        return REASON_LISTENER_REMOVED;
+    }
+    if (!setup_same_path(session->listener, listener)) {
+        return REASON_LISTENER_CHANGED;
+    }
+    return plaintext_now_unsafe(session, listener) ? REASON_PLAINTEXT_OFF_LOOPBACK : REASON_NONE;
+}
+
+static enum reason judge_downstream(const struct peer_info *peer,
+                                    const struct setup_listener *listener,
+                                    struct authority_verdict *verdict)
+{
+    const struct policy *policy = listener->setup->policy;
+    struct policy_input input = {
+        .id = peer_chain_id(peer->chain),
+        .listener = listener->index,
+        .now_s = clock_wall_s(),
+    };
+    policy_decide(policy, &input, &verdict->decision);
+    if (verdict->decision.verdict == VERDICT_ALLOW) {
+        return REASON_NONE;
+    }
+    explain_decision(policy, &input, &verdict->decision, verdict->detail, sizeof(verdict->detail));
+    return verdict->decision.reason == REASON_POLICY_DENY_RULE ? REASON_RULE_DENIES
+                                                               : REASON_RULE_REMOVED;
+}
+
+static enum reason judge_upstream(const struct peer_info *peer,
+                                  const struct setup_listener *listener,
+                                  struct authority_verdict *verdict)
+{
+    const struct policy *policy = listener->setup->policy;
+    const struct spiffe_id *id = peer_chain_id(peer->chain);
+    struct decision decision;
+    policy_decide_upstream(policy, listener->index, id, &decision);
+    if (decision.verdict == VERDICT_ALLOW) {
+        return REASON_NONE;
+    }
+    explain_upstream(policy, listener->index, id, &decision, verdict->detail,
+                     sizeof(verdict->detail));
+    return REASON_EXPECT_CHANGED;
+}
+
+static enum reason judge_rules(const struct session *session, const struct setup_listener *listener,
+                               struct authority_verdict *verdict)
+{
+    enum reason reason = judge_listener(session, listener);
+    const struct peer_info *peer = session_downstream_peer(session);
+    if (reason == REASON_NONE && peer != NULL) {
+        reason = judge_downstream(peer, listener, verdict);
+    }
+    peer = session_upstream_peer(session);
+    if (reason == REASON_NONE && peer != NULL) {
+        reason = judge_upstream(peer, listener, verdict);
+    }
+    return reason;
+}
+
+/* What a check of a kept chain means for a session that rests on it. */
+static enum reason lost_chain(enum reason reason)
+{
+    if (reason == REASON_SVID_REVOKED) {
+        return REASON_CERTIFICATE_REVOKED;
+    }
+    if (reason == REASON_OUT_OF_MEMORY) {
+        return reason;
+    }
+    bool by_crl = reason == REASON_SVID_CRL_MISSING || reason == REASON_SVID_CRL_EXPIRED ||
+                  reason == REASON_SVID_CRL_NOT_YET_VALID ||
+                  reason == REASON_SVID_CRL_BAD_SIGNATURE;
+    return by_crl ? REASON_CRL_MISSING : REASON_BUNDLE_WITHDRAWN;
+}
+
+static enum reason judge_chain(const struct session *session, const struct peer_info *peer,
+                               const struct credentials *credentials,
+                               struct authority_verdict *verdict)
+{
+    struct svid_failure failure;
+    enum reason reason =
+        tls_thread_recheck(session->worker->tls, credentials, peer->chain, &failure);
+    if (reason == REASON_NONE) {
+        return REASON_NONE;
+    }
+    (void)snprintf(verdict->detail, sizeof(verdict->detail), "%s%s%s", reason_sentence(reason),
+                   failure.detail[0] != '\0' ? ": " : "", failure.detail);
+    return lost_chain(reason);
+}
+
+static enum reason judge_identity(const struct session *session,
+                                  const struct credentials *credentials)
+{
+    const struct credentials *former = session->snapshot->credentials;
+    bool same = credentials_identity_epoch(former) == credentials_identity_epoch(credentials);
+    return same ? REASON_NONE : REASON_OWN_IDENTITY_CHANGED;
+}
+
+static enum reason judge_chains(const struct session *session,
+                                const struct credentials *credentials,
+                                struct authority_verdict *verdict)
+{
+    if (session->snapshot->credentials == credentials) {
+        return REASON_NONE;
+    }
+    enum reason reason = judge_identity(session, credentials);
+    const struct peer_info *peer = session_downstream_peer(session);
+    if (reason == REASON_NONE && peer != NULL) {
+        reason = judge_chain(session, peer, credentials, verdict);
+    }
+    peer = session_upstream_peer(session);
+    if (reason == REASON_NONE && peer != NULL) {
+        reason = judge_chain(session, peer, credentials, verdict);
+    }
+    return reason;
+}
+
+static void begin(const struct session *session, const struct snapshot *snapshot,
+                  struct authority_verdict *verdict)
+{
+    ASSERT(session->state != SESSION_CLOSED);
+    verdict->reason = REASON_NONE;
+    verdict->listener = setup_find_slot(snapshot->setup, session->listener->slot);
+    verdict->decision = session->exchange.decision;
+    verdict->detail[0] = '\0';
+}
+
+void authority_judge_listener(const struct session *session, const struct snapshot *snapshot,
+                              struct authority_verdict *verdict)
+{
+    begin(session, snapshot, verdict);
+    verdict->reason = judge_listener(session, verdict->listener);
+    if (verdict->reason == REASON_NONE) {
+        verdict->reason = judge_identity(session, snapshot->credentials);
+    }
+}
+
+void authority_judge(const struct session *session, const struct snapshot *snapshot,
+                     enum authority_scope scope, struct authority_verdict *verdict)
+{
+    begin(session, snapshot, verdict);
+    if (snapshot->setup != session->snapshot->setup) {
+        verdict->reason = judge_rules(session, verdict->listener, verdict);
+    }
+    if (verdict->reason == REASON_NONE && scope == AUTHORITY_ALL) {
+        verdict->reason = judge_chains(session, snapshot->credentials, verdict);
+    }
+}
+
+void authority_renew(struct session *session, struct snapshot *snapshot,
+                     const struct authority_verdict *verdict)
+{
+    ASSERT(verdict->reason == REASON_NONE && verdict->listener != NULL);
+    session->snapshot = snapshot;
+    session->listener = verdict->listener;
+    session->exchange.decision = verdict->decision;
+    session->exchange.upstream.listener = verdict->listener;
+}
+
+enum reason authority_catch_up(struct session *session, struct authority_verdict *verdict)
+{
+    struct snapshot *in_force = session->worker->snapshot;
+    if (session->snapshot == in_force) {
+        return REASON_NONE;
+    }
+    authority_judge(session, in_force, AUTHORITY_ALL, verdict);
+    if (verdict->reason == REASON_NONE) {
+        authority_renew(session, in_force, verdict);
+    }
+    return verdict->reason;
+}
