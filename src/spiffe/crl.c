@@ -198,14 +198,31 @@ size_t crl_set_memory(const struct crl_set *set)
     return bytes;
 }
 
-/* 1 yes, 0 no, -1 it could not be found out (memory, or a key of another kind). */
+/* Could a key of this kind have made the signature? Asked first: a list may be large. */
+static bool kind_fits(const struct crl *crl, const EVP_PKEY *key)
+{
+    int digest = NID_undef;
+    int kind = NID_undef;
+    const ASN1_OBJECT *object = NULL;
+    X509_ALGOR_get0(&object, NULL, NULL, crl->algorithm);
+    if (key == NULL || OBJ_find_sigid_algs(OBJ_obj2nid(object), &digest, &kind) != 1) {
+        return false;
+    }
+    return EVP_PKEY_is_a(key, OBJ_nid2sn(kind)) == 1 ||
+           (kind == NID_rsassaPss && EVP_PKEY_is_a(key, "RSA") == 1);
+}
+
+/* 1 yes, 0 no, -1 it could not be found out (memory, or no signature at all). */
 static int check_signature(const struct crl_set *set, const struct crl *crl, X509 *issuer)
 {
     int verdict = -1;
     EVP_PKEY *key = X509_get0_pubkey(issuer);
+    if (!kind_fits(crl, key)) {
+        return 0;
+    }
     ASN1_STRING *tbs = ASN1_STRING_type_new(V_ASN1_SEQUENCE);
     ASSERT(crl->tbs.len <= INT_MAX);
-    if (key != NULL && tbs != NULL && ASN1_STRING_set(tbs, crl->tbs.ptr, (int)crl->tbs.len) == 1) {
+    if (tbs != NULL && ASN1_STRING_set(tbs, crl->tbs.ptr, (int)crl->tbs.len) == 1) {
         verdict = ASN1_item_verify_ex(ASN1_ITEM_rptr(ASN1_SEQUENCE), crl->algorithm, crl->signature,
                                       tbs, NULL, key, crypto_libctx(set->crypto), NULL);
     }

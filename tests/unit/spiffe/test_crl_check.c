@@ -271,6 +271,85 @@ static void test_namesakes_need_their_own(void **state)
     namesakes(*state, false);
 }
 
+/* Every kind of key and signature that an anchor may have. */
+static void test_kinds_of_keys(void **state)
+{
+    struct fixture *f = *state;
+    EVP_PKEY *const keys[] = {cert_rsa_key(f->crypto, 2048), cert_ed25519_key(f->crypto),
+                              cert_ec_key(f->crypto, "P-384")};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        struct svid_failure failure;
+        struct cert_spec spec = cert_ca("prod root");
+        X509 *root = cert_build(f->crypto, &spec, keys[i], NULL, NULL);
+        X509 *leaf = leaf_of(f, root, keys[i]);
+        X509 *const list[] = {leaf, NULL};
+        X509 *const anchors[] = {root, f->root, NULL};
+        struct crl_spec both[2] = {crl_of(f->root, f->root_key), crl_of(root, keys[i])};
+        both[0].key_identifier = both[1].key_identifier = false;
+        struct credentials *credentials = with_crls(f, anchors, CRL_CHECK_LEAF, both, 2);
+        expect(verify_under(f, credentials, list, SVID_ROLE_CLIENT, CERT_NOW, &failure),
+               REASON_NONE, &failure);
+        credentials_unref(credentials);
+        crl_revoke(&both[1], leaf, 1);
+        credentials = with_crls(f, anchors, CRL_CHECK_LEAF, both, 2);
+        expect(verify_under(f, credentials, list, SVID_ROLE_CLIENT, CERT_NOW, &failure),
+               REASON_SVID_REVOKED, &failure);
+        credentials_unref(credentials);
+        X509_free(root);
+        X509_free(leaf);
+        EVP_PKEY_free(keys[i]);
+    }
+}
+
+/* RSA-PSS with SHA-256 is accepted, with SHA-1 it is not. */
+static void test_rsa_pss(void **state)
+{
+    struct fixture *f = *state;
+    EVP_PKEY *key = cert_rsa_key(f->crypto, 2048);
+    struct cert_spec spec = cert_ca("prod root");
+    X509 *root = cert_build(f->crypto, &spec, key, NULL, NULL);
+    X509 *leaf = leaf_of(f, root, key);
+    X509 *const list[] = {leaf, NULL};
+    X509 *const anchors[] = {root, NULL};
+    struct crl_spec from = crl_of(root, key);
+    for (int weak = 0; weak < 2; weak++) {
+        struct errbuf err;
+        struct svid_failure failure;
+        X509_CRL *crl = crl_build(&from);
+        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+        EVP_PKEY_CTX *how = NULL;
+        CERT_MUST(EVP_DigestSignInit(ctx, &how, weak ? EVP_sha1() : EVP_sha256(), NULL, key) == 1 &&
+                  EVP_PKEY_CTX_set_rsa_padding(how, RSA_PKCS1_PSS_PADDING) == 1 &&
+                  X509_CRL_sign_ctx(crl, ctx) > 0);
+        EVP_MD_CTX_free(ctx);
+        unsigned char *der = NULL;
+        int len = i2d_X509_CRL(crl, &der);
+        X509_CRL_free(crl);
+        struct crl_set *set = crl_set_from_bytes(f->crypto, (const char *)der, (size_t)len, &err);
+        OPENSSL_free(der);
+        if (weak) {
+            assert_null(set);
+            assert_non_null(strstr(err.text, "too weak"));
+            break;
+        }
+        assert_non_null(set);
+        struct credentials *plain = with_crls(f, anchors, CRL_CHECK_NONE, NULL, 0);
+        struct credentials_domain domain = *credentials_find(plain, strview_from("prod.example"));
+        domain.crls = set;
+        domain.crl_check = CRL_CHECK_LEAF;
+        const struct credentials_parts parts = {.domains = &domain, .domain_count = 1};
+        struct credentials *credentials = credentials_build(&parts, &err);
+        expect(verify_under(f, credentials, list, SVID_ROLE_CLIENT, CERT_NOW, &failure),
+               REASON_NONE, &failure);
+        credentials_unref(credentials);
+        credentials_unref(plain);
+        crl_set_unref(set);
+    }
+    X509_free(root);
+    X509_free(leaf);
+    EVP_PKEY_free(key);
+}
+
 /* The CRL of a CA that was rotated out may stay in the file beside its successor's. */
 static void test_a_retired_namesakes_crl_is_ignored(void **state)
 {
@@ -368,6 +447,11 @@ static void test_distribution_points(void **state)
         spec.idp = "fullname:URI:http://prod.example/1";
         crl_revoke(&spec, leaf, 1);
         judge(f, list, CRL_CHECK_LEAF, &spec, 1, cases[i].reason, "");
+        /* A newer one of another scope replaces nothing. */
+        struct crl_spec both[2] = {spec, crl_of(f->root, f->root_key)};
+        both[1].this_update += 50;
+        judge(f, list, CRL_CHECK_LEAF, both, 2,
+              cases[i].reason == REASON_SVID_REVOKED ? REASON_SVID_REVOKED : REASON_NONE, "");
         spec.idp = NULL; /* covers all */
         judge(f, list, CRL_CHECK_LEAF, &spec, 1, REASON_SVID_REVOKED, "");
         X509_free(leaf);
@@ -545,6 +629,8 @@ int main(void)
         cmocka_unit_test(test_the_newest_counts),
         cmocka_unit_test(test_forged_crls_refuse),
         cmocka_unit_test(test_namesakes_need_their_own),
+        cmocka_unit_test(test_kinds_of_keys),
+        cmocka_unit_test(test_rsa_pss),
         cmocka_unit_test(test_a_retired_namesakes_crl_is_ignored),
         cmocka_unit_test(test_a_sibling_intermediates_crl_is_not_ours),
         cmocka_unit_test(test_an_issuer_without_crl_sign),

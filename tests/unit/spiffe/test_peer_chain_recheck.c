@@ -222,6 +222,26 @@ static void test_another_anchor_can_take_over(void **state)
     credentials_unref(next);
 }
 
+/* Verified again in the role that it had: this intermediate is good for clients only. */
+static void test_the_role_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct cert_spec spec = cert_ca("intermediate");
+    spec.extended_key_usage = "clientAuth";
+    X509 *old_intermediate = f->intermediate;
+    X509 *old_leaf = f->leaf;
+    f->intermediate = cert_build(f->crypto, &spec, f->intermediate_key, f->root, f->root_key);
+    spec = cert_leaf(ID);
+    f->leaf = cert_build(f->crypto, &spec, f->key, f->intermediate, f->intermediate_key);
+    struct peer_chain *chain = admit(f, f->plain);
+    struct credentials *next = with_root(f, f->reissued);
+    recheck(f, next, chain, REASON_NONE);
+    peer_chain_unref(chain);
+    credentials_unref(next);
+    X509_free(old_intermediate);
+    X509_free(old_leaf);
+}
+
 static void test_revocation_ends_it(void **state)
 {
     struct fixture *f = *state;
@@ -448,6 +468,7 @@ int main(void)
         CASE(test_what_is_the_same_stands),
         CASE(test_withdrawn_trust_ends_it),
         CASE(test_another_anchor_can_take_over),
+        CASE(test_the_role_is_kept),
         CASE(test_revocation_ends_it),
         CASE(test_missing_and_forged_crls_end_it),
         CASE(test_a_stricter_check_counts_at_once),
