@@ -8,8 +8,8 @@
  * socket that listens does.
  *
  * Unix: a socket file outlives its process. It is stale when connecting to it is refused; then it
- * is removed. Between bind() and listen() nobody can connect, so mode and owner are set there. At
- * the end the file is removed only if it is still the one that we made: another process may have
+ * is removed. Between bind() and listen() nobody can connect, so the owner is set there. At the
+ * end the file is removed only if it is still the one that we made: another process may have
  * replaced it.
  */
 #include "net/listener.h"
@@ -25,6 +25,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "net/socket.h"
+#include "net/socket_file.h"
 
 /* The kernel cuts it to net.core.somaxconn. */
 enum { LISTEN_BACKLOG = 4096, PRIVILEGED_PORTS = 1024 };
@@ -35,8 +36,8 @@ struct listen_sockets {
     int *fds;            /* one for each worker; for Unix all are the same */
     _Atomic size_t open; /* workers that have not closed theirs */
     _Atomic bool has_file;
-    dev_t file_device; /* which file is ours */
-    ino_t file_inode;
+    struct socket_file file;       /* while has_file */
+    struct listen_options options; /* of the file */
 };
 
 /* bind() and listen() speak of the same address; what would be right depends on the error. */
@@ -173,21 +174,6 @@ static int clear_stale_file(const struct netaddr *addr, struct errbuf *err)
     return 0;
 }
 
-static int set_file_access(const char *path, const struct listen_options *options,
-                           struct errbuf *err)
-{
-    if (chmod(path, options->mode) != 0) {
-        errbuf_set_errno(err, "cannot set the mode of %s to %04o", path, (unsigned)options->mode);
-        return -1;
-    }
-    if ((options->owner != (uid_t)-1 || options->group != (gid_t)-1) &&
-        lchown(path, options->owner, options->group) != 0) {
-        errbuf_set_errno(err, "cannot set the owner of %s", path);
-        return -1;
-    }
-    return 0;
-}
-
 static int open_unix(struct listen_sockets *sockets, const struct listen_options *options,
                      struct errbuf *err)
 {
@@ -197,23 +183,18 @@ static int open_unix(struct listen_sockets *sockets, const struct listen_options
         return -1;
     }
     int fd = new_socket(addr);
-    /* The mode before bind() is the one the file is made with, less the umask: it is never more
-       open than asked for. chmod() then gives back what the umask took. */
-    if (fd < 0 || fchmod(fd, options->mode) != 0 || bind(fd, &addr->u.sa, addr->len) != 0) {
+    if (fd < 0 || socket_file_bind(fd, addr, options->mode) != 0) {
         return fail(fd, err, addr);
     }
     for (size_t i = 0; i < sockets->count; i++) {
         sockets->fds[i] = fd;
     }
-    struct stat info;
-    if (lstat(path, &info) == 0) {
-        sockets->has_file = true;
-        sockets->file_device = info.st_dev;
-        sockets->file_inode = info.st_ino;
-    }
-    if (set_file_access(path, options, err) != 0) {
+    int owned = socket_file_own(path, options, &sockets->file, err);
+    sockets->has_file = sockets->file.inode != 0;
+    if (owned != 0) {
         return -1;
     }
+    sockets->options = *options;
     if (listen(fd, LISTEN_BACKLOG) != 0) {
         explain(err, addr, errno);
         return -1;
@@ -248,17 +229,25 @@ int listen_sockets_set_options(struct listen_sockets *sockets, const struct list
     if (!netaddr_is_unix(&sockets->addr)) {
         return 0;
     }
-    return set_file_access(sockets->addr.u.un.sun_path, options, err);
+    /* What is not asked to change need not be there: a reload must not fail for its sake. */
+    const struct listen_options *now = &sockets->options;
+    if (now->mode == options->mode && now->owner == options->owner &&
+        now->group == options->group) {
+        return 0;
+    }
+    const char *path = sockets->addr.u.un.sun_path;
+    if (socket_file_set_access(path, &sockets->file, options, err) != 0) {
+        return -1;
+    }
+    sockets->options = *options;
+    return 0;
 }
 
 void listen_sockets_withdraw(struct listen_sockets *sockets)
 {
     const char *path = sockets->addr.u.un.sun_path;
-    struct stat info;
-    bool ours = atomic_exchange(&sockets->has_file, false);
-    if (ours && lstat(path, &info) == 0 && info.st_dev == sockets->file_device &&
-        info.st_ino == sockets->file_inode) {
-        (void)unlink(path); /* if it stays, it is stale and the next start replaces it */
+    if (atomic_exchange(&sockets->has_file, false)) {
+        socket_file_remove(path, &sockets->file);
     }
 }
 
