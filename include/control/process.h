@@ -11,9 +11,15 @@
 
 #include <stdint.h>
 
-/* Standard descriptors open, SIGPIPE ignored, umask 077, no new privileges, no core files (they
-   would hold private keys). */
+/* Standard descriptors open, SIGPIPE ignored, umask 077, no new privileges, no core files and no
+   reading of our memory by others (it holds private keys). */
 void process_prepare(void);
+/*
+ * Closes every descriptor but the standard three. Whoever started us may have left one open, and
+ * it would stay open for as long as we run. After the first load, because a configuration may name
+ * /dev/fd/N; before anything of ours is open.
+ */
+void process_close_inherited(void);
 /* Raises RLIMIT_NOFILE to its hard limit; returns what is in force. */
 uint64_t process_raise_descriptor_limit(void);
 uint64_t process_open_descriptors(void);

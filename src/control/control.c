@@ -4,7 +4,7 @@
  *   start:  configuration → descriptors → log writer → sockets → workers → ready
  *   RUNNING ─SIGTERM/SIGINT→ DELAYED (drain.delay, still accepting) → DRAINING (no more accepting,
  *           sessions end in their own time) ─all idle→ STOPPING
- *   drain.timeout, or a second signal at any time, cuts what is left.
+ *   drain.timeout, or a second signal at any time, cuts what is left; SIGQUIT cuts at once.
  *
  * Signals are blocked before any thread is made and unblocked here alone, so that no worker ever
  * runs a handler.
@@ -43,7 +43,8 @@
 #include "telemetry/log_writer.h"
 
 enum { LOG_FLUSH_MS = 3000 };
-static const int handled_signals[CONTROL_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+static const int handled_signals[CONTROL_SIGNALS] = {SIGTERM, SIGINT,  SIGQUIT,
+                                                     SIGHUP,  SIGUSR1, SIGUSR2};
 
 const struct config *control_config(const struct control *control)
 {
@@ -78,36 +79,72 @@ static void on_timer(void *arg)
     order_all(control, WORKER_CUT, REASON_DRAIN_DEADLINE);
 }
 
+static const char *signal_name(int signal_number)
+{
+    switch (signal_number) {
+    case SIGTERM:
+        return "SIGTERM";
+    case SIGINT:
+        return "SIGINT";
+    case SIGQUIT:
+        return "SIGQUIT";
+    case SIGHUP:
+        return "SIGHUP";
+    case SIGUSR1:
+        return "SIGUSR1";
+    default:
+        return "SIGUSR2";
+    }
+}
+
 static void on_stop_signal(struct control *control, int signal_number)
 {
-    log_begin(&control->log, LOG_INFO,
-              control->state == CONTROL_RUNNING ? "draining" : "stopping_at_once");
-    log_str(&control->log, "signal", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
+    bool drains = control->state == CONTROL_RUNNING && signal_number != SIGQUIT;
+    log_begin(&control->log, LOG_INFO, drains ? "draining" : "stopping_at_once");
+    log_str(&control->log, "signal", signal_name(signal_number));
     log_end(&control->log);
-    if (control->state == CONTROL_RUNNING) {
+    if (drains) {
         control->state = CONTROL_DELAYED;
         timer_set(control->timer, control_config(control)->drain.delay_ms);
         return;
     }
-    if (control->state == CONTROL_DELAYED) {
+    if (control->state == CONTROL_RUNNING || control->state == CONTROL_DELAYED) {
         begin_draining(control);
     }
     order_all(control, WORKER_CUT, REASON_STOPPED);
 }
 
+static void on_reload_signal(struct control *control, int signal_number)
+{
+    const struct reload_request request = {
+        .kind = RELOAD_APPLY, .scope = SOURCES_ALL, .trigger = signal_name(signal_number)};
+    reload_start(control->reload, &request);
+}
+
+/* It would end a process that does not handle it. */
+static void on_other_signal(struct control *control, int signal_number)
+{
+    log_begin(&control->log, LOG_INFO, "signal_ignored");
+    log_str(&control->log, "signal", signal_name(signal_number));
+    log_end(&control->log);
+}
+
 static void on_signal(void *arg, int signal_number)
 {
-    struct control *control = arg;
-    if (signal_number == SIGTERM || signal_number == SIGINT) {
-        on_stop_signal(control, signal_number);
-        return;
+    switch (signal_number) {
+    case SIGTERM:
+    case SIGINT:
+    case SIGQUIT:
+        on_stop_signal(arg, signal_number);
+        break;
+    case SIGHUP:
+    case SIGUSR1:
+        on_reload_signal(arg, signal_number);
+        break;
+    default:
+        on_other_signal(arg, signal_number);
+        break;
     }
-    const struct reload_request request = {
-        .kind = RELOAD_APPLY,
-        .scope = SOURCES_ALL,
-        .trigger = signal_number == SIGHUP ? "SIGHUP" : "SIGUSR1",
-    };
-    reload_start(control->reload, &request);
 }
 
 void control_material_changed(struct control *control)
@@ -449,6 +486,7 @@ int control_run(const char *config_path)
     control->started_ms = clock_mono_ms();
     process_prepare();
     int code = load(control, config_path);
+    process_close_inherited();
     if (code == 0) {
         struct errbuf err;
         mask_signals(SIG_BLOCK);

@@ -25,7 +25,7 @@ struct watching;
 struct worker;
 
 enum control_state { CONTROL_RUNNING = 0, CONTROL_DELAYED, CONTROL_DRAINING, CONTROL_STOPPING };
-enum { CONTROL_SIGNALS = 4 };
+enum { CONTROL_SIGNALS = 6 };
 
 struct control {
     enum control_state state;

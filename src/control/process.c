@@ -42,6 +42,27 @@ void process_prepare(void)
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     const struct rlimit none = {0, 0};
     (void)setrlimit(RLIMIT_CORE, &none);
+    /* RLIMIT_CORE does not stop a core_pattern that is a pipe; this does, and keeps processes of
+       the same user from reading our memory through ptrace or /proc. */
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+/* A kernel before 5.9 and some seccomp filters have no close_range(2). */
+static void close_each_from(int first)
+{
+    struct rlimit limit = {.rlim_cur = 1024};
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    for (rlim_t fd = (rlim_t)first; fd < limit.rlim_cur && fd < INT_MAX; fd++) {
+        (void)close((int)fd); /* most are not open */
+    }
+}
+
+void process_close_inherited(void)
+{
+    enum { FIRST = STDERR_FILENO + 1 };
+    if (close_range(FIRST, ~0U, 0) != 0) {
+        close_each_from(FIRST);
+    }
 }
 
 uint64_t process_raise_descriptor_limit(void)

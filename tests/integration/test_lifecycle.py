@@ -1,5 +1,6 @@
 """Start, drain, stop, exit codes, descriptors, logs that nobody reads."""
 
+import ctypes
 import os
 import re
 import signal
@@ -73,6 +74,78 @@ def test_a_second_signal_cuts_at_once(start, backends, credentials, web, first, 
         assert stream.read_to_end() == (b"", RESET)
     bulkhead.wait_exit(0)
     assert bulkhead.access.find(reason="stopped")
+
+
+@pytest.mark.parametrize("before", [None, signal.SIGTERM])
+def test_sigquit_cuts_at_once(start, backends, credentials, web, before):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url),
+                                   drain={"delay": "1h", "timeout": "1h"}))
+    with tls_connect(bulkhead.address(), web) as stream:
+        ping(stream)
+        if before:
+            bulkhead.signal(before)
+            bulkhead.wait_log("draining")
+        bulkhead.signal(signal.SIGQUIT)
+        assert stream.read_to_end() == (b"", RESET)
+    bulkhead.wait_exit(0)
+    assert bulkhead.log.find(event="stopping_at_once", signal="SIGQUIT")
+    assert bulkhead.access.find(reason="stopped")
+
+
+def test_sigusr2_is_ignored_with_a_line(start, backends, credentials, web):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url)))
+    with tls_connect(bulkhead.address(), web) as stream:
+        bulkhead.signal(signal.SIGUSR2)
+        bulkhead.wait_log("signal_ignored", signal="SIGUSR2")
+        ping(stream)
+        stream.end()
+
+
+def without_ptrace():
+    """What root may beyond other users: to look at any process."""
+    PR_CAPBSET_DROP, CAP_SYS_PTRACE = 24, 19
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0)
+
+
+def test_memory_is_for_nobody_else(start, backends, credentials):
+    """Not dumpable: no core, not even through a pipe, and other processes of the same user may not
+    look at it."""
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url)),
+                     before_exec=without_ptrace)
+    limits = open(f"/proc/{bulkhead.pid}/limits").read()
+    assert re.search(r"^Max core file size\s+0\s+0\s", limits, re.M)
+    other = subprocess.Popen(["sleep", "60"], preexec_fn=without_ptrace)
+    try:
+        assert may_read_memory(other.pid) and not may_read_memory(bulkhead.pid)
+    finally:
+        other.kill()
+        other.wait()
+
+
+def may_read_memory(pid):
+    opened = subprocess.run(["/usr/bin/python3", "-c", f"open('/proc/{pid}/mem', 'rb')"],
+                            preexec_fn=without_ptrace, stderr=subprocess.PIPE, timeout=60)
+    assert opened.returncode == 0 or b"PermissionError" in opened.stderr
+    return opened.returncode == 0
+
+
+def test_inherited_descriptors_are_closed(start, backends, credentials, tmp_path):
+    with open(tmp_path / "secret", "w") as first:
+        high = os.dup2(first.fileno(), 200)
+        bulkhead = start(configuration(credentials, terminate(backends.plain().url)),
+                         pass_fds=(first.fileno(), high))
+        os.close(high)
+    assert str(tmp_path / "secret") not in bulkhead.open_files()
+
+
+def test_a_credential_may_come_through_an_inherited_pipe(start, backends, credentials):
+    config = configuration(credentials, terminate(backends.plain().url))
+    reading, writing = os.pipe()
+    os.write(writing, open(config["identity"]["files"]["private_key"], "rb").read())
+    os.close(writing)
+    config["identity"]["files"]["private_key"] = f"/dev/fd/{reading}"
+    start(config, pass_fds=(reading,))
+    os.close(reading)
 
 
 def test_drain_delay_still_accepts(start, backends, credentials, web):

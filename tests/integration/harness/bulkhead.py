@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 
+import pytest
 import yaml
 
 from .wait import DEADLINE_S, until
@@ -18,6 +19,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 SANITIZER_REPORT = re.compile(
     r"(?:ERROR|WARNING): (?:Address|Leak|Thread|Memory|Undefined\w+)Sanitizer|: runtime error: "
 )
+
+
+def readlink(path):
+    """One that was closed in between leads nowhere."""
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return None
 
 
 def program():
@@ -128,7 +137,8 @@ class Lines:
 class Bulkhead:
     """`bulkhead run` with a configuration (a dict, or the file's text)."""
 
-    def __init__(self, config, directory, env=None, descriptors=None, stdout=subprocess.PIPE):
+    def __init__(self, config, directory, env=None, descriptors=None, stdout=subprocess.PIPE,
+                 pass_fds=(), before_exec=None):
         self.directory = pathlib.Path(directory)
         self.config_file = self.directory / "bulkhead.yaml"
         text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
@@ -137,10 +147,12 @@ class Bulkhead:
         def limit():
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
+        before_exec = limit if descriptors else before_exec
+
         self.process = subprocess.Popen(
             [program(), "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **(env or {})},
-            cwd=self.directory, preexec_fn=limit if descriptors else None,
+            cwd=self.directory, preexec_fn=before_exec, pass_fds=pass_fds,
         )
         self.log = Lines(self.process.stderr)
         self.access = Lines(self.process.stdout) if stdout == subprocess.PIPE else None
@@ -188,7 +200,16 @@ class Bulkhead:
         return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(self.open_files())
+
+    def open_files(self):
+        """What its descriptors lead to. The process is not dumpable: only root may look."""
+        directory = f"/proc/{self.pid}/fd"
+        try:
+            numbers = os.listdir(directory)
+        except PermissionError:
+            pytest.skip("only root may look at another process's descriptors")
+        return [readlink(f"{directory}/{number}") for number in numbers]
 
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
