@@ -1,0 +1,64 @@
+/*
+ * http_server: a small HTTP/1.1 server for administration, on a loop that does other things too.
+ *
+ * One request per connection (the answer says Connection: close), parsed by http_request.h; what it
+ * refuses is answered here. Time, memory and the number of connections are bounded, and nothing
+ * blocks. The thread of the loop only.
+ */
+#ifndef BULKHEAD_NET_HTTP_SERVER_H
+#define BULKHEAD_NET_HTTP_SERVER_H
+
+#include "base/bytebuf.h"
+#include "base/errbuf.h"
+#include "net/http_request.h"
+#include "net/loop.h"
+
+#include <stdint.h>
+
+struct http_server;
+/* A request that waits for its answer. */
+struct http_call;
+
+/* Answers now, or keeps the call and answers later; then it must set http_call_on_gone. May free
+   the server. */
+typedef void http_handler_fn(void *arg, struct http_call *call);
+/* The client has gone before the answer, or the server is freed: the call is over. It may not be
+   answered any more, and not be touched after the return. */
+typedef void http_gone_fn(void *arg);
+
+struct http_server_options {
+    size_t connections;  /* at once, others wait in the kernel's queue; 0: 16 */
+    uint64_t request_ms; /* from the connect to the last byte of the request; 0: 5 s */
+    uint64_t stall_ms;   /* a client that takes nothing of the answer; 0: 10 s */
+    uint64_t answer_ms;  /* or takes it too slowly, in all; 0: 60 s */
+};
+
+/*
+ * listen_fd: a listening socket, non-blocking, Unix or TCP (net/listener.h); stays the caller's and
+ * must live longer. options: NULL for the defaults; copied. NULL with err: memory is out.
+ */
+struct http_server *http_server_new(struct loop *loop, int listen_fd,
+                                    const struct http_server_options *options,
+                                    http_handler_fn *handler, void *arg, struct errbuf *err);
+/* Closes all connections at once; calls that wait hear that they are gone. Also from inside a
+   callback, but for those it makes itself. NULL is fine. */
+void http_server_free(struct http_server *server);
+
+/* Both good until the answer, or until the call is gone. */
+const struct http_request *http_call_request(const struct http_call *call);
+struct strview http_call_body(const struct http_call *call);
+/* fn: NULL for none. */
+void http_call_on_gone(struct http_call *call, http_gone_fn *fn, void *arg);
+
+struct http_answer {
+    int status;               /* 200 to 599 */
+    const char *content_type; /* NULL: "application/json" */
+    const char *allow;        /* for 405: the methods; NULL: no such header */
+    struct bytebuf *body;     /* its bytes are taken, and it is empty then; NULL: none */
+};
+/* Once for each call, which is over then. Never calls back from inside. */
+void http_call_answer(struct http_call *call, const struct http_answer *answer);
+/* {"error": why}; why is at most as long as the text of an errbuf. */
+void http_call_refuse(struct http_call *call, int status, const char *why);
+
+#endif
