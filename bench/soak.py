@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Soak: what must hold under load. Each part starts the real program, says one line, and is wrong
-only when something is wrong: a byte, an end, a bound, a client that was not served; never for a time.
+"""Soak: what must hold under load. Each part starts the real program and says one line. It is wrong
+for a byte, an end, a bound or a client that was not served, never for a time.
 
     bench/soak.py [--json] [PART...]         exits 1 when a part is wrong
 
@@ -9,7 +9,7 @@ stalled  1,000 connections whose readers stop, first in one direction, then in b
 slow     2,000 clients that send a byte of their handshake each second, beside good ones
 few      64 descriptors, two workers and 200 clients
 
-Only 127.0.0.1 is talked to, on ports of the kernel's choice; what is started here is ended by its id.
+Only 127.0.0.1 is talked to, on ports of the kernel's choice; what is started is ended by its id.
 """
 
 import argparse
@@ -45,7 +45,7 @@ POOL = random.Random(1).randbytes(4 * MB)
 
 
 def random_piece(generator, most):
-    """Of any size, small ones as likely as large ones, and never the same bytes at the same place."""
+    """Of any size, small ones as likely as large ones, from anywhere in the pool."""
     size = min(most, int(2 ** generator.uniform(0, 18)))
     start = generator.randrange(len(POOL) - size)
     return POOL[start:start + size]
@@ -184,18 +184,18 @@ class Side:
         return piece
 
 
-def check_sides(clients, servers):
-    """The number of directions that arrived whole and ended in order."""
-    whole = 0
+def check_sides(clients, servers, also=""):
+    """The number of directions, when all of them arrived whole and ended in order."""
+    faults = []
     for index, client in clients.items():
         server = servers[index]
         for name, sender, receiver in (("up", client, server), ("down", server, client)):
-            check(receiver.how == CLEAN, f"connection {index} {name} ended: {receiver.how}")
-            check(sender.sent.digest() == receiver.got.digest(),
-                  f"connection {index} {name}: {receiver.bytes_got} of {sender.bytes_sent} bytes, "
-                  "another SHA-256")
-            whole += 1
-    return whole
+            if receiver.how != CLEAN or sender.sent.digest() != receiver.got.digest():
+                faults.append(f"connection {index} {name} ended {receiver.how} after "
+                              f"{receiver.bytes_got} of {sender.bytes_sent} bytes")
+    count = 2 * len(clients)
+    check(not faults, f"{len(faults)} of {count} directions, the first: {faults[:1]}{also}")
+    return count
 
 
 class Echo:
@@ -312,8 +312,8 @@ def bulk(world):
     return {
         "bytes": total, "seconds": seconds, "directions_whole": whole, "before_kib": before,
         "peak_kib": peak, "after_kib": after,
-    }, (f"{total // MB} MB in {seconds:.1f} s over {len(clients)} connections (terminate, originate, "
-        f"bridge), SHA-256 equal in {whole} of {whole} directions, all half-closed; "
+    }, (f"{total // MB} MB in {seconds:.1f} s over {len(clients)} connections (terminate, "
+        f"originate, bridge), SHA-256 equal in {whole} of {whole} directions, all half-closed; "
         f"RSS/PSS MiB before, peak, after: {mib(before, peak, after)}")
 
 
@@ -324,10 +324,13 @@ DIALS_AT_ONCE = 64
 # The largest read, what TLS adds to its records, and the buffer that keeps it.
 WAITING_MAX_KIB = 64 + 16
 QUIET_S = 1.0
-# What waits shall wait in the program: the kernel's buffers grow with the segments, which are huge on
-# the loopback, and with megabytes in each of 2,000 it would run short of memory before the program.
-SMALL = ((socket.SOL_SOCKET, socket.SO_RCVBUF, 16384), (socket.SOL_SOCKET, socket.SO_SNDBUF, 16384),
-         (socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1448))
+# What waits shall wait in the program: the kernel's buffers grow with the segments, which are huge
+# on the loopback, and with megabytes in each of 2,000 it would run short of memory first.
+SMALL = (
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, 16384),
+    (socket.SOL_SOCKET, socket.SO_SNDBUF, 16384),
+    (socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1448),
+)
 
 
 class Staller(Side):
@@ -396,10 +399,12 @@ def stalled(world):
         wait_quiet(loop, both())
         memory["both"] = proxy.memory()
         finish(loop, both())
-        whole = check_sides(clients, servers)
         proxy.wait_lines(loop, STALLED)
-        check(proxy.reasons() == {"closed": STALLED}, f"reasons {proxy.reasons()}")
         memory["after"] = proxy.memory()
+        used = ("; RSS/PSS MiB at start, connected, stalled down, stalled both ways, after: "
+                f"{mib(*memory.values())}")
+        whole = check_sides(clients, servers, f"; reasons {proxy.reasons()}{used}")
+        check(proxy.reasons() == {"closed": STALLED}, f"reasons {proxy.reasons()}")
     kib = {
         "idle": (memory["connected"]["rss"] - memory["start"]["rss"]) / STALLED,
         "down": (memory["down"]["rss"] - memory["connected"]["rss"]) / STALLED,
@@ -411,10 +416,9 @@ def stalled(world):
     return {
         "connections": STALLED, "memory_kib": memory, "kib_per_connection": kib,
         "directions_whole": whole,
-    }, (f"{STALLED} connections; RSS/PSS MiB at start, connected, stalled down, stalled both ways, "
-        f"after: {mib(*memory.values())}; KiB per idle connection {kib['idle']:.1f}, per stalled "
-        f"direction {kib['down']:.1f} down and {kib['up']:.1f} up (bound {WAITING_MAX_KIB}); then read "
-        f"to the end, SHA-256 equal in {whole} of {whole} directions")
+    }, (f"{STALLED} connections{used}; KiB per idle connection {kib['idle']:.1f}, per stalled "
+        f"direction {kib['down']:.1f} down and {kib['up']:.1f} up (bound {WAITING_MAX_KIB}); then "
+        f"read to the end, SHA-256 equal in {whole} of {whole} directions")
 
 
 # ---- slow ------------------------------------------------------------------------------------
@@ -428,18 +432,17 @@ GOOD_AT_ONCE = 8
 class SlowHello:
     """A byte of a valid ClientHello each second; comes back a second after it was cut."""
 
-    made = 0  # connections of all of them
-
     def __init__(self, loop, address, hello):
         self.loop, self.address, self.hello = loop, address, hello
         self.next = 0
         self.due = False
         self.stream = None
+        self.dials = 0
         loop.at(random.random(), lambda: loop.every(1.0, self.tick))
 
     def tick(self):
         if self.stream is None:
-            SlowHello.made += 1
+            self.dials += 1
             self.next, self.stream = 0, Stream.dial(self.loop, self.address, self)
         else:
             self.due = True
@@ -521,20 +524,21 @@ def slow(world):
         alone = run_crowd(loop, proxy.address(), context, GOOD_ALONE_S)
         hello = client_hello(context)
         crowd = [SlowHello(loop, proxy.address(), hello) for _ in range(SLOW)]
-        loop.until(lambda: all(client.stream for client in crowd), "the slow clients", DEADLINE_S)
+        loop.until(lambda: all(client.dials for client in crowd), "the slow clients", DEADLINE_S)
         beside = run_crowd(loop, proxy.address(), context, SLOW_S)
         evicted = proxy.reasons().get("handshake_evicted", 0)
+        dials = sum(client.dials for client in crowd)
         served = alone["served"] + beside["served"]
         check(backend.accepted == served,
               f"{backend.accepted} connections at the backend, {served} good clients")
         memory = proxy.memory()
     return {
-        "slow": SLOW, "slow_connections": SlowHello.made, "evicted": evicted, "alone": alone,
+        "slow": SLOW, "slow_connections": dials, "evicted": evicted, "alone": alone,
         "beside": beside, "memory_kib": memory,
-    }, (f"{beside['served']} of {beside['served']} good clients served in {SLOW_S} s beside {SLOW} slow "
-        f"ones, handshake ms median {beside['median_ms']:.1f}, p99 {beside['p99_ms']:.1f}, "
+    }, (f"{beside['served']} of {beside['served']} good clients served in {SLOW_S} s beside {SLOW} "
+        f"slow ones, handshake ms median {beside['median_ms']:.1f}, p99 {beside['p99_ms']:.1f}, "
         f"max {beside['max_ms']:.1f} (alone {alone['median_ms']:.1f}, {alone['p99_ms']:.1f}, "
-        f"{alone['max_ms']:.1f}); {SlowHello.made} slow connections, {evicted} evicted, none got "
+        f"{alone['max_ms']:.1f}); {dials} slow connections, {evicted} evicted, none got "
         f"further; RSS/PSS MiB {mib(memory)}")
 
 
@@ -589,9 +593,9 @@ def few(world):
     return {
         "descriptors": {"limit": DESCRIPTORS, "start": at_start, "full": at_most},
         "sessions_at_once": held, "served": total, "load": times, "after": last,
-    }, (f"ulimit -n {DESCRIPTORS}, {at_start} descriptors in use at start; {held} of {FEW_AT_ONCE} clients "
-        f"held a session at once ({at_most} in use), the others waited; all {total} were served; "
-        f"handshake ms under {FEW_AT_ONCE} at once median {times['median_ms']:.0f}, after "
+    }, (f"ulimit -n {DESCRIPTORS}, {at_start} descriptors in use at start; {held} of {FEW_AT_ONCE} "
+        f"clients held a session at once ({at_most} in use), the others waited; all {total} were "
+        f"served; handshake ms under {FEW_AT_ONCE} at once median {times['median_ms']:.0f}, after "
         f"{last['median_ms']:.1f}; {at_start} descriptors in use afterwards")
 
 
@@ -646,7 +650,8 @@ def main():
         for part in arguments.part or PARTS:
             found = result["parts"][part] = run(part, world)
             if not arguments.json:
-                print(f"{part}: {'ok' if found['ok'] else 'WRONG'}: {found['sentence']}", flush=True)
+                print(f"{part}: {'ok' if found['ok'] else 'WRONG'}: {found['sentence']}",
+                      flush=True)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     if arguments.json:
