@@ -99,7 +99,7 @@ void conn_read(struct conn *conn, size_t max, struct conn_input *input);
    called too). Not after conn_end_stream. */
 enum conn_end conn_write(struct conn *conn, const uint8_t *data, size_t len)
     __attribute__((warn_unused_result));
-/* Whether on_readable is wanted. Off: only conn_is_gone tells of a peer that left. -1: the kernel
+/* Whether on_readable is wanted. Off: only conn_has_left tells of a peer that left. -1: the kernel
  * refused or memory is out. */
 int conn_want_read(struct conn *conn, bool want) __attribute__((warn_unused_result));
 /* conn_want_read(conn, false) for callers that give the conn up next: leaving out a direction fails
@@ -113,8 +113,13 @@ enum conn_end conn_end_stream(struct conn *conn) __attribute__((warn_unused_resu
 /* All that was written has left: nothing pending and, for TCP, nothing unacknowledged (our FIN
    counts as well). A conn that is gone may never get there. */
 bool conn_is_flushed(const struct conn *conn);
-/* See socket_is_gone. */
+/* The connection has failed: nothing can be sent any more. What came before may still wait to be
+   read (a peer that has ended in order is not gone). */
 bool conn_is_gone(const struct conn *conn);
+/* Gone, or the peer has closed in order and takes no more bytes. */
+bool conn_has_left(const struct conn *conn);
+/* See socket_has_input. */
+bool conn_has_input(const struct conn *conn);
 int conn_fd(const struct conn *conn);
 
 /* Both close at once and free at the end of the turn; no callback comes after. NULL is fine. */

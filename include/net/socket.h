@@ -24,9 +24,18 @@ void socket_set_reset_on_close(int fd);
 /* Bytes (and a FIN, as one) that the peer's kernel has not acknowledged; 0 for Unix or on error.
    May stay above 0 for ever once the socket is gone. */
 unsigned socket_unsent(int fd);
-/* True when the peer has reset (a Unix peer: has closed) or both directions are shut: what nobody
-   tells us of a socket that is not watched. Data may still be there to be read. */
-bool socket_is_gone(int fd);
+/* What nobody tells us of a socket that is not watched. */
+enum socket_peer {
+    SOCKET_PEER_THERE = 0,
+    SOCKET_PEER_LEFT,   /* both directions are shut, or a Unix peer has closed: it takes no more */
+    SOCKET_PEER_BROKEN, /* the connection has failed: a reset, or nobody answers any more (a Unix
+                           peer: closed with bytes of ours unread) */
+};
+/* Whatever it is, what the peer sent before may still be there to be read. */
+enum socket_peer socket_peer(int fd);
+/* True when a read would give bytes, or an end in order. When it is false after a failure, that
+   failure has been taken: a later read may look like an end in order. */
+bool socket_has_input(int fd);
 /* The address is unset (len 0) when there is none. */
 void socket_local_address(int fd, struct netaddr *addr);
 void socket_peer_address(int fd, struct netaddr *addr);

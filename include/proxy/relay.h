@@ -22,6 +22,7 @@ enum relay_flow { RELAY_OPEN = 0, RELAY_DRAINING, RELAY_SHUT };
 struct relay_direction {
     enum relay_flow flow;
     bool paused;      /* the destination is blocked: the source is not read */
+    bool left;        /* seen while paused: the source's peer has closed or broken off */
     uint8_t small;    /* reads left to be small after a short write */
     uint32_t counted; /* bytes counted into the bound */
     uint64_t bytes;

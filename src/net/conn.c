@@ -227,7 +227,19 @@ bool conn_is_flushed(const struct conn *conn)
 bool conn_is_gone(const struct conn *conn)
 {
     CHECK_MAGIC(conn, CONN_MAGIC);
-    return socket_is_gone(conn->fd);
+    return conn->write_end != CONN_END_NONE || socket_peer(conn->fd) == SOCKET_PEER_BROKEN;
+}
+
+bool conn_has_left(const struct conn *conn)
+{
+    CHECK_MAGIC(conn, CONN_MAGIC);
+    return conn->write_end != CONN_END_NONE || socket_peer(conn->fd) != SOCKET_PEER_THERE;
+}
+
+bool conn_has_input(const struct conn *conn)
+{
+    CHECK_MAGIC(conn, CONN_MAGIC);
+    return socket_has_input(conn->fd);
 }
 
 int conn_fd(const struct conn *conn)

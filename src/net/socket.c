@@ -3,6 +3,7 @@
  */
 #include "net/socket.h"
 
+#include <errno.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -92,10 +93,26 @@ unsigned socket_unsent(int fd)
     return (unsigned)bytes;
 }
 
-bool socket_is_gone(int fd)
+enum socket_peer socket_peer(int fd)
 {
     struct pollfd poll_fd = {.fd = fd, .events = 0};
-    return poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+    if (poll(&poll_fd, 1, 0) <= 0) {
+        return SOCKET_PEER_THERE;
+    }
+    if ((poll_fd.revents & (POLLERR | POLLNVAL)) != 0) {
+        return SOCKET_PEER_BROKEN;
+    }
+    return (poll_fd.revents & POLLHUP) != 0 ? SOCKET_PEER_LEFT : SOCKET_PEER_THERE;
+}
+
+bool socket_has_input(int fd)
+{
+    char byte;
+    ssize_t got;
+    do {
+        got = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    } while (got < 0 && errno == EINTR);
+    return got >= 0;
 }
 
 void socket_local_address(int fd, struct netaddr *addr)

@@ -347,16 +347,49 @@ static uint64_t tick_abort(struct relay *relay, uint64_t now_ms)
     return LOOK_AT_FLUSH_MS;
 }
 
-/* A paused source is not watched: see whether its peer is still there. */
-static bool tick_paused(struct relay *relay)
+/*
+ * A paused source is not watched: see whether its peer is still there. What a peer sent before it
+ * left is delivered, however slow the reader: only a failure behind which nothing waits to be read
+ * ends the relay here. The rest is read when the destination has drained, and its end with it;
+ * until then the relay counts as half-closed. False: the relay has ended, or is flushing.
+ */
+static bool tick_paused(struct relay *relay, uint64_t now_ms)
 {
-    for (int side = 0; side < 2; side++) {
-        if (relay->directions[side].paused && conn_is_gone(relay->conns[side])) {
-            abort_after_flush(relay, (enum relay_side)side, reset_reason((enum relay_side)side));
+    for (int i = 0; i < 2; i++) {
+        enum relay_side side = (enum relay_side)i;
+        struct relay_direction *direction = &relay->directions[side];
+        struct conn *conn = relay->conns[side];
+        if (!direction->paused || !conn_has_left(conn)) {
+            continue;
+        }
+        if (conn_is_gone(conn) && !conn_has_input(conn)) {
+            abort_after_flush(relay, side, reset_reason(side));
             return false;
+        }
+        if (!direction->left) {
+            direction->left = true;
+            relay->last_progress_ms = now_ms;
         }
     }
     return true;
+}
+
+static bool is_half_closed(const struct relay *relay)
+{
+    const struct relay_direction *down = &relay->directions[RELAY_DOWNSTREAM];
+    const struct relay_direction *up = &relay->directions[RELAY_UPSTREAM];
+    return down->flow != RELAY_OPEN || up->flow != RELAY_OPEN || down->left || up->left;
+}
+
+/* A broken stream whose last bytes nobody takes ended by its break. */
+static enum reason timeout_reason(const struct relay *relay, bool half)
+{
+    for (int side = 0; side < 2; side++) {
+        if (relay->directions[side].left && conn_is_gone(relay->conns[side])) {
+            return reset_reason((enum relay_side)side);
+        }
+    }
+    return half ? REASON_HALF_CLOSE_TIMEOUT : REASON_IDLE_TIMEOUT;
 }
 
 uint64_t relay_tick(struct relay *relay, uint64_t now_ms)
@@ -364,15 +397,15 @@ uint64_t relay_tick(struct relay *relay, uint64_t now_ms)
     if (relay->abort_reason != REASON_NONE) {
         return tick_abort(relay, now_ms);
     }
-    bool half = relay->directions[0].flow != RELAY_OPEN || relay->directions[1].flow != RELAY_OPEN;
+    if (!tick_paused(relay, now_ms)) {
+        return relay->running ? LOOK_AT_FLUSH_MS : 0;
+    }
+    bool half = is_half_closed(relay);
     uint64_t bound = half ? relay->settings.half_close_ms : relay->settings.idle_ms;
     uint64_t quiet = now_ms - relay->last_progress_ms;
     if (quiet >= bound) {
-        finish(relay, half ? REASON_HALF_CLOSE_TIMEOUT : REASON_IDLE_TIMEOUT);
+        finish(relay, timeout_reason(relay, half));
         return 0;
-    }
-    if (!tick_paused(relay)) {
-        return relay->running ? LOOK_AT_FLUSH_MS : 0;
     }
     bool paused = relay->directions[0].paused || relay->directions[1].paused;
     uint64_t next = bound - quiet;

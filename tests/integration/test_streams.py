@@ -4,10 +4,12 @@ import contextlib
 import hashlib
 import random
 import socket
+import struct
 import threading
 
 import pytest
 
+from harness.backends import TlsBackend
 from harness.bulkhead import (
     bridge, configuration, is_sanitizer_build, originate, terminate,
 )
@@ -114,6 +116,71 @@ def test_random_sizes_arrive_whole_both_ways(start, backends, credentials, kind)
         stream.end()
         assert stream.read_to_end() == (b"", CLEAN)
         assert path.line_of(stream)["bytes_up"] == total
+
+
+def ms_since_data(sock):
+    """For how long nothing has come: tcpi_last_data_recv."""
+    return struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64), 52)[0]
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_an_answer_is_whole_for_a_reader_that_stalls(
+    start, backends, credentials, tmp_path, kind
+):
+    """The server has ended and closed, the client is half-closed and does not read: nobody watches
+    the server's connection then, and the kernel calls it hung up. For some of the sizes a part of
+    the answer still waits there unread. Found by sessions that ended with upstream_reset."""
+
+    def answer_and_close(stream):
+        question, _ = stream.read_to_end()
+        stream.send(bytes(int(question)))
+        stream.end()
+
+    path = str(tmp_path / "s") if kind == "unix" else None
+    backend = backends.plain(answer_and_close, path=path)
+    bulkhead = start(configuration(credentials, terminate(backend.url)))
+    context = client_context(credentials.pair("web"))
+    streams = {}
+    for size in range(2_250_000, 7_000_000, 250_000):
+        stream = streams[size] = tls_connect(bulkhead.address(), context)
+        stream.send(b"%d" % size)
+        stream.end()
+    # More than one look, which is one a second.
+    until(lambda: all(ms_since_data(s.sock) > 1500 for s in streams.values()), "the stall")
+    for size, stream in streams.items():
+        data, end = stream.read_to_end()
+        assert (len(data), end) == (size, CLEAN)
+        assert bulkhead.wait_access(downstream=stream.local_address())["reason"] == "closed"
+        stream.close()
+
+
+def test_a_unix_client_may_send_and_close_during_the_dial(
+    start, backends, credentials, tmp_path
+):
+    """Its kernel says "hung up" at once; what it sent is there all the same."""
+    gate = threading.Event()
+    seen = []
+
+    class LateServer(TlsBackend):
+        def wrap(self, sock):
+            gate.wait(60)
+            return super().wrap(sock)
+
+    def record(stream):
+        data, end = stream.read_to_end()
+        seen.append(data)
+        return end
+
+    context = server_context(credentials.pair("payments"), credentials.bundle("prod.example"))
+    with LateServer(context, record) as backend:
+        listener = originate(backend.url) | {"accept": f"unix://{tmp_path}/in"}
+        bulkhead = start(configuration(credentials, listener, own="web"))
+        with PlainStream(dial(bulkhead.address())) as stream:
+            stream.send(b"x" * 50_000)
+        until(lambda: backend.connections == 1, "the dial")
+        gate.set()
+        assert backend.wait_ends() == [CLEAN]
+        assert seen == [b"x" * 50_000]
 
 
 @pytest.mark.parametrize("kind", ["terminate", "bridge"])

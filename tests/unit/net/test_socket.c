@@ -82,32 +82,68 @@ static void test_congestion_control_is_set_where_allowed(void **state)
     (void)close(fds[1]);
 }
 
-static void test_gone_is_a_reset_or_both_directions_shut(void **state)
+static void test_a_tcp_peer_leaves_when_both_directions_are_shut(void **state)
 {
     (void)state;
     int fds[2];
     tcp_pair(fds);
-    assert_false(socket_is_gone(fds[0]));
+    assert_int_equal(socket_peer(fds[0]), SOCKET_PEER_THERE);
+    assert_false(socket_has_input(fds[0]));
+    assert_int_equal(write(fds[1], "x", 1), 1);
     assert_return_code(shutdown(fds[1], SHUT_WR), errno);
-    wait_for(fds[0], POLLIN);
-    assert_false(socket_is_gone(fds[0])); /* half-closed is not gone */
+    wait_for(fds[0], POLLRDHUP);
+    assert_int_equal(socket_peer(fds[0]), SOCKET_PEER_THERE); /* half-closed */
     assert_return_code(shutdown(fds[0], SHUT_WR), errno);
     wait_for(fds[0], 0);
-    assert_true(socket_is_gone(fds[0]));
+    assert_int_equal(socket_peer(fds[0]), SOCKET_PEER_LEFT);
+    assert_true(socket_has_input(fds[0]));
+    char byte;
+    assert_int_equal(read(fds[0], &byte, 1), 1);
+    assert_true(socket_has_input(fds[0])); /* the end in order */
+    assert_int_equal(socket_peer(fds[0]), SOCKET_PEER_LEFT);
     (void)close(fds[0]);
     (void)close(fds[1]);
+}
+
+static void test_a_reset_is_broken_and_keeps_what_came_before(void **state)
+{
+    (void)state;
+    int fds[2];
     tcp_pair(fds);
+    assert_int_equal(write(fds[1], "x", 1), 1);
+    wait_for(fds[0], POLLIN);
     socket_set_reset_on_close(fds[1]);
     (void)close(fds[1]);
     wait_for(fds[0], 0);
-    assert_true(socket_is_gone(fds[0]));
+    assert_int_equal(socket_peer(fds[0]), SOCKET_PEER_BROKEN);
+    assert_true(socket_has_input(fds[0]));
+    char byte;
+    assert_int_equal(read(fds[0], &byte, 1), 1);
+    assert_int_equal(socket_peer(fds[0]), SOCKET_PEER_BROKEN);
+    assert_false(socket_has_input(fds[0]));
+    (void)close(fds[0]);
+    assert_int_equal(socket_peer(fds[0]), SOCKET_PEER_BROKEN); /* POLLNVAL */
+    assert_false(socket_has_input(fds[0]));
+}
+
+static void test_a_unix_peer_that_closes_has_left(void **state)
+{
+    (void)state;
+    int fds[2];
+    unix_pair(fds);
+    assert_int_equal(socket_peer(fds[0]), SOCKET_PEER_THERE);
+    assert_int_equal(write(fds[1], "x", 1), 1);
+    (void)close(fds[1]);
+    assert_int_equal(socket_peer(fds[0]), SOCKET_PEER_LEFT);
+    assert_true(socket_has_input(fds[0]));
     (void)close(fds[0]);
     unix_pair(fds);
-    assert_false(socket_is_gone(fds[0]));
+    assert_int_equal(write(fds[1], "x", 1), 1);
+    assert_int_equal(write(fds[0], "unread", 6), 6);
     (void)close(fds[1]);
-    assert_true(socket_is_gone(fds[0]));
+    assert_int_equal(socket_peer(fds[0]), SOCKET_PEER_BROKEN);
+    assert_true(socket_has_input(fds[0]));
     (void)close(fds[0]);
-    assert_true(socket_is_gone(fds[0])); /* POLLNVAL */
 }
 
 static void test_unsent_counts_what_tcp_has_not_delivered(void **state)
@@ -163,7 +199,9 @@ int main(void)
         cmocka_unit_test(test_keepalive_follows_the_time_given),
         cmocka_unit_test(test_keepalive_zero_is_off_and_unix_needs_nothing),
         cmocka_unit_test(test_congestion_control_is_set_where_allowed),
-        cmocka_unit_test(test_gone_is_a_reset_or_both_directions_shut),
+        cmocka_unit_test(test_a_tcp_peer_leaves_when_both_directions_are_shut),
+        cmocka_unit_test(test_a_reset_is_broken_and_keeps_what_came_before),
+        cmocka_unit_test(test_a_unix_peer_that_closes_has_left),
         cmocka_unit_test(test_unsent_counts_what_tcp_has_not_delivered),
         cmocka_unit_test(test_addresses_of_both_ends),
     };
