@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/check.h"
+#include "cli/ctl.h"
 #include "cli/run.h"
 #include "cli/svid.h"
 #include "cli/version.h"
@@ -16,6 +17,7 @@ struct command {
 static const struct command commands[] = {
     {"run", run_main, "run the proxy"},
     {"check", check_main, "say everything that is wrong in a configuration"},
+    {"ctl", ctl_main, "ask a running bulkhead: reload, preview a reload, sessions"},
     {"svid", svid_main, "say what a certificate is: its SPIFFE ID, validity, broken rules"},
     {"version", version_main, "print versions (also --version)"},
 };

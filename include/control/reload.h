@@ -25,6 +25,8 @@ struct reload;
 struct session_survey;
 struct worker_report;
 
+#define RELOAD_TRIGGER_WATCH "watch"
+
 enum reload_kind {
     RELOAD_APPLY = 0,
     RELOAD_PREVIEW, /* what RELOAD_APPLY would do now, or with another file */

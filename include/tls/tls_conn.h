@@ -45,6 +45,8 @@ void tls_thread_free(struct tls_thread *thread);
 /* Takes a reference; drops that of the former. Every handshake from here on uses these. */
 void tls_thread_set_credentials(struct tls_thread *thread, struct credentials *credentials);
 
+/* Lets go of remembered chains that no session holds and that rest on former credentials. */
+void tls_thread_forget_stale(struct tls_thread *thread);
 /* Does the chain that a live session rests on still hold under those credentials? See
    peer_chain_recheck. */
 enum reason tls_thread_recheck(struct tls_thread *thread, const struct credentials *credentials,

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "control/admin.h"
 #include "control/material.h"
 #include "control/own_expiry.h"
 #include "control/process.h"
@@ -326,7 +327,14 @@ static int make_watchers(struct control *control, struct errbuf *err)
         return -1;
     }
     control->clock_watch = clock_watch_new(control->loop, on_clock_set, control, err);
-    return control->clock_watch == NULL ? -1 : 0;
+    if (control->clock_watch == NULL) {
+        return -1;
+    }
+    if (control_config(control)->admin.listen.path != NULL) {
+        control->admin = admin_new(control, err);
+        return control->admin == NULL ? -1 : 0;
+    }
+    return 0;
 }
 
 static int start_workers(struct control *control, struct errbuf *err)
@@ -443,6 +451,7 @@ static void free_workers(struct control *control)
 static void fini(struct control *control)
 {
     free_workers(control);
+    admin_free(control->admin);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
     own_expiry_free(control->own_expiry);

@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 
+struct admin;
 struct clock_watch;
 struct crypto;
 struct log_writer;
@@ -44,6 +45,7 @@ struct control {
     struct reload *reload;
     struct own_expiry *own_expiry;
     struct watching *watching;
+    struct admin *admin; /* NULL: none is configured */
     struct clock_watch *clock_watch;
     struct worker **workers;
     unsigned worker_count;

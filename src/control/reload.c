@@ -228,7 +228,7 @@ static bool prepare(struct reload *reload)
     if (material_same(in_force, reload->candidate)) {
         bool refused = reload->outcome.config_refused || diag_has_errors(&reload->diags);
         finish(reload, refused ? RELOAD_REFUSED : RELOAD_UNCHANGED,
-               refused ? "what could be read changes nothing" : "");
+               refused ? "nothing that could be read has changed" : "");
         return false;
     }
     reload->snapshot = material_compose(reload->candidate, control->snapshot->generation + 1);

@@ -1,6 +1,7 @@
 #include "reload_log.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -61,7 +62,9 @@ static void log_sessions(struct log *log, const struct reload_outcome *outcome)
     log_u64(log, "ended", ended);
     for (int reason = 0; reason < REASON_COUNT; reason++) {
         if (outcome->ended[reason] != 0) {
-            log_u64(log, reason_label((enum reason)reason), outcome->ended[reason]);
+            char key[64];
+            (void)snprintf(key, sizeof(key), "ended_%s", reason_label((enum reason)reason));
+            log_u64(log, key, outcome->ended[reason]);
         }
     }
     log_u64(log, "longest_slice_us", outcome->longest_slice_us);
@@ -77,6 +80,16 @@ static void log_needs_restart(struct log *log, const struct reload_outcome *outc
     }
 }
 
+/* A touched file that holds what it held is no news. */
+static enum log_level level_of(const struct reload_outcome *outcome, const char *trigger)
+{
+    if (outcome->result == RELOAD_REFUSED || outcome->config_refused) {
+        return LOG_ERROR;
+    }
+    bool by_itself = strcmp(trigger, RELOAD_TRIGGER_WATCH) == 0;
+    return outcome->result == RELOAD_UNCHANGED && by_itself ? LOG_DEBUG : LOG_INFO;
+}
+
 void reload_log_outcome(struct log *log, const struct reload_outcome *outcome, const char *trigger)
 {
     static const char *const results[] = {"in_force", "unchanged", "refused"};
@@ -84,7 +97,7 @@ void reload_log_outcome(struct log *log, const struct reload_outcome *outcome, c
         return;
     }
     bool refused = outcome->result == RELOAD_REFUSED;
-    log_begin(log, refused || outcome->config_refused ? LOG_ERROR : LOG_INFO, "reload");
+    log_begin(log, level_of(outcome, trigger), "reload");
     log_str(log, "result", results[outcome->result]);
     log_str(log, "trigger", trigger);
     log_u64(log, "generation", outcome->generation);

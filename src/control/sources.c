@@ -320,6 +320,26 @@ static void keep_former_bundles(struct loader *loader)
     }
 }
 
+/* Says which anchors' certificates will be refused, before the first of them comes. */
+static void warn_crl_gaps(struct loader *loader)
+{
+    const struct config *config = loader->config;
+    for (size_t i = 0; i < config->trust_count; i++) {
+        const struct config_trust *trust = &config->trust[i];
+        struct strview name = strview_from(trust->domain.text);
+        struct svid_failure gap;
+        size_t cursor = 0;
+        while (credentials_next_crl_gap(loader->material->credentials, name, clock_wall_s(),
+                                        &cursor, &gap)) {
+            diag_warning(
+                loader->diags, trust->crl.pos,
+                "trust.%s.crl: what the anchor \"%s\" (serial %s) issues is refused: %s%s%s",
+                trust->domain.text, gap.subject, gap.serial, reason_sentence(gap.reason),
+                gap.detail[0] == '\0' ? "" : ": ", gap.detail);
+        }
+    }
+}
+
 static void make_credentials(struct loader *loader)
 {
     struct material *material = loader->material;
@@ -341,6 +361,7 @@ static void make_credentials(struct loader *loader)
     }
     credentials_unref(material->credentials);
     material->credentials = credentials;
+    warn_crl_gaps(loader);
 }
 
 /* --- the configuration ----------------------------------------------------------------------- */

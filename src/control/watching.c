@@ -37,7 +37,7 @@ static void on_turn_end(void *arg)
     struct reload_request request = {
         .kind = RELOAD_APPLY,
         .scope = watching->config_changed ? SOURCES_ALL : SOURCES_CREDENTIALS,
-        .trigger = "watch",
+        .trigger = RELOAD_TRIGGER_WATCH,
     };
     watching->deferred_pending = false;
     watching->config_changed = false;

@@ -98,6 +98,7 @@ static void on_judged(void *arg)
     struct swap *swap = arg;
     struct worker *worker = swap->worker;
     struct worker_report *report = mem_alloc(sizeof(*report));
+    tls_thread_forget_stale(worker->tls);
     swap->result.took_us = clock_mono_us() - swap->began_us;
     if (swap->walk->longest_us > swap->result.longest_slice_us) {
         swap->result.longest_slice_us = swap->walk->longest_us;

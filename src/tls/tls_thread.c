@@ -83,3 +83,8 @@ enum reason tls_thread_recheck(struct tls_thread *thread, const struct credentia
 {
     return peer_chain_recheck(thread->chains, credentials, chain, clock_wall_s(), failure);
 }
+
+void tls_thread_forget_stale(struct tls_thread *thread)
+{
+    peer_chain_table_forget_stale(thread->chains, thread->credentials);
+}

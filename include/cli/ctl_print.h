@@ -1,0 +1,14 @@
+/* ctl_print: the admin socket's answers for people. */
+#ifndef BULKHEAD_CLI_CTL_PRINT_H
+#define BULKHEAD_CLI_CTL_PRINT_H
+
+#include <stdio.h>
+
+struct json_t;
+
+void ctl_print_reload(struct json_t *answer, FILE *out);
+void ctl_print_sessions(struct json_t *answer, FILE *out);
+/* The exit code that goes with a reload's answer. */
+int ctl_reload_code(struct json_t *answer);
+
+#endif

@@ -1,0 +1,24 @@
+/*
+ * admin: the admin socket (admin.listen): what `bulkhead ctl` talks to. HTTP/1.1, JSON answers.
+ *
+ *   POST /reload             read everything anew
+ *   POST /reload?dry_run=1   what that would do, ending nothing
+ *   POST /check?file=PATH    the same with another configuration; the path is absolute
+ *   GET  /sessions           the live sessions
+ *
+ * Whoever may connect to the socket may do all of it: its permissions (0660) are the only wall.
+ * Answers hold no secret. Control thread.
+ */
+#ifndef BULKHEAD_CONTROL_ADMIN_H
+#define BULKHEAD_CONTROL_ADMIN_H
+
+#include "base/errbuf.h"
+
+struct admin;
+struct control;
+
+/* NULL with err: the socket can't be opened. */
+struct admin *admin_new(struct control *control, struct errbuf *err);
+void admin_free(struct admin *admin); /* NULL is fine */
+
+#endif

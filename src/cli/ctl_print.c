@@ -1,0 +1,190 @@
+/*
+ * Columns are as wide as their widest value. What comes from peers has been escaped as JSON and is
+ * valid UTF-8; control characters are shown as "?" so that no terminal obeys them.
+ */
+#include "cli/ctl_print.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include <jansson.h>
+
+enum { COLUMNS_MAX = 10, CELL_MAX = 256 };
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text == NULL ? "-" : text;
+}
+
+static void print_clean(const char *text, FILE *out)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        putc(c < 0x20 || c == 0x7f ? '?' : c, out);
+    }
+}
+
+/* --- tables ---------------------------------------------------------------------------------- */
+
+struct column {
+    const char *title;
+    const char *key;
+};
+
+static void cell(const json_t *row, const struct column *column, char text[CELL_MAX])
+{
+    const json_t *value = json_object_get(row, column->key);
+    if (json_is_integer(value)) {
+        (void)snprintf(text, CELL_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    } else {
+        (void)snprintf(text, CELL_MAX, "%s", text_of(row, column->key));
+    }
+}
+
+static void print_row(const json_t *row, const struct column *columns, size_t count,
+                      const size_t *widths, FILE *out)
+{
+    char text[CELL_MAX];
+    for (size_t i = 0; i < count; i++) {
+        if (row == NULL) {
+            (void)snprintf(text, sizeof(text), "%s", columns[i].title);
+        } else {
+            cell(row, &columns[i], text);
+        }
+        print_clean(text, out);
+        size_t len = strlen(text);
+        for (size_t pad = len; i + 1 < count && pad < widths[i] + 2; pad++) {
+            putc(' ', out);
+        }
+    }
+    putc('\n', out);
+}
+
+static void print_table(json_t *rows, const struct column *columns, size_t count, FILE *out)
+{
+    size_t widths[COLUMNS_MAX];
+    char text[CELL_MAX];
+    size_t index = 0;
+    json_t *row = NULL;
+    for (size_t i = 0; i < count; i++) {
+        widths[i] = strlen(columns[i].title);
+        json_array_foreach(rows, index, row)
+        {
+            cell(row, &columns[i], text);
+            widths[i] = strlen(text) > widths[i] ? strlen(text) : widths[i];
+        }
+    }
+    print_row(NULL, columns, count, widths, out);
+    json_array_foreach(rows, index, row)
+    {
+        print_row(row, columns, count, widths, out);
+    }
+}
+
+void ctl_print_sessions(json_t *answer, FILE *out)
+{
+    static const struct column columns[] = {
+        {"SESSION", "session"},
+        {"STATE", "state"},
+        {"LISTENER", "listener"},
+        {"RULE", "rule"},
+        {"DOWNSTREAM", "downstream_id"},
+        {"UPSTREAM", "upstream_id"},
+        {"AGE_MS", "age_ms"},
+        {"UP", "bytes_up"},
+        {"DOWN", "bytes_down"},
+        {"AUTHORITY_ENDS", "authority_ends"},
+    };
+    json_t *sessions = json_object_get(answer, "sessions");
+    print_table(sessions, columns, sizeof(columns) / sizeof(columns[0]), out);
+    fprintf(out, "%zu sessions\n", json_array_size(sessions));
+}
+
+/* --- reload ---------------------------------------------------------------------------------- */
+
+static void print_diags(json_t *answer, const char *key, const char *severity, FILE *out)
+{
+    size_t index = 0;
+    json_t *diag = NULL;
+    json_array_foreach(json_object_get(answer, key), index, diag)
+    {
+        json_int_t line = json_integer_value(json_object_get(diag, "line"));
+        print_clean(text_of(diag, "file"), out);
+        if (line != 0) {
+            fprintf(out, ":%" JSON_INTEGER_FORMAT ":%" JSON_INTEGER_FORMAT, line,
+                    json_integer_value(json_object_get(diag, "column")));
+        }
+        fprintf(out, ": %s: ", severity);
+        print_clean(text_of(diag, "message"), out);
+        putc('\n', out);
+    }
+}
+
+static void print_changes(json_t *answer, FILE *out)
+{
+    size_t index = 0;
+    json_t *item = NULL;
+    json_array_foreach(json_object_get(answer, "changes"), index, item)
+    {
+        fprintf(out, "%s %s ", text_of(item, "kind"), text_of(item, "change"));
+        print_clean(text_of(item, "name"), out);
+        putc('\n', out);
+    }
+    json_array_foreach(json_object_get(answer, "needs_restart"), index, item)
+    {
+        fprintf(out, "%s takes effect at the next start only\n", json_string_value(item));
+    }
+}
+
+static json_int_t count_of(json_t *answer, const char *key)
+{
+    return json_integer_value(json_object_get(json_object_get(answer, "sessions"), key));
+}
+
+static void print_groups(json_t *answer, FILE *out)
+{
+    static const struct column columns[] = {
+        {"FATE", "fate"},     {"SESSIONS", "sessions"},        {"LISTENER", "listener"},
+        {"RULE", "rule"},     {"DOWNSTREAM", "downstream_id"}, {"UPSTREAM", "upstream_id"},
+        {"REASON", "reason"},
+    };
+    json_t *groups = json_object_get(answer, "groups");
+    if (json_array_size(groups) > 0) {
+        print_table(groups, columns, sizeof(columns) / sizeof(columns[0]), out);
+    }
+}
+
+void ctl_print_reload(json_t *answer, FILE *out)
+{
+    bool dry_run = json_is_true(json_object_get(answer, "dry_run"));
+    print_diags(answer, "errors", "error", out);
+    print_diags(answer, "warnings", "warning", out);
+    print_changes(answer, out);
+    print_groups(answer, out);
+    fprintf(out, "%s: %s, generation %" JSON_INTEGER_FORMAT, dry_run ? "dry run" : "reload",
+            text_of(answer, "result"), json_integer_value(json_object_get(answer, "generation")));
+    if (json_is_true(json_object_get(answer, "configuration_refused"))) {
+        fputs(", the configuration is refused", out);
+    }
+    if (json_is_string(json_object_get(answer, "error"))) {
+        fputs(": ", out);
+        print_clean(text_of(answer, "error"), out);
+    }
+    fprintf(out,
+            "\nsessions: %" JSON_INTEGER_FORMAT " judged, %" JSON_INTEGER_FORMAT
+            " kept, %" JSON_INTEGER_FORMAT " %s\n",
+            count_of(answer, "judged"), count_of(answer, "kept"), count_of(answer, "ended"),
+            dry_run ? "would end" : "ended");
+}
+
+int ctl_reload_code(json_t *answer)
+{
+    enum { GOOD = 0, FAILED = 1, WRONG = 2 };
+    if (json_is_true(json_object_get(answer, "configuration_refused"))) {
+        return WRONG;
+    }
+    bool refused = strcmp(text_of(answer, "result"), "refused") == 0;
+    return refused || json_array_size(json_object_get(answer, "errors")) > 0 ? FAILED : GOOD;
+}

@@ -1,0 +1,201 @@
+/*
+ * Each call becomes a request to reload, which answers when it has run; a client that goes away
+ * before takes its answer with it, not the request: what it asked for is done all the same.
+ */
+#include "control/admin.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "admin_json.h"
+#include "base/bytebuf.h"
+#include "base/memory.h"
+#include "control/reload.h"
+#include "control_private.h"
+#include "net/http_server.h"
+#include "net/listener.h"
+#include "proxy/setup.h"
+
+enum { SOCKET_MODE = 0660, PATH_MAX_BYTES = 4096 };
+enum { STATUS_OK = 200, STATUS_BAD = 400, STATUS_NOT_FOUND = 404, STATUS_METHOD = 405 };
+enum { STATUS_NO_MEMORY = 503 };
+
+/* A call that waits for its request to be done. */
+struct pending {
+    TAILQ_ENTRY(pending) link;
+    struct admin *admin;
+    struct http_call *call;
+};
+
+TAILQ_HEAD(pending_list, pending);
+
+struct admin {
+    struct control *control;
+    struct listen_sockets *sockets;
+    struct http_server *server;
+    struct pending_list pending;
+};
+
+static void pending_free(struct pending *pending)
+{
+    TAILQ_REMOVE(&pending->admin->pending, pending, link);
+    mem_free(pending);
+}
+
+static void on_gone(void *arg)
+{
+    struct pending *pending = arg;
+    reload_forget(pending->admin->control->reload, pending);
+    pending_free(pending);
+}
+
+static void on_done(void *arg, const struct reload_outcome *outcome)
+{
+    struct pending *pending = arg;
+    size_t len = 0;
+    char *text = outcome->kind == RELOAD_SESSIONS ? admin_json_sessions(outcome, &len)
+                                                  : admin_json_reload(outcome, &len);
+    struct bytebuf body = {0};
+    if (text == NULL || !bytebuf_append(&body, text, len)) {
+        http_call_refuse(pending->call, STATUS_NO_MEMORY, "memory is out");
+    } else {
+        const struct http_answer answer = {.status = STATUS_OK, .body = &body};
+        http_call_answer(pending->call, &answer);
+    }
+    bytebuf_clear(&body);
+    mem_free(text);
+    pending_free(pending);
+}
+
+static void start(struct admin *admin, struct http_call *call, struct reload_request *request)
+{
+    struct pending *pending = mem_alloc(sizeof(*pending));
+    pending->admin = admin;
+    pending->call = call;
+    TAILQ_INSERT_TAIL(&admin->pending, pending, link);
+    http_call_on_gone(call, on_gone, pending);
+    request->scope = SOURCES_ALL;
+    request->trigger = "ctl";
+    request->done = on_done;
+    request->arg = pending;
+    reload_start(admin->control->reload, request);
+}
+
+/* --- the paths ------------------------------------------------------------------------------- */
+
+static void on_sessions(struct admin *admin, struct http_call *call)
+{
+    struct reload_request request = {.kind = RELOAD_SESSIONS};
+    start(admin, call, &request);
+}
+
+static void on_reload(struct admin *admin, struct http_call *call)
+{
+    const struct strview *dry_run = http_request_parameter(http_call_request(call), "dry_run");
+    struct reload_request request = {.kind = RELOAD_APPLY};
+    if (dry_run != NULL) {
+        if (!strview_equal(*dry_run, strview_from("1"))) {
+            http_call_refuse(call, STATUS_BAD, "dry_run must be 1");
+            return;
+        }
+        request.kind = RELOAD_PREVIEW;
+    }
+    start(admin, call, &request);
+}
+
+static void on_check(struct admin *admin, struct http_call *call)
+{
+    const struct strview *file = http_request_parameter(http_call_request(call), "file");
+    char path[PATH_MAX_BYTES];
+    if (file == NULL || file->len == 0 || file->ptr[0] != '/' || file->len >= sizeof(path) ||
+        memchr(file->ptr, '\0', file->len) != NULL) {
+        http_call_refuse(call, STATUS_BAD, "file must be the absolute path of a configuration");
+        return;
+    }
+    memcpy(path, file->ptr, file->len);
+    path[file->len] = '\0';
+    struct reload_request request = {.kind = RELOAD_PREVIEW, .config_path = path};
+    start(admin, call, &request);
+}
+
+struct route {
+    const char *path;
+    enum http_method method;
+    void (*handle)(struct admin *admin, struct http_call *call);
+};
+
+static const struct route routes[] = {
+    {"/sessions", HTTP_METHOD_GET, on_sessions},
+    {"/reload", HTTP_METHOD_POST, on_reload},
+    {"/check", HTTP_METHOD_POST, on_check},
+};
+
+static void refuse_method(struct http_call *call, enum http_method wanted)
+{
+    const struct http_answer answer = {
+        .status = STATUS_METHOD,
+        .allow = wanted == HTTP_METHOD_GET ? "GET, HEAD" : "POST",
+    };
+    http_call_answer(call, &answer);
+}
+
+static void on_call(void *arg, struct http_call *call)
+{
+    const struct http_request *request = http_call_request(call);
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        const struct route *route = &routes[i];
+        if (!strview_equal(request->path, strview_from(route->path))) {
+            continue;
+        }
+        /* What changes something is asked for by POST alone. */
+        bool head = request->method == HTTP_METHOD_HEAD && route->method == HTTP_METHOD_GET;
+        if (request->method == route->method || head) {
+            route->handle(arg, call);
+        } else {
+            refuse_method(call, route->method);
+        }
+        return;
+    }
+    http_call_refuse(call, STATUS_NOT_FOUND, "there is no such path: /sessions, /reload, /check");
+}
+
+/* --- the socket ------------------------------------------------------------------------------ */
+
+struct admin *admin_new(struct control *control, struct errbuf *err)
+{
+    const struct config_address *listen = &control_config(control)->admin.listen;
+    const struct listen_options options = {
+        .mode = SOCKET_MODE, .owner = (uid_t)-1, .group = (gid_t)-1};
+    struct netaddr addr;
+    struct admin *admin = mem_alloc(sizeof(*admin));
+    admin->control = control;
+    TAILQ_INIT(&admin->pending);
+    if (!netaddr_from_path(&addr, listen->path)) {
+        errbuf_set(err, "admin.listen: the path is too long");
+        admin_free(admin);
+        return NULL;
+    }
+    admin->sockets = listen_sockets_open(&addr, 1, &options, err);
+    if (admin->sockets == NULL) {
+        errbuf_prefix(err, "admin.listen");
+        admin_free(admin);
+        return NULL;
+    }
+    admin->server = http_server_new(control->loop, listen_sockets_fd(admin->sockets, 0), NULL,
+                                    on_call, admin, err);
+    if (admin->server == NULL) {
+        admin_free(admin);
+        return NULL;
+    }
+    return admin;
+}
+
+void admin_free(struct admin *admin)
+{
+    if (admin != NULL) {
+        http_server_free(admin->server);
+        listen_sockets_close(admin->sockets);
+        mem_free(admin);
+    }
+}

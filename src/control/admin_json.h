@@ -1,0 +1,18 @@
+/*
+ * admin_json: the answers of the admin socket. Each is one JSON text in memory of the caller's
+ * (mem_free); NULL: too large, or memory is out. Control thread.
+ */
+#ifndef BULKHEAD_CONTROL_ADMIN_JSON_H
+#define BULKHEAD_CONTROL_ADMIN_JSON_H
+
+#include "control/reload.h"
+
+#include <stddef.h>
+
+/* What a reload did, or would do. */
+char *admin_json_reload(const struct reload_outcome *outcome, size_t *len);
+/* What the sessions are. */
+char *admin_json_sessions(const struct reload_outcome *outcome, size_t *len);
+char *admin_json_error(const char *message, size_t *len);
+
+#endif

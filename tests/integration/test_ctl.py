@@ -1,0 +1,245 @@
+"""The admin socket and `bulkhead ctl`: look before you cut, reload, sessions."""
+
+import json
+import os
+import socket
+import stat
+
+import pytest
+import yaml
+
+from harness.bulkhead import configuration, run_command, terminate
+from harness.streams import RESET, client_context, tls_connect
+
+WEB = "spiffe://prod.example/ns/shop/sa/web"
+ORDERS = "spiffe://prod.example/ns/shop/sa/orders"
+DENY_ORDERS = {"name": "no-orders", "action": "deny", "from": ORDERS, "to": "in"}
+
+
+def rule(name, identity):
+    return {"name": name, "from": identity, "to": "in"}
+
+
+@pytest.fixture
+def site(start, backends, credentials, tmp_path):
+    """site(**more) -> a bulkhead with an admin socket, and two rules."""
+
+    def make(**more):
+        config = configuration(
+            credentials, terminate(backends.plain().url, name="in"),
+            rules=[rule("web", WEB), rule("orders", ORDERS)],
+            admin={"listen": f"unix://{tmp_path}/admin.sock"}, **more)
+        bulkhead = start(config)
+        bulkhead.socket = str(tmp_path / "admin.sock")
+        bulkhead.config = config
+        return bulkhead
+
+    return make
+
+
+def ctl(bulkhead, *arguments):
+    return run_command("ctl", "--socket", bulkhead.socket, *arguments)
+
+
+def ask(bulkhead, *arguments):
+    result = ctl(bulkhead, *arguments, "--json")
+    return json.loads(result.stdout), result.returncode
+
+
+def rewrite(bulkhead, **changes):
+    bulkhead.config_file.write_text(yaml.safe_dump({**bulkhead.config, **changes}))
+
+
+def connect(bulkhead, credentials, name):
+    stream = tls_connect(bulkhead.address(), client_context(credentials.pair(name)))
+    ping(stream)
+    return stream
+
+
+def ping(stream):
+    stream.send(b"ping")
+    assert stream.recv_exactly(4) == b"ping"
+
+
+def http(bulkhead, request):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(bulkhead.socket)
+        sock.sendall(request)
+        answer = b""
+        while chunk := sock.recv(65536):
+            answer += chunk
+    return answer
+
+
+def test_sessions(site, credentials):
+    bulkhead = site()
+    assert ask(bulkhead, "sessions") == ({"generation": 1, "sessions": []}, 0)
+    with connect(bulkhead, credentials, "web"), connect(bulkhead, credentials, "orders"):
+        answer, code = ask(bulkhead, "sessions")
+        assert code == 0
+        found = {s["downstream_id"]: s for s in answer["sessions"]}
+        assert set(found) == {WEB, ORDERS}
+        assert found[WEB]["rule"] == "web" and found[WEB]["listener"] == "in"
+        assert (found[WEB]["bytes_up"], found[WEB]["bytes_down"]) == (4, 4)
+        assert found[WEB]["authority_ends"].endswith("Z")
+        people = ctl(bulkhead, "sessions")
+        assert people.returncode == 0 and "2 sessions" in people.stdout and WEB in people.stdout
+
+
+def test_a_dry_run_says_who_would_be_cut_and_cuts_nobody(site, credentials):
+    bulkhead = site()
+    with connect(bulkhead, credentials, "web") as web, connect(bulkhead, credentials, "orders"):
+        rewrite(bulkhead, rules=[rule("orders", ORDERS)])
+        answer, code = ask(bulkhead, "reload", "--dry-run")
+        assert code == 0 and answer["dry_run"] and answer["result"] == "would_be_in_force"
+        assert answer["changes"] == [{"kind": "rule", "name": "web", "change": "removed"}]
+        fates = {g["downstream_id"]: (g["fate"], g["sessions"], g.get("reason"))
+                 for g in answer["groups"]}
+        assert fates == {WEB: ("ended", 1, "rule_removed"), ORDERS: ("kept", 1, None)}
+        assert answer["sessions"]["by_reason"] == {"rule_removed": 1}
+        people = ctl(bulkhead, "reload", "--dry-run")
+        assert "would end" in people.stdout and "rule removed web" in people.stdout
+        ping(web)
+        assert ask(bulkhead, "sessions")[0]["generation"] == 1
+        assert not bulkhead.log.find(event="reload")
+
+
+def test_reload_says_what_it_did(site, credentials):
+    bulkhead = site()
+    with connect(bulkhead, credentials, "web") as web:
+        rewrite(bulkhead, rules=[rule("orders", ORDERS)])
+        answer, code = ask(bulkhead, "reload")
+        assert (code, answer["result"], answer["generation"]) == (0, "in_force", 2)
+        assert answer["sessions"] == {
+            "judged": 1, "kept": 0, "ended": 1, "by_reason": {"rule_removed": 1}}
+        assert web.read_to_end() == (b"", RESET)
+        bulkhead.wait_access(reason="rule_removed")
+    answer, code = ask(bulkhead, "reload")
+    assert (code, answer["result"], answer["generation"]) == (0, "unchanged", 2)
+
+
+def test_a_refused_configuration_is_exit_code_2_with_its_errors(site):
+    bulkhead = site()
+    rewrite(bulkhead, rule=[])
+    for arguments in (("reload",), ("reload", "--dry-run")):
+        answer, code = ask(bulkhead, *arguments)
+        assert (code, answer["configuration_refused"], answer["generation"]) == (2, True, 1)
+        assert 'did you mean "rules"?' in answer["errors"][0]["message"]
+        people = ctl(bulkhead, *arguments)
+        assert people.returncode == 2 and "refused" in people.stdout
+
+
+def test_a_broken_source_is_exit_code_1_and_the_others_go_through(site, credentials, tmp_path):
+    bulkhead = site()
+    broken = tmp_path / "broken.pem"
+    broken.write_text("nothing\n")
+    trust = {**bulkhead.config["trust"], "partner.example": {"bundle": str(broken)}}
+    rewrite(bulkhead, trust=trust, rules=[rule("orders", ORDERS)])
+    answer, code = ask(bulkhead, "reload")
+    assert (code, answer["result"], answer["generation"]) == (1, "in_force", 2)
+    assert "trust.partner.example.bundle" in answer["errors"][0]["message"]
+
+
+def test_check_another_file(site, credentials, tmp_path):
+    bulkhead = site()
+    other = tmp_path / "other file.yaml"
+    with connect(bulkhead, credentials, "web"):
+        other.write_text(yaml.safe_dump({**bulkhead.config, "rules": [rule("orders", ORDERS)],
+                                         "workers": 1}))
+        answer, code = ask(bulkhead, "check", other)
+        assert (code, answer["dry_run"]) == (0, True)
+        assert answer["sessions"]["by_reason"] == {"rule_removed": 1}
+        assert answer["needs_restart"] == ["workers"]
+        other.write_text("version: 2\n")
+        assert ask(bulkhead, "check", other)[1] == 2
+        assert ask(bulkhead, "sessions")[0]["generation"] == 1
+    assert ctl(bulkhead, "check", tmp_path / "none.yaml").returncode == 2
+
+
+def test_check_says_when_an_address_is_taken(site, tmp_path):
+    bulkhead = site()
+    other = tmp_path / "other.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        listener = {**bulkhead.config["listeners"][0], "accept": f"mtls://127.0.0.1:{port}"}
+        other.write_text(yaml.safe_dump({**bulkhead.config, "listeners": [listener]}))
+        answer, code = ask(bulkhead, "check", other)
+    assert code == 2 and f"127.0.0.1:{port}" in answer["errors"][0]["message"]
+
+
+def test_max_cut_refuses_a_reload_that_cuts_too_much(site, credentials):
+    bulkhead = site(reload={"max_cut": "30%"})
+    with connect(bulkhead, credentials, "web") as web, connect(bulkhead, credentials, "orders"):
+        rewrite(bulkhead, rules=[rule("orders", ORDERS)])
+        answer, code = ask(bulkhead, "reload")
+        assert (code, answer["result"], answer["generation"]) == (1, "refused", 1)
+        assert "1 of 2 sessions" in answer["error"] and "30%" in answer["error"]
+        ping(web)
+        line = bulkhead.wait_log("reload", result="refused")
+        assert "max_cut" in line["error"]
+
+
+def test_max_cut_does_not_hold_up_a_written_deny(site, credentials):
+    bulkhead = site(reload={"max_cut": "30%"})
+    with connect(bulkhead, credentials, "web") as web, \
+            connect(bulkhead, credentials, "orders") as orders:
+        rewrite(bulkhead, rules=[rule("web", WEB), rule("orders", ORDERS), DENY_ORDERS])
+        answer, code = ask(bulkhead, "reload")
+        assert (code, answer["result"]) == (0, "in_force")
+        assert orders.read_to_end() == (b"", RESET)
+        ping(web)
+
+
+def test_the_socket_is_open_to_its_group_alone(site):
+    bulkhead = site()
+    assert stat.S_IMODE(os.stat(bulkhead.socket).st_mode) == 0o660
+
+
+def test_the_socket_is_found_through_the_configuration(site):
+    bulkhead = site()
+    result = run_command("ctl", "-c", bulkhead.config_file, "sessions", "--json")
+    assert result.returncode == 0 and json.loads(result.stdout)["generation"] == 1
+
+
+def test_without_an_admin_socket_there_is_none(start, backends, credentials, tmp_path):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url)))
+    result = run_command("ctl", "-c", bulkhead.config_file, "sessions")
+    assert result.returncode == 2 and "admin.listen" in result.stderr
+    result = run_command("ctl", "--socket", tmp_path / "none.sock", "sessions")
+    assert result.returncode == 1 and "none.sock" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["sessions"], ["--socket", "a"], ["--socket", "a", "-c", "b", "sessions"],
+    ["--socket", "a", "nothing"], ["--socket", "a", "check"], ["--socket", "a", "sessions", "x"],
+    ["--socket", "a", "--dry-run", "sessions"], ["--nothing"],
+])
+def test_wrong_usage(arguments):
+    result = run_command("ctl", *arguments)
+    assert result.returncode == 2 and "try: bulkhead ctl --help" in result.stderr
+
+
+@pytest.mark.parametrize("request_line, status", [
+    (b"GET /reload", b"405"), (b"POST /sessions", b"405"), (b"GET /check?file=/x", b"405"),
+    (b"GET /", b"404"), (b"GET /sessions/..", b"400"), (b"POST /check", b"400"),
+    (b"POST /check?file=relative", b"400"), (b"POST /check?file=/a%00b", b"400"),
+    (b"POST /reload?dry_run=yes", b"400"), (b"PUT /reload", b"405"),
+])
+def test_wrong_requests_change_nothing(site, request_line, status):
+    bulkhead = site()
+    rewrite(bulkhead, rules=[])
+    answer = http(bulkhead, request_line + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    assert answer.split(b" ", 2)[1] == status, answer
+    assert ask(bulkhead, "sessions")[0]["generation"] == 1
+
+
+def test_a_client_that_goes_before_its_answer_harms_nothing(site, credentials):
+    bulkhead = site()
+    rewrite(bulkhead, rules=[rule("orders", ORDERS)])
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(bulkhead.socket)
+            sock.sendall(b"POST /reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    bulkhead.wait_log("reload", result="in_force")
+    assert ask(bulkhead, "sessions")[0]["generation"] == 2
