@@ -11,7 +11,7 @@
  *     LINGERING  reading, and drops what comes        1 s
  *
  * A client that shuts its sending side still wants the answer, one that closes does not. On a Unix
- * socket the kernel tells the two apart (socket_is_gone), on TCP only a failed write does.
+ * socket the kernel tells the two apart (socket_peer), on TCP only a failed write does.
  *
  * Lingering: closing a socket with unread bytes resets it, and a reset may overtake the answer that
  * says why the rest of the body was not read.
@@ -404,7 +404,7 @@ static void read_request(struct http_call *call)
 /* The client has shut its sending side: to watch for reading would call for ever. */
 static void on_end_of_input(struct http_call *call)
 {
-    if (call->state == CALL_LINGERING || socket_is_gone(call->fd)) {
+    if (call->state == CALL_LINGERING || socket_peer(call->fd) != SOCKET_PEER_THERE) {
         close_call(call);
         return;
     }
@@ -472,7 +472,7 @@ static void on_deadline(void *arg)
         refuse_call(call, 408, "the request did not come in time");
         break;
     case CALL_HANDLING:
-        if (socket_is_gone(call->fd)) {
+        if (socket_peer(call->fd) != SOCKET_PEER_THERE) {
             close_call(call);
         } else {
             timer_set(call->timer, LOOK_MS);
