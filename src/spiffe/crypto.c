@@ -6,6 +6,7 @@
 #include "spiffe/crypto.h"
 
 #include "base/memory.h"
+#include "spiffe/crypto_memory.h"
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -30,6 +31,9 @@ struct crypto *crypto_new(struct errbuf *err)
 {
     struct crypto *crypto = mem_alloc(sizeof(*crypto));
 
+    if (!crypto_memory_install()) {
+        return crypto_fail(crypto, "it was used before it was set up", err);
+    }
     if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1) {
         return crypto_fail(crypto, "initialisation", err);
     }

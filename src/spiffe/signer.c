@@ -1,11 +1,14 @@
 /*
  * The key is decoded in our library context and lives in an EVP_PKEY, whose private numbers
- * libcrypto clears when it is freed.
+ * libcrypto clears when it is freed. The copies that its decoders make of the text and the DER are
+ * wiped because all that libcrypto frees in the meantime is (spiffe/crypto_memory.h); the text
+ * itself is wiped by whoever read the file.
  */
 #include "spiffe/signer.h"
 
 #include "base/memory.h"
 #include "spiffe/crypto.h"
+#include "spiffe/crypto_memory.h"
 #include "spiffe/pem.h"
 #include "spiffe/x509_fields.h"
 
@@ -95,7 +98,9 @@ struct signer *signer_from_pem(const struct crypto *crypto, const char *pem, siz
         return NULL;
     }
     ERR_set_mark();
+    crypto_memory_wipe_begin();
     EVP_PKEY *key = decode_key(crypto, &block);
+    crypto_memory_wipe_end();
     (void)ERR_pop_to_mark();
     if (key == NULL) {
         errbuf_set(err, "line %zu: the private key can't be decoded", block.line);
