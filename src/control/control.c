@@ -38,6 +38,7 @@
 #include "net/mailbox.h"
 #include "policy/policy.h"
 #include "proxy/snapshot.h"
+#include "proxy/survey.h"
 #include "proxy/worker.h"
 #include "spiffe/crypto.h"
 #include "spiffe/x509_svid.h"
@@ -166,6 +167,17 @@ static void on_clock_set(void *arg)
     order_all(control, WORKER_CLOCK_SET, REASON_NONE);
 }
 
+/* At the end nobody asks any more what a report answers. */
+static void take_report(struct control *control, struct worker_report *report)
+{
+    if (control->state == CONTROL_STOPPING) {
+        snapshot_unref(report->former);
+        survey_free(report->survey);
+        return;
+    }
+    reload_on_report(control->reload, report);
+}
+
 static void on_report(void *arg, struct mailbox_message *node)
 {
     struct control *control = arg;
@@ -182,7 +194,7 @@ static void on_report(void *arg, struct mailbox_message *node)
         break;
     case WORKER_SAYS_IN_FORCE:
     case WORKER_SAYS_SURVEYED:
-        reload_on_report(control->reload, (struct worker_report *)(void *)node);
+        take_report(control, (struct worker_report *)(void *)node);
         break;
     }
     mem_free(node);

@@ -172,20 +172,21 @@ static void give_up_setup(struct reload *reload)
     reload->outcome.config_refused = true;
 }
 
-static void open_sockets(struct reload *reload)
+/* False: not even those that are in force can be had as they should be. */
+static bool open_sockets(struct reload *reload)
 {
     struct control *control = reload->control;
     struct errbuf err;
     const struct setup *setup = reload->candidate->setup;
     reload->sockets = socket_table_open(control->sockets, setup, &err);
     if (reload->sockets != NULL) {
-        return;
+        return true;
     }
     diag_error(&reload->diags, (struct config_pos){0, 0, 0},
                "%s; the configuration in force is kept", err.text);
     give_up_setup(reload);
     reload->sockets = socket_table_open(control->sockets, reload->candidate->setup, &err);
-    ASSERT(reload->sockets != NULL || reload->candidate->setup != setup);
+    return reload->sockets != NULL;
 }
 
 static void survey(struct reload *reload, struct snapshot *snapshot)
@@ -221,8 +222,12 @@ static bool prepare(struct reload *reload)
                         &reload->diags, &reload->outcome.config_refused);
     reload->outcome.from = in_force;
     reload->outcome.to = reload->candidate;
-    open_sockets(reload);
+    bool opened = open_sockets(reload);
     reload_log_diags(&control->log, &reload->diags, reload->job->request.kind);
+    if (!opened) {
+        refuse(reload, "a listening socket can't be had");
+        return false;
+    }
     config_each_fixed_change(in_force->setup->config, reload->candidate->setup->config,
                              on_fixed_change, reload);
     if (material_same(in_force, reload->candidate)) {
@@ -265,8 +270,29 @@ static void begin(struct reload *reload)
     }
 }
 
+/* What waits already does as well, when nobody waits for its answer. */
+static bool join_waiting(struct reload *reload, const struct reload_request *request)
+{
+    struct job *job = NULL;
+    STAILQ_FOREACH(job, &reload->jobs, link)
+    {
+        if (request->done == NULL && job->request.done == NULL &&
+            job->request.kind == request->kind) {
+            if (request->scope == SOURCES_ALL) {
+                job->request.scope = SOURCES_ALL;
+                job->request.trigger = request->trigger;
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
 void reload_start(struct reload *reload, const struct reload_request *request)
 {
+    if (join_waiting(reload, request)) {
+        return;
+    }
     struct job *job = mem_alloc(sizeof(*job));
     job->request = *request;
     job->config_path = request->config_path == NULL ? NULL : mem_strdup(request->config_path);
@@ -288,11 +314,6 @@ void reload_forget(struct reload *reload, const void *arg)
     if (reload->job != NULL && reload->job->request.arg == arg) {
         reload->job->request.done = NULL;
     }
-}
-
-bool reload_is_swapping(const struct reload *reload)
-{
-    return reload->step == RELOAD_SWAPPING;
 }
 
 /* --- looking before cutting ------------------------------------------------------------------ */
