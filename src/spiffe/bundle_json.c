@@ -12,7 +12,7 @@
 
 #include "base/memory.h"
 #include "base/strview.h"
-#include "spiffe/pem.h"
+#include "pem.h"
 #include "trust_bundle_private.h"
 
 #include <jansson.h>
