@@ -221,3 +221,13 @@ struct trust_bundle *trust_bundle_from_json(const struct crypto *crypto, const c
     }
     return trust_bundle_finish(bundle, err);
 }
+
+const char *trust_bundle_json_build_version(void)
+{
+    return JANSSON_VERSION;
+}
+
+const char *trust_bundle_json_run_version(void)
+{
+    return jansson_version_str();
+}
