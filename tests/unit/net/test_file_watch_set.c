@@ -13,7 +13,8 @@ static void test_a_set_keeps_what_it_knows(void **state)
     append("a", "2");
     rename_over("b", "2");
     run_loop_ms(fixture->loop, 5); /* both pending */
-    const struct file_watch_entry swapped[] = {{"b", SLOW_MS, tag_a}, {"a", SLOW_MS, tag_b}};
+    const struct file_watch_entry swapped[] = {{"b", SLOW_MS, tag_a, NULL},
+                                               {"a", SLOW_MS, tag_b, NULL}};
     file_watch_set(fixture->watch, swapped, 2);
     expect(fixture, "aR bW"); /* with the new tags */
     append("a", "3");         /* not even seen yet */
@@ -31,6 +32,30 @@ static void test_a_set_keeps_what_it_knows(void **state)
     end(fixture);
 }
 
+/* By whole paths, whose directories the two share. */
+static void test_one_of_two_in_a_directory_goes(void **state)
+{
+    (void)state;
+    struct fixture *fixture = new_inotify_fixture();
+    make_dir("d");
+    make_file("d/a", "1");
+    make_file("d/b", "1");
+    char *a = NULL;
+    char *b = NULL;
+    assert_true(asprintf(&a, "%s/d/a", fixture->base) > 0);
+    assert_true(asprintf(&b, "%s/d/b", fixture->base) > 0);
+    watch_two(fixture, a, b);
+    free(a);
+    free(b);
+    assert_return_code(unlink("d/a"), errno);
+    expect(fixture, "aG");
+    rename_over("d/b", "2");
+    expect(fixture, "bR");
+    rename_over("d/a", "2");
+    expect(fixture, "aR");
+    end(fixture);
+}
+
 static void test_callbacks_may_set_and_free(void **state)
 {
     (void)state;
@@ -39,14 +64,14 @@ static void test_callbacks_may_set_and_free(void **state)
     make_file("b", "1");
     watch_two(fixture, "a", "b");
     /* The second report survives a set inside the first, in another order. */
-    fixture->next_set[0] = (struct file_watch_entry){"b", STILL_MS, tag_b};
-    fixture->next_set[1] = (struct file_watch_entry){"a", STILL_MS, tag_a};
+    fixture->next_set[0] = (struct file_watch_entry){"b", STILL_MS, tag_b, NULL};
+    fixture->next_set[1] = (struct file_watch_entry){"a", STILL_MS, tag_a, NULL};
     fixture->next_count = 2;
     rename_over("a", "2");
     rename_over("b", "2");
     expect(fixture, "aR bR");
     /* But not a set without it. */
-    fixture->next_set[0] = (struct file_watch_entry){"b", STILL_MS, tag_b};
+    fixture->next_set[0] = (struct file_watch_entry){"b", STILL_MS, tag_b, NULL};
     fixture->next_count = 1;
     rename_over("a", "3");
     rename_over("b", "3");
@@ -252,6 +277,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_set_keeps_what_it_knows),
+        cmocka_unit_test(test_one_of_two_in_a_directory_goes),
         cmocka_unit_test(test_callbacks_may_set_and_free),
         cmocka_unit_test(test_the_poll_alone),
         cmocka_unit_test(test_the_poll_sees_a_replacement_that_is_written_on),
