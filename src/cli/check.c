@@ -166,6 +166,8 @@ static size_t write_json(const struct options *options, const struct diag_list *
     write_diags(&w, diags, DIAG_ERROR);
     json_key(&w, "warnings");
     write_diags(&w, diags, DIAG_WARNING);
+    json_key(&w, "notes");
+    write_diags(&w, diags, DIAG_NOTE);
     json_key(&w, "listeners");
     write_listeners(&w, config);
     json_field_u64(&w, "rules", config == NULL ? 0 : config->rule_count);
