@@ -17,9 +17,6 @@ OTHER_INCLUDE = re.compile(r"^\s*#\s*include\b")
 
 # src/main.c stands above all areas and hands over to the command line.
 MAIN_AREAS = ["base", "cli"]
-# `versions` in the table: every library's header, in this one file, to print what it is built with.
-VERSIONS_FILE = "src/cli/version.c"
-VERSIONS_LIBRARIES = ["libevent", "libcares", "libyaml", "libssl", "libcrypto"]
 
 # Which header belongs to which library; the first pattern that matches the whole name counts.
 LIBRARIES = [
@@ -76,8 +73,6 @@ def read_table():
 
 
 def allowed_libraries(layer, path):
-    if path == VERSIONS_FILE and "versions" in layer.libraries:
-        return layer.libraries + VERSIONS_LIBRARIES
     if path.startswith("include/"):
         return [library for library in layer.libraries if library in layer.home_of]
     return layer.libraries

@@ -58,5 +58,7 @@ void yaml_node_free(struct yaml_node *node);
 bool yaml_node_is_null(const struct yaml_node *node);
 /* The value of a key; NULL when node is no map or has no such key. */
 const struct yaml_node *yaml_node_find(const struct yaml_node *node, const char *key);
+/* The version of libyaml that is running; its headers don't tell the one of the build. */
+const char *yaml_doc_run_version(void);
 
 #endif

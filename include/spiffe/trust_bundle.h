@@ -50,6 +50,9 @@ struct trust_bundle *trust_bundle_from_json(const struct crypto *crypto, const c
 /* Either form, by content: JSON when the first byte that is no blank is '{', else PEM. */
 struct trust_bundle *trust_bundle_from_bytes(const struct crypto *crypto, const char *domain,
                                              const char *data, size_t len, struct errbuf *err);
+/* Build-time and run-time version texts of jansson, which reads the JSON. */
+const char *trust_bundle_json_build_version(void);
+const char *trust_bundle_json_run_version(void);
 struct trust_bundle *trust_bundle_ref(struct trust_bundle *bundle);
 void trust_bundle_unref(struct trust_bundle *bundle);
 struct strview trust_bundle_domain(const struct trust_bundle *bundle);

@@ -380,3 +380,8 @@ const struct yaml_node *yaml_node_find(const struct yaml_node *node, const char 
     }
     return NULL;
 }
+
+const char *yaml_doc_run_version(void)
+{
+    return yaml_get_version_string();
+}

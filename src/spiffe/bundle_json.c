@@ -12,7 +12,7 @@
 
 #include "base/memory.h"
 #include "base/strview.h"
-#include "spiffe/pem.h"
+#include "pem.h"
 #include "trust_bundle_private.h"
 
 #include <jansson.h>
@@ -220,4 +220,14 @@ struct trust_bundle *trust_bundle_from_json(const struct crypto *crypto, const c
         return NULL;
     }
     return trust_bundle_finish(bundle, err);
+}
+
+const char *trust_bundle_json_build_version(void)
+{
+    return JANSSON_VERSION;
+}
+
+const char *trust_bundle_json_run_version(void)
+{
+    return jansson_version_str();
 }

@@ -11,8 +11,8 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "crl_private.h"
+#include "pem.h"
 #include "spiffe/crypto.h"
-#include "spiffe/pem.h"
 
 #include <limits.h>
 #include <string.h>

@@ -2,9 +2,9 @@
 #ifndef BULKHEAD_SPIFFE_CRL_PRIVATE_H
 #define BULKHEAD_SPIFFE_CRL_PRIVATE_H
 
+#include "der.h"
 #include "spiffe/crl.h"
-#include "spiffe/der.h"
-#include "spiffe/x509_fields.h"
+#include "x509_fields.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /* One header at a time; every length is compared with what is left before anything is read. */
-#include "spiffe/der.h"
+#include "der.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * The hook is the store's check_issued, which libcrypto asks for each candidate, among the
  * anchors and among what the peer sent. What it asks of names and key identifiers stays as it is.
  */
-#include "spiffe/issuer_match.h"
+#include "issuer_match.h"
 
 #include <openssl/err.h>
 #include <openssl/x509.h>

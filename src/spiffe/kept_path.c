@@ -2,8 +2,8 @@
 #include "kept_path.h"
 
 #include "base/memory.h"
-#include "spiffe/der.h"
-#include "spiffe/pem.h"
+#include "der.h"
+#include "pem.h"
 
 /* Where a certificate of the path and two of its fields stand in the bytes. */
 struct link_span {

@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "spiffe/crl.h"
 #include "spiffe/trust_bundle.h"
-#include "spiffe/x509_fields.h"
+#include "x509_fields.h"
 
 #include <stdio.h>
 #include <string.h>

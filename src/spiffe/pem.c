@@ -3,7 +3,7 @@
  * "-----END x-----" mean something outside a block, and the body is given to libcrypto's
  * base64 decoder as one slice.
  */
-#include "spiffe/pem.h"
+#include "pem.h"
 
 #include "spiffe/crypto.h"
 

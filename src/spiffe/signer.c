@@ -7,10 +7,10 @@
 #include "spiffe/signer.h"
 
 #include "base/memory.h"
+#include "pem.h"
 #include "spiffe/crypto.h"
 #include "spiffe/crypto_memory.h"
-#include "spiffe/pem.h"
-#include "spiffe/x509_fields.h"
+#include "x509_fields.h"
 
 #include <limits.h>
 #include <stdatomic.h>

@@ -4,10 +4,10 @@
  */
 #include "spiffe/svid_inspect.h"
 
+#include "pem.h"
 #include "spiffe/credentials.h"
-#include "spiffe/pem.h"
 #include "spiffe/svid_verify.h"
-#include "spiffe/x509_fields.h"
+#include "x509_fields.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -10,11 +10,11 @@
 #include "spiffe/svid_verify.h"
 
 #include "base/assert.h"
+#include "issuer_match.h"
 #include "spiffe/credentials.h"
 #include "spiffe/crypto.h"
-#include "spiffe/issuer_match.h"
 #include "spiffe/trust_bundle.h"
-#include "spiffe/x509_fields.h"
+#include "x509_fields.h"
 
 #include <stdio.h>
 #include <string.h>

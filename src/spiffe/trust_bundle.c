@@ -5,11 +5,11 @@
 #include "spiffe/trust_bundle.h"
 
 #include "base/memory.h"
-#include "spiffe/issuer_match.h"
-#include "spiffe/pem.h"
-#include "spiffe/x509_fields.h"
+#include "issuer_match.h"
+#include "pem.h"
 #include "spiffe/x509_svid.h"
 #include "trust_bundle_private.h"
+#include "x509_fields.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>

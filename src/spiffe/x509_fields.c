@@ -2,7 +2,7 @@
  * Everything here reads through accessors and lengths; allocations are bounded by the size of
  * the certificate, which the TLS layer bounds in turn.
  */
-#include "spiffe/x509_fields.h"
+#include "x509_fields.h"
 
 #include "base/memory.h"
 

@@ -10,7 +10,7 @@
 #include "spiffe/x509_svid.h"
 
 #include "base/assert.h"
-#include "spiffe/x509_fields.h"
+#include "x509_fields.h"
 
 #include <stdio.h>
 #include <string.h>

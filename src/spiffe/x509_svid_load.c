@@ -5,11 +5,11 @@
 #include "spiffe/x509_svid.h"
 
 #include "base/memory.h"
+#include "pem.h"
 #include "spiffe/crypto.h"
-#include "spiffe/pem.h"
 #include "spiffe/signer.h"
 #include "spiffe/svid_verify.h"
-#include "spiffe/x509_fields.h"
+#include "x509_fields.h"
 
 #include <stdatomic.h>
 #include <string.h>

@@ -11,10 +11,10 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+#include "../../src/spiffe/pem.h"
 #include "base/assert.h"
 #include "spiffe/credentials.h"
 #include "spiffe/crypto.h"
-#include "spiffe/pem.h"
 #include "spiffe/svid_inspect.h"
 #include "spiffe/svid_verify.h"
 #include "spiffe/x509_svid.h"

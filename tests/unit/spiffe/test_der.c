@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "spiffe/der.h"
+#include "../../../src/spiffe/der.h"
 
 static void test_takes_one_value_after_the_other(void **state)
 {

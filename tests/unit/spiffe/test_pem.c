@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
+#include "../../../src/spiffe/pem.h"
 #include "cert_builder.h"
-#include "spiffe/pem.h"
 
 #define B(label) "-----BEGIN " label "-----\n"
 #define E(label) "-----END " label "-----\n"

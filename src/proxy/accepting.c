@@ -1,0 +1,253 @@
+/*
+ * Accepting pauses at a bound and leaves newcomers in the kernel's queue. One bound is special:
+ * when too many handshakes are unfinished, the oldest of them gives way if it has had its second,
+ * so that clients that send a byte now and then can't keep the others out.
+ */
+#include "proxy/accepting.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "proxy/snapshot.h"
+#include "proxy/worker.h"
+
+enum { ACCEPTS_PER_TURN = 16, HANDSHAKE_GRACE_MS = 1000, RESUME_LOOK_MS = 20 };
+
+/* One listener's accepting in one worker, by slot. */
+struct worker_listener {
+    struct worker *worker;
+    size_t slot;
+    struct acceptor *acceptor;      /* NULL: none in this slot */
+    struct listen_sockets *sockets; /* that it accepts from */
+    bool paused;                    /* by a limit */
+};
+
+struct accepting {
+    struct worker *worker;
+    struct worker_listener *listeners; /* SETUP_SLOTS of them */
+    size_t slot_count;                 /* slots from here on were never used */
+    struct timer *resume_timer;        /* while a listener is paused */
+};
+
+static const struct setup_listener *settings_of(const struct worker_listener *listener)
+{
+    return setup_find_slot(listener->worker->snapshot->setup, listener->slot);
+}
+
+/* True when a place was made: the oldest unfinished handshake had had its time. */
+static bool evict_oldest_handshake(struct worker *worker)
+{
+    struct session *oldest = TAILQ_FIRST(&worker->handshakes);
+    if (oldest == NULL || loop_now_ms(worker->loop) - oldest->started_ms < HANDSHAKE_GRACE_MS) {
+        return false;
+    }
+    session_end(oldest, REASON_HANDSHAKE_EVICTED, NULL);
+    return true;
+}
+
+static bool may_accept(struct worker_listener *listener)
+{
+    struct worker *worker = listener->worker;
+    switch (limits_check(worker->limits, settings_of(listener))) {
+    case LIMITS_OPEN:
+        return true;
+    case LIMITS_HANDSHAKES_FULL:
+        return evict_oldest_handshake(worker);
+    case LIMITS_SESSIONS_FULL:
+        break;
+    }
+    return false;
+}
+
+static void pause_if_full(struct worker_listener *listener)
+{
+    struct worker *worker = listener->worker;
+    if (listener->paused || may_accept(listener)) {
+        return;
+    }
+    listener->paused = true;
+    acceptor_pause(listener->acceptor);
+    if (!timer_is_set(worker->accepting->resume_timer)) {
+        timer_set(worker->accepting->resume_timer, RESUME_LOOK_MS);
+    }
+}
+
+static void resume_where_possible(struct accepting *accepting)
+{
+    struct worker *worker = accepting->worker;
+    bool paused = false;
+    const struct setup *setup = worker->snapshot->setup;
+    for (size_t i = 0; i < setup->config->listener_count; i++) {
+        struct worker_listener *listener = &accepting->listeners[setup->listeners[i].slot];
+        if (listener->paused && listener->acceptor != NULL && may_accept(listener)) {
+            listener->paused = false;
+            acceptor_resume(listener->acceptor);
+        }
+        paused = paused || listener->paused;
+    }
+    if (paused && !worker->draining) {
+        timer_set(accepting->resume_timer, RESUME_LOOK_MS);
+    }
+}
+
+static void on_resume_timer(void *arg)
+{
+    resume_where_possible(arg);
+}
+
+static void on_accept(void *arg, int fd, const struct netaddr *peer)
+{
+    struct worker_listener *listener = arg;
+    struct worker *worker = listener->worker;
+    const struct setup_listener *settings = settings_of(listener);
+    socket_apply_options(fd, netaddr_is_unix(&settings->accept), &settings->downstream_options);
+    session_accept(worker, settings, fd, peer);
+    pause_if_full(listener);
+}
+
+static void on_exhausted(void *arg, int error)
+{
+    struct worker_listener *listener = arg;
+    struct worker *worker = listener->worker;
+    log_begin(&worker->log, LOG_WARN, "accept_paused");
+    log_str(&worker->log, "listener", settings_of(listener)->config->name.text);
+    log_str(&worker->log, "error", strerror(error));
+    log_u64(&worker->log, "sessions", worker->session_count);
+    log_end(&worker->log);
+}
+
+static const struct acceptor_callbacks acceptor_callbacks = {
+    .on_accept = on_accept,
+    .on_exhausted = on_exhausted,
+};
+
+static void close_acceptor(struct worker_listener *listener)
+{
+    acceptor_free(listener->acceptor);
+    listener->acceptor = NULL;
+    listener->sockets = NULL;
+    listener->paused = false;
+}
+
+/* What is queued is accepted first: closing would reset it. */
+static void stop_listening(struct worker_listener *listener)
+{
+    struct listen_sockets *sockets = listener->sockets;
+    if (listener->acceptor == NULL) {
+        return;
+    }
+    listen_sockets_withdraw(sockets);
+    acceptor_drain(listener->acceptor);
+    close_acceptor(listener);
+    listen_sockets_close_one(sockets, listener->worker->index);
+}
+
+static bool open_acceptor(struct worker_listener *listener, struct listen_sockets *sockets)
+{
+    struct worker *worker = listener->worker;
+    listener->sockets = sockets;
+    listener->acceptor = acceptor_new(worker->loop, listen_sockets_fd(sockets, worker->index),
+                                      ACCEPTS_PER_TURN, &acceptor_callbacks, listener);
+    return listener->acceptor != NULL;
+}
+
+static bool is_in(struct listen_sockets *const *sockets, size_t count,
+                  const struct listen_sockets *wanted)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (sockets[i] == wanted) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Ends a listener's accepting from sockets that it shall not use any more. Sockets that no
+ * listener uses now are drained first where their listener lives on; where it is gone, what waits
+ * in the queue has no listener either.
+ */
+static void leave(struct worker_listener *listener, struct listen_sockets *const *sockets,
+                  size_t count)
+{
+    struct listen_sockets *former = listener->sockets;
+    bool in_use = is_in(sockets, count, former);
+    if (!in_use && settings_of(listener) != NULL) {
+        stop_listening(listener);
+        return;
+    }
+    close_acceptor(listener);
+    if (!in_use) {
+        listen_sockets_withdraw(former);
+        listen_sockets_close_one(former, listener->worker->index);
+    }
+}
+
+static void leave_former(struct accepting *accepting, struct listen_sockets *const *sockets)
+{
+    const struct setup *setup = accepting->worker->snapshot->setup;
+    size_t count = setup->config->listener_count;
+    for (size_t slot = 0; slot < accepting->slot_count; slot++) {
+        struct worker_listener *listener = &accepting->listeners[slot];
+        const struct setup_listener *settings = settings_of(listener);
+        if (listener->acceptor != NULL &&
+            (settings == NULL || listener->sockets != sockets[settings->index])) {
+            leave(listener, sockets, count);
+        }
+    }
+}
+
+bool accepting_follow(struct accepting *accepting, struct listen_sockets *const *sockets)
+{
+    struct worker *worker = accepting->worker;
+    const struct setup *setup = worker->snapshot->setup;
+    bool whole = true;
+    leave_former(accepting, sockets);
+    for (size_t i = 0; i < setup->config->listener_count && !worker->draining; i++) {
+        size_t slot = setup->listeners[i].slot;
+        struct worker_listener *listener = &accepting->listeners[slot];
+        accepting->slot_count = slot >= accepting->slot_count ? slot + 1 : accepting->slot_count;
+        listener->worker = worker;
+        listener->slot = slot;
+        if (listener->acceptor == NULL) {
+            whole = open_acceptor(listener, sockets[i]) && whole;
+        }
+    }
+    return whole;
+}
+
+void accepting_stop(struct accepting *accepting)
+{
+    const struct setup *setup = accepting->worker->snapshot->setup;
+    for (size_t i = 0; i < setup->config->listener_count; i++) {
+        stop_listening(&accepting->listeners[setup->listeners[i].slot]);
+    }
+    timer_cancel(accepting->resume_timer);
+}
+
+struct accepting *accepting_new(struct worker *worker)
+{
+    struct accepting *accepting = mem_alloc(sizeof(*accepting));
+    accepting->worker = worker;
+    accepting->listeners = mem_alloc_array(SETUP_SLOTS, sizeof(*accepting->listeners));
+    accepting->resume_timer = timer_new(worker->loop, on_resume_timer, accepting);
+    if (accepting->resume_timer == NULL) {
+        accepting_free(accepting);
+        return NULL;
+    }
+    return accepting;
+}
+
+void accepting_free(struct accepting *accepting)
+{
+    if (accepting == NULL) {
+        return;
+    }
+    for (size_t slot = 0; slot < accepting->slot_count; slot++) {
+        close_acceptor(&accepting->listeners[slot]);
+    }
+    timer_free(accepting->resume_timer);
+    mem_free(accepting->listeners);
+    mem_free(accepting);
+}
