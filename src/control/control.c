@@ -153,6 +153,7 @@ void control_material_changed(struct control *control)
 {
     control_set_session_bound(control);
     log_set_level(&control->log, (enum log_level)control_config(control)->log.level);
+    log_writer_set_style(control->log_writer, control->log.level, control->log.format);
     watching_update(control->watching);
     own_expiry_look(control->own_expiry);
 }
@@ -420,6 +421,8 @@ static int start_logging(struct control *control, struct errbuf *err)
         errbuf_prefix(err, "access_log.to");
         return -1;
     }
+    log_writer_set_style(control->log_writer, (enum log_level)config->log.level,
+                         (enum log_format)config->log.format);
     log_init(&control->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_ring_sink, log_writer_ring(control->log_writer, 0));
     return 0;

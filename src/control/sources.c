@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "config/config.h"
 #include "config/same.h"
+#include "control/places.h"
 #include "policy/policy.h"
 #include "proxy/snapshot.h"
 #include "spiffe/crl.h"
@@ -442,6 +443,8 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
         .credentials_generation = ++sources->credentials_generation,
     };
     check_names(config, diags);
+    places_check_logs(config, diags);
+    places_warn_sockets(config, diags);
     struct policy *policy = policy_load(config, diags);
     load_files(&loader);
     loader.material->setup = make_setup(&loader, config, policy, 0);
@@ -477,6 +480,7 @@ static struct setup *read_setup(struct loader *loader, const char *path)
         return NULL;
     }
     check_names(config, loader->diags);
+    places_warn_sockets(config, loader->diags);
     if (config->valid) {
         check_new_pin(loader, config);
     }
