@@ -243,7 +243,7 @@ static void load_domains(struct loader *loader)
     loader->material->domain_count = made.domain_count;
 }
 
-/* SPIFFE federation 4.2, 7.3: an anchor of two domains would let each mint the other's IDs. */
+/* SPIFFE federation 4.2, 7.3: the holder of a CA key in two bundles could mint the IDs of both. */
 static void check_shared_anchors(struct loader *loader)
 {
     const struct material *material = loader->material;
@@ -256,9 +256,10 @@ static void check_shared_anchors(struct loader *loader)
                 trust_bundle_shares_anchor(one->bundle, other->bundle, subject, sizeof(subject))) {
                 diag_error(
                     loader->diags, loader->config->trust[i].bundle.pos,
-                    "trust.%s.bundle: the anchor \"%s\" also stands in the bundle of %s; "
-                    "an anchor belongs to one trust domain: give each its own bundle file "
-                    "(spiffe-helper merges them unless include_federated_domains is false)%s",
+                    "trust.%s.bundle: the key of the anchor \"%s\" is also in the bundle of %s; "
+                    "a CA's key belongs to one trust domain: give each a CA and a bundle file of "
+                    "its own (spiffe-helper merges them unless include_federated_domains is "
+                    "false)%s",
                     one->name, subject, other->name, kept_note(loader->former != NULL));
             }
         }

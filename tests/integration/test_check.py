@@ -250,6 +250,7 @@ def test_an_anchor_of_two_domains_is_an_error(tmp_path, credentials):
         % credentials.bundle("prod.example"), 1)
     result = check(tmp_path, text)
     assert result.returncode == 2 and "partner.example" in result.stderr
+    assert "bundle file of its own" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["sidecar", "gateway", "originate"])
