@@ -187,14 +187,20 @@ static void drop_duplicates(struct trust_bundle *bundle)
     bundle->count = kept;
 }
 
-/* Path validation ends at a self-signed anchor; a bundle without one would admit nobody. */
+/* Path validation ends at a self-signed anchor: X509_V_FLAG_PARTIAL_CHAIN is never set. */
+static bool ends_paths(const struct anchor *anchor)
+{
+    return (X509_get_extension_flags(anchor->certificate) & EXFLAG_SS) != 0;
+}
+
+/* A bundle without one that does would admit nobody. */
 static int check_self_signed(const struct trust_bundle *bundle, struct errbuf *err)
 {
     if (bundle->count == 0) {
         return 0; /* all revoked; only a bundle document can say so */
     }
     for (size_t i = 0; i < bundle->count; i++) {
-        if ((X509_get_extension_flags(bundle->anchors[i].certificate) & EXFLAG_SS) != 0) {
+        if (ends_paths(&bundle->anchors[i])) {
             return 0;
         }
     }
@@ -340,9 +346,8 @@ size_t trust_bundle_count_valid(const struct trust_bundle *bundle, int64_t now_s
     size_t valid = 0;
     for (size_t i = 0; i < bundle->count; i++) {
         const struct anchor *anchor = &bundle->anchors[i];
-        if (anchor->not_before <= now_s && now_s < anchor->not_after) {
-            valid++;
-        }
+        bool in_time = anchor->not_before <= now_s && now_s < anchor->not_after;
+        valid += in_time && ends_paths(anchor);
     }
     return valid;
 }

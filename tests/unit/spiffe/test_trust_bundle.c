@@ -130,6 +130,26 @@ static void test_expired_anchors_are_kept_and_counted_apart(void **state)
     X509_free(old);
 }
 
+/* No path ends at an intermediate, so it keeps nobody's door open behind an expired root. */
+static void test_intermediates_are_not_counted_as_valid(void **state)
+{
+    struct fixture *f = *state;
+    struct cert_spec spec = cert_ca("old");
+    spec.not_after = CERT_NOW - 1;
+    X509 *old = cert_build(f->crypto, &spec, f->key, NULL, NULL);
+    spec = cert_ca("intermediate");
+    X509 *intermediate = cert_build(f->crypto, &spec, f->other_key, old, f->key);
+    X509 *const list[] = {old, intermediate, NULL};
+    struct trust_bundle *bundle = bundle_of(f, "prod.example", list);
+    assert_non_null(bundle);
+    assert_int_equal(trust_bundle_count(bundle), 2);
+    assert_int_equal(trust_bundle_count_valid(bundle, CERT_NOW - 1), 0);
+    assert_int_equal(trust_bundle_count_valid(bundle, CERT_NOW - 2), 1);
+    trust_bundle_unref(bundle);
+    X509_free(intermediate);
+    X509_free(old);
+}
+
 static void test_refuses_broken_files(void **state)
 {
     struct fixture *f = *state;
@@ -360,6 +380,7 @@ int main(void)
         cmocka_unit_test(test_order_and_duplicates_dont_matter),
         cmocka_unit_test(test_text_around_blocks_is_fine),
         cmocka_unit_test(test_expired_anchors_are_kept_and_counted_apart),
+        cmocka_unit_test(test_intermediates_are_not_counted_as_valid),
         cmocka_unit_test(test_refuses_broken_files),
         cmocka_unit_test(test_refuses_what_is_no_ca),
         cmocka_unit_test(test_refuses_anchors_with_a_foreign_id),
