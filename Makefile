@@ -18,6 +18,7 @@ Q           := $(if $(V),,@)
 BUILD       := build/$(VARIANT)
 LIB         := $(BUILD)/libbulkhead.a
 PROGRAM     := $(BUILD)/bulkhead
+CLOCK_PROG  := $(BUILD)/bulkhead-clock
 VERSION     := $(shell cat src/version.txt)
 
 SOURCES     := $(sort $(wildcard src/*/*.c))
@@ -102,6 +103,16 @@ $(PROGRAM): $(BUILD)/obj/main.o $(LIB)
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+# For tests that turn the clock: its own clock.o comes before the archive, whose is then not taken.
+$(CLOCK_PROG): $(BUILD)/obj/main.o $(BUILD)/obj/test_clock.o $(LIB)
+	@echo "  LINK    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/obj/test_clock.o: src/base/clock.c Makefile
+	@echo "  CC      $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -DBULKHEAD_TEST_CLOCK $(CFLAGS) -MMD -MP -c -o $@ $<
+
 $(LIB): $(OBJECTS)
 	@echo "  AR      $@"
 	$(Q)rm -f $@ && ar rcsD $@ $^
@@ -143,9 +154,9 @@ $(BUILD)/bench/%: bench/%.c $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
 
--include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
+-include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(BUILD)/obj/test_clock.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
 
-test-programs: $(PROGRAM) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
+test-programs: $(PROGRAM) $(CLOCK_PROG) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
 
 test: ## unit tests, corpus replay, integration tests; T=name picks, VARIANT=asan and so on chooses the build
 	$(Q).ci/deps test

@@ -22,7 +22,8 @@ void accepting_free(struct accepting *accepting);
 /* Accepts from the sockets (by config index) of the worker's snapshot, keeps what has not changed,
    leaves the others. False: memory is out for one of them; the others accept. */
 bool accepting_follow(struct accepting *accepting, struct listen_sockets *const *sockets);
-/* Accepts what is queued, then no more, and closes this worker's sockets. */
+/* Accepts what is queued, as far as the bounds allow, then no more, and closes this worker's
+ * sockets. */
 void accepting_stop(struct accepting *accepting);
 
 #endif

@@ -49,7 +49,7 @@ struct session {
     struct loop_deferred deferred;
 };
 
-/* Takes fd. Out of memory: closes it, counted. */
+/* Takes fd, and the places that limits_reserve took for it. Out of memory: closes it, counted. */
 void session_accept(struct worker *worker, const struct setup_listener *listener, int fd,
                     const struct netaddr *peer);
 /* Ends a session from outside: drain deadline, eviction, lost authority. detail may be NULL. */

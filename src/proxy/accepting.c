@@ -1,5 +1,7 @@
 /*
- * Accepting pauses at a bound and leaves newcomers in the kernel's queue. One bound is special:
+ * A newcomer's places are reserved before it is accepted. Where there are none, accepting pauses
+ * and leaves newcomers in the kernel's queue; it is looked at again 20 ms later, by looking only,
+ * so that workers that wait don't take places from each other. One bound is special:
  * when too many handshakes are unfinished, the oldest of them gives way if it has had its second,
  * so that clients that send a byte now and then can't keep the others out.
  */
@@ -35,42 +37,72 @@ static const struct setup_listener *settings_of(const struct worker_listener *li
     return setup_find_slot(listener->worker->snapshot->setup, listener->slot);
 }
 
+static bool may_evict(const struct worker *worker)
+{
+    const struct session *oldest = TAILQ_FIRST(&worker->handshakes);
+    return oldest != NULL && loop_now_ms(worker->loop) - oldest->started_ms >= HANDSHAKE_GRACE_MS;
+}
+
 /* True when a place was made: the oldest unfinished handshake had had its time. */
 static bool evict_oldest_handshake(struct worker *worker)
 {
-    struct session *oldest = TAILQ_FIRST(&worker->handshakes);
-    if (oldest == NULL || loop_now_ms(worker->loop) - oldest->started_ms < HANDSHAKE_GRACE_MS) {
+    if (!may_evict(worker)) {
         return false;
     }
-    session_end(oldest, REASON_HANDSHAKE_EVICTED, NULL);
+    session_end(TAILQ_FIRST(&worker->handshakes), REASON_HANDSHAKE_EVICTED, NULL);
     return true;
 }
 
-static bool may_accept(struct worker_listener *listener)
+static bool is_of_handshakes(enum limits_bound bound)
 {
-    struct worker *worker = listener->worker;
-    switch (limits_check(worker->limits, settings_of(listener))) {
-    case LIMITS_OPEN:
-        return true;
-    case LIMITS_HANDSHAKES_FULL:
-        return evict_oldest_handshake(worker);
-    case LIMITS_SESSIONS_FULL:
-        break;
+    return bound == LIMITS_HANDSHAKES || bound == LIMITS_LISTENER_HANDSHAKES;
+}
+
+static void pause_accepting(struct worker_listener *listener)
+{
+    struct accepting *accepting = listener->worker->accepting;
+    listener->paused = true;
+    acceptor_pause(listener->acceptor);
+    if (!timer_is_set(accepting->resume_timer)) {
+        timer_set(accepting->resume_timer, RESUME_LOOK_MS);
     }
+}
+
+/*
+ * The acceptor asks after the last of the queue too, and where a worker shares its socket another
+ * may have been faster. Nobody gives way, and nothing pauses, for a newcomer that is not there.
+ */
+static bool on_reserve(void *arg)
+{
+    struct worker_listener *listener = arg;
+    struct worker *worker = listener->worker;
+    enum limits_bound full = limits_reserve(worker->limits, settings_of(listener));
+    if (full == LIMITS_NONE) {
+        return true;
+    }
+    if (!acceptor_has_newcomer(listener->acceptor)) {
+        return false;
+    }
+    /* Looked at again: another worker may have taken the place, or another bound may be full. */
+    if (is_of_handshakes(full) && evict_oldest_handshake(worker) &&
+        limits_reserve(worker->limits, settings_of(listener)) == LIMITS_NONE) {
+        return true;
+    }
+    pause_accepting(listener);
     return false;
 }
 
-static void pause_if_full(struct worker_listener *listener)
+static void on_cancel(void *arg)
+{
+    struct worker_listener *listener = arg;
+    limits_cancel(listener->worker->limits, settings_of(listener));
+}
+
+static bool may_resume(const struct worker_listener *listener)
 {
     struct worker *worker = listener->worker;
-    if (listener->paused || may_accept(listener)) {
-        return;
-    }
-    listener->paused = true;
-    acceptor_pause(listener->acceptor);
-    if (!timer_is_set(worker->accepting->resume_timer)) {
-        timer_set(worker->accepting->resume_timer, RESUME_LOOK_MS);
-    }
+    enum limits_bound full = limits_check(worker->limits, settings_of(listener));
+    return full == LIMITS_NONE || (is_of_handshakes(full) && may_evict(worker));
 }
 
 static void resume_where_possible(struct accepting *accepting)
@@ -80,7 +112,7 @@ static void resume_where_possible(struct accepting *accepting)
     const struct setup *setup = worker->snapshot->setup;
     for (size_t i = 0; i < setup->config->listener_count; i++) {
         struct worker_listener *listener = &accepting->listeners[setup->listeners[i].slot];
-        if (listener->paused && listener->acceptor != NULL && may_accept(listener)) {
+        if (listener->paused && listener->acceptor != NULL && may_resume(listener)) {
             listener->paused = false;
             acceptor_resume(listener->acceptor);
         }
@@ -103,7 +135,6 @@ static void on_accept(void *arg, int fd, const struct netaddr *peer)
     const struct setup_listener *settings = settings_of(listener);
     socket_apply_options(fd, netaddr_is_unix(&settings->accept), &settings->downstream_options);
     session_accept(worker, settings, fd, peer);
-    pause_if_full(listener);
 }
 
 static void on_exhausted(void *arg, int error)
@@ -118,6 +149,8 @@ static void on_exhausted(void *arg, int error)
 }
 
 static const struct acceptor_callbacks acceptor_callbacks = {
+    .reserve = on_reserve,
+    .cancel = on_cancel,
     .on_accept = on_accept,
     .on_exhausted = on_exhausted,
 };
@@ -130,7 +163,7 @@ static void close_acceptor(struct worker_listener *listener)
     listener->paused = false;
 }
 
-/* What is queued is accepted first: closing would reset it. */
+/* What is queued is accepted first, as far as the bounds allow: closing resets it. */
 static void stop_listening(struct worker_listener *listener)
 {
     struct listen_sockets *sockets = listener->sockets;

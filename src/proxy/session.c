@@ -33,7 +33,6 @@ static void session_enter(struct session *session, enum session_state state)
         break;
     case SESSION_HANDSHAKE:
         TAILQ_INSERT_TAIL(&worker->handshakes, session, handshake_link);
-        limits_handshake_begin(worker->limits, session->listener->slot);
         session_set_timer(session, session->listener->config->timeouts.handshake_ms);
         break;
     case SESSION_SERVING:
@@ -93,9 +92,12 @@ static void on_handshake(void *arg, const struct tls_failure *failure)
     CHECK_MAGIC(session, SESSION_MAGIC);
     if (failure != NULL) {
         struct conn *conn = session->downstream;
+        struct limits *limits = session->worker->limits;
         session->downstream = NULL;
+        limits_hold_descriptor(limits);
         exchange_finish(&session->exchange, session, failure->reason, failure, NULL);
         tls_conn_refuse(conn); /* last: failure lives with the conn */
+        limits_drop_descriptor(limits);
         return;
     }
     session_enter(session, SESSION_SERVING);
@@ -148,6 +150,7 @@ void session_accept(struct worker *worker, const struct setup_listener *listener
     struct session *session = session_new(worker, listener, fd, peer);
     if (session == NULL) {
         close(fd);
+        limits_cancel(worker->limits, listener);
         worker->ended[REASON_OUT_OF_MEMORY]++;
         return;
     }
@@ -155,7 +158,6 @@ void session_accept(struct worker *worker, const struct setup_listener *listener
     worker->next_session += worker->session_step;
     worker->session_count++;
     TAILQ_INSERT_TAIL(&worker->sessions, session, link);
-    limits_session_begin(worker->limits, listener->slot);
     if (listener->server != NULL) {
         session_enter(session, SESSION_HANDSHAKE);
         return;

@@ -153,7 +153,7 @@ static int make_parts(struct worker *worker, const struct worker_options *option
         return -1;
     }
     worker->tls =
-        tls_thread_new(options->crypto, PEER_CHAINS_PER_WORKER, &options->limits->lingering);
+        tls_thread_new(options->crypto, PEER_CHAINS_PER_WORKER, &options->limits->descriptors);
     worker->plain = plain_thread_new();
     worker->accepting = accepting_new(worker);
     worker->expiry = expiry_new(worker->loop);

@@ -230,7 +230,7 @@ static inline void assert_ended(struct site *site, enum reason reason, const cha
 static inline bool site_is_quiet(void *arg)
 {
     struct site *site = arg;
-    return site->limits.lingering == 0 && open_descriptors() == site->descriptors;
+    return site->limits.descriptors == 0 && open_descriptors() == site->descriptors;
 }
 
 /* ---- the end: every count is back at nothing, every descriptor closed ---- */

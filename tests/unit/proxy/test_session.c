@@ -137,10 +137,10 @@ static void test_session_refused_lingers_and_is_counted(void **state)
     assert_int_equal(send(fd, "GET / HTTP/1.0\r\n", 16, MSG_NOSIGNAL), 16);
     assert_ended(site, REASON_TLS_NOT_TLS, "deny");
     assert_int_equal(site->limits.process.sessions, 0);
-    assert_int_equal(site->limits.lingering, 1);
+    assert_int_equal(site->limits.descriptors, 1);
     (void)close(fd);
     run_until(&site->world, site_is_quiet, site);
-    assert_int_equal(site->limits.lingering, 0);
+    assert_int_equal(site->limits.descriptors, 0);
     site_free(site);
     (void)close(backend.listening);
 }
