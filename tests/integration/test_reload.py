@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness.bulkhead import bridge, configuration, originate, program, rule, terminate
+from harness.bulkhead import bridge, configuration, originate, program, rule, run_command, terminate
 from harness.reloading import ping
 from harness.streams import (
     CLEAN, RESET, PlainStream, client_context, dial, server_context, tls_connect, tls_dial,
@@ -313,6 +313,18 @@ def test_a_refused_configuration_leaves_socket_modes_alone(reloadable, backends,
              "accept": f"mtls://127.0.0.1:{taken.getsockname()[1]}"}])
         assert place.reload()["result"] == "refused"
     assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+def test_a_preview_leaves_socket_modes_alone(reloadable, backends, issuer, tmp_path):
+    path, admin = str(tmp_path / "in.sock"), f"unix://{tmp_path}/admin.sock"
+    place = reloadable({**terminate(backends.plain().url), "accept": f"mtls+unix://{path}"},
+                       rules=allow(issuer, "web"), admin={"listen": admin})
+    place.write(listeners=place.listener(socket={"mode": "0666"}))
+    result = run_command("ctl", "--socket", tmp_path / "admin.sock", "reload", "--dry-run")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    place.reload()
+    assert os.stat(path).st_mode & 0o777 == 0o666
 
 
 # ---- What a reload can't do -------------------------------------------------------------------

@@ -160,7 +160,8 @@ class Bulkhead:
             pass_fds = (*pass_fds, clock.fd)
 
         self.process = subprocess.Popen(
-            [program() if clock is None else program_with_clock(), "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL,
+            [program() if clock is None else program_with_clock(), "run", "-c",
+             str(self.config_file)], stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **(env or {})},
             cwd=self.directory, preexec_fn=before_exec, pass_fds=pass_fds,
         )
