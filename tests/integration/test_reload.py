@@ -1,4 +1,4 @@
-"""A reload by signal: what a new configuration takes away ends, with its cause in the log; everything
+"""A reload by signal: what a new configuration takes away ends, with its cause in the log; all
 else notices nothing."""
 
 import os

@@ -29,7 +29,7 @@ authorityKeyIdentifier = keyid
 [root]
 basicConstraints = critical,CA:TRUE
 keyUsage = critical,keyCertSign,cRLSign
-subjectAltName = URI:spiffe://{domain}
+{root_name}
 subjectKeyIdentifier = hash
 [leaf]
 basicConstraints = critical,CA:FALSE
@@ -57,12 +57,15 @@ class Svid:
 
 
 class Issuer:
-    def __init__(self, directory, domain="prod.example"):
+    def __init__(self, directory, domain="prod.example", anonymous=False):
+        """anonymous: the root has no SPIFFE ID, as Istio's and Vault's have none."""
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.domain = domain
         self.count = 0
-        self.conf = self._write("ca.conf", CONF.format(directory=self.directory, domain=domain))
+        self.conf = self._write("ca.conf", CONF.format(
+            directory=self.directory,
+            root_name="" if anonymous else f"subjectAltName = URI:spiffe://{domain}"))
         self.bundle, self.root_key = self.directory / "root.pem", self.directory / "root.key"
         self._openssl("req", "-x509", *self._new_key(self.root_key), "-days", "36500",
                       "-subj", f"/O={domain}/CN=root", "-config", self.conf, "-extensions", "root",
