@@ -7,6 +7,8 @@
 #ifndef BULKHEAD_PROXY_ACCEPTING_H
 #define BULKHEAD_PROXY_ACCEPTING_H
 
+#include "proxy/handshakes.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -25,5 +27,7 @@ bool accepting_follow(struct accepting *accepting, struct listen_sockets *const 
 /* Accepts what is queued, as far as the bounds allow, then no more, and closes this worker's
  * sockets. */
 void accepting_stop(struct accepting *accepting);
+/* For session.c: the unfinished handshakes of a listener. */
+struct handshakes *accepting_handshakes(struct accepting *accepting, size_t slot);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * A newcomer's places are reserved before it is accepted. Where there are none, accepting pauses
  * and leaves newcomers in the kernel's queue; it is looked at again 20 ms later, by looking only,
- * so that workers that wait don't take places from each other. One bound is special:
- * when too many handshakes are unfinished, the oldest of them gives way if it has had its second,
- * so that clients that send a byte now and then can't keep the others out.
+ * so that workers that wait don't take places from each other. One bound is special: when too many
+ * handshakes are unfinished, the one that is longest overdue gives way (proxy/handshakes.h), of the
+ * listener whose own bound is full, or of all when the process's is. Only those of this worker can:
+ * one whose handshakes are all in time, or that has none, pauses until others have ended theirs.
  */
 #include "proxy/accepting.h"
 
@@ -14,7 +15,7 @@
 #include "proxy/snapshot.h"
 #include "proxy/worker.h"
 
-enum { ACCEPTS_PER_TURN = 16, HANDSHAKE_GRACE_MS = 1000, RESUME_LOOK_MS = 20 };
+enum { ACCEPTS_PER_TURN = 16, RESUME_LOOK_MS = 20 };
 
 /* One listener's accepting in one worker, by slot. */
 struct worker_listener {
@@ -23,6 +24,7 @@ struct worker_listener {
     struct acceptor *acceptor;      /* NULL: none in this slot */
     struct listen_sockets *sockets; /* that it accepts from */
     bool paused;                    /* by a limit */
+    struct handshakes handshakes;   /* of its sessions in this worker */
 };
 
 struct accepting {
@@ -37,25 +39,34 @@ static const struct setup_listener *settings_of(const struct worker_listener *li
     return setup_find_slot(listener->worker->snapshot->setup, listener->slot);
 }
 
-static bool may_evict(const struct worker *worker)
+/* Which handshake of this worker may give way, if one: of the listener, when its own bound is full,
+   else of all. */
+static struct session *find_overdue(const struct worker_listener *listener, enum limits_bound full)
 {
-    const struct session *oldest = TAILQ_FIRST(&worker->handshakes);
-    return oldest != NULL && loop_now_ms(worker->loop) - oldest->started_ms >= HANDSHAKE_GRACE_MS;
+    const struct accepting *accepting = listener->worker->accepting;
+    uint64_t now_ms = loop_now_ms(listener->worker->loop);
+    if (full == LIMITS_LISTENER_HANDSHAKES) {
+        return handshakes_overdue(&listener->handshakes, now_ms);
+    }
+    struct session *first = NULL;
+    for (size_t slot = 0; full == LIMITS_HANDSHAKES && slot < accepting->slot_count; slot++) {
+        struct session *here = handshakes_overdue(&accepting->listeners[slot].handshakes, now_ms);
+        if (here != NULL && (first == NULL || handshakes_due_ms(here) < handshakes_due_ms(first))) {
+            first = here;
+        }
+    }
+    return first;
 }
 
-/* True when a place was made: the oldest unfinished handshake had had its time. */
-static bool evict_oldest_handshake(struct worker *worker)
+/* True when a handshake gave way: there may be a place now. */
+static bool make_room(struct worker_listener *listener, enum limits_bound full)
 {
-    if (!may_evict(worker)) {
+    struct session *overdue = find_overdue(listener, full);
+    if (overdue == NULL) {
         return false;
     }
-    session_end(TAILQ_FIRST(&worker->handshakes), REASON_HANDSHAKE_EVICTED, NULL);
+    session_end(overdue, REASON_HANDSHAKE_EVICTED, NULL);
     return true;
-}
-
-static bool is_of_handshakes(enum limits_bound bound)
-{
-    return bound == LIMITS_HANDSHAKES || bound == LIMITS_LISTENER_HANDSHAKES;
 }
 
 static void pause_accepting(struct worker_listener *listener)
@@ -77,15 +88,14 @@ static bool on_reserve(void *arg)
     struct worker_listener *listener = arg;
     struct worker *worker = listener->worker;
     enum limits_bound full = limits_reserve(worker->limits, settings_of(listener));
-    if (full == LIMITS_NONE) {
-        return true;
-    }
-    if (!acceptor_has_newcomer(listener->acceptor)) {
+    if (full != LIMITS_NONE && !acceptor_has_newcomer(listener->acceptor)) {
         return false;
     }
     /* Looked at again: another worker may have taken the place, or another bound may be full. */
-    if (is_of_handshakes(full) && evict_oldest_handshake(worker) &&
-        limits_reserve(worker->limits, settings_of(listener)) == LIMITS_NONE) {
+    while (full != LIMITS_NONE && make_room(listener, full)) {
+        full = limits_reserve(worker->limits, settings_of(listener));
+    }
+    if (full == LIMITS_NONE) {
         return true;
     }
     pause_accepting(listener);
@@ -102,7 +112,7 @@ static bool may_resume(const struct worker_listener *listener)
 {
     struct worker *worker = listener->worker;
     enum limits_bound full = limits_check(worker->limits, settings_of(listener));
-    return full == LIMITS_NONE || (is_of_handshakes(full) && may_evict(worker));
+    return full == LIMITS_NONE || find_overdue(listener, full) != NULL;
 }
 
 static void resume_where_possible(struct accepting *accepting)
@@ -264,6 +274,9 @@ struct accepting *accepting_new(struct worker *worker)
     struct accepting *accepting = mem_alloc(sizeof(*accepting));
     accepting->worker = worker;
     accepting->listeners = mem_alloc_array(SETUP_SLOTS, sizeof(*accepting->listeners));
+    for (size_t slot = 0; slot < SETUP_SLOTS; slot++) {
+        handshakes_init(&accepting->listeners[slot].handshakes);
+    }
     accepting->resume_timer = timer_new(worker->loop, on_resume_timer, accepting);
     if (accepting->resume_timer == NULL) {
         accepting_free(accepting);
@@ -283,4 +296,10 @@ void accepting_free(struct accepting *accepting)
     timer_free(accepting->resume_timer);
     mem_free(accepting->listeners);
     mem_free(accepting);
+}
+
+struct handshakes *accepting_handshakes(struct accepting *accepting, size_t slot)
+{
+    ASSERT(slot < SETUP_SLOTS);
+    return &accepting->listeners[slot].handshakes;
 }
