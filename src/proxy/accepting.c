@@ -3,8 +3,13 @@
  * and leaves newcomers in the kernel's queue; it is looked at again 20 ms later, by looking only,
  * so that workers that wait don't take places from each other. One bound is special: when too many
  * handshakes are unfinished, the one that is longest overdue gives way (proxy/handshakes.h), of the
- * listener whose own bound is full, or of all when the process's is. Only those of this worker can:
- * one whose handshakes are all in time, or that has none, pauses until others have ended theirs.
+ * listener whose own bound is full, or of all when the process's is.
+ *
+ * A worker can end its own handshakes only; those of others it must wait for, and who makes room
+ * for itself takes it at once. So that no worker is kept out by the others, each has a share, its
+ * part of the bound. One that pauses with less than that says that it is short (limits_set_short).
+ * While any is, a worker that has its share takes no more, and one that has more lets overdue ones
+ * go.
  */
 #include "proxy/accepting.h"
 
@@ -12,10 +17,11 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "proxy/handshakes.h"
 #include "proxy/snapshot.h"
 #include "proxy/worker.h"
 
-enum { ACCEPTS_PER_TURN = 16, RESUME_LOOK_MS = 20 };
+enum { ACCEPTS_PER_TURN = 16, LOOK_MS = 20 };
 
 /* One listener's accepting in one worker, by slot. */
 struct worker_listener {
@@ -24,6 +30,7 @@ struct worker_listener {
     struct acceptor *acceptor;      /* NULL: none in this slot */
     struct listen_sockets *sockets; /* that it accepts from */
     bool paused;                    /* by a limit */
+    enum limits_bound is_short_of;  /* a bound of handshakes, while paused by it; or none */
     struct handshakes handshakes;   /* of its sessions in this worker */
 };
 
@@ -31,7 +38,8 @@ struct accepting {
     struct worker *worker;
     struct worker_listener *listeners; /* SETUP_SLOTS of them */
     size_t slot_count;                 /* slots from here on were never used */
-    struct timer *resume_timer;        /* while a listener is paused */
+    uint64_t handshake_count;          /* of all listeners */
+    struct timer *look_timer;          /* while a listener is paused, or has more than a share */
 };
 
 static const struct setup_listener *settings_of(const struct worker_listener *listener)
@@ -69,14 +77,101 @@ static bool make_room(struct worker_listener *listener, enum limits_bound full)
     return true;
 }
 
-static void pause_accepting(struct worker_listener *listener)
+static void look_soon(struct accepting *accepting)
 {
-    struct accepting *accepting = listener->worker->accepting;
+    if (!timer_is_set(accepting->look_timer) && !accepting->worker->draining) {
+        timer_set(accepting->look_timer, LOOK_MS);
+    }
+}
+
+/* ---- shares ---- */
+
+static uint64_t held_of(const struct worker_listener *listener, enum limits_bound bound)
+{
+    return bound == LIMITS_HANDSHAKES ? listener->worker->accepting->handshake_count
+                                      : listener->handshakes.count;
+}
+
+/* Of a bound that is smaller than the number of workers nobody has a share: one of them is more. */
+static uint64_t share_of(const struct worker_listener *listener, enum limits_bound bound)
+{
+    uint64_t all = limits_handshake_bound(settings_of(listener), bound);
+    return all == 0 ? UINT64_MAX : all / listener->worker->session_step;
+}
+
+static bool has_more_than_share(const struct worker_listener *listener, enum limits_bound bound)
+{
+    return held_of(listener, bound) > share_of(listener, bound);
+}
+
+static bool has_share(const struct worker_listener *listener, enum limits_bound bound)
+{
+    uint64_t held = held_of(listener, bound);
+    return held > 0 && held >= share_of(listener, bound);
+}
+
+static bool another_is_short(const struct worker_listener *listener, enum limits_bound bound)
+{
+    return limits_is_short(listener->worker->limits, bound, listener->slot);
+}
+
+/* The bound of which this worker must not take more now, because another is short; or none. */
+static enum limits_bound held_back_by(const struct worker_listener *listener)
+{
+    if (settings_of(listener)->server == NULL) {
+        return LIMITS_NONE;
+    }
+    if (another_is_short(listener, LIMITS_LISTENER_HANDSHAKES) &&
+        has_share(listener, LIMITS_LISTENER_HANDSHAKES)) {
+        return LIMITS_LISTENER_HANDSHAKES;
+    }
+    if (another_is_short(listener, LIMITS_HANDSHAKES) && has_share(listener, LIMITS_HANDSHAKES)) {
+        return LIMITS_HANDSHAKES;
+    }
+    return LIMITS_NONE;
+}
+
+static void let_go(struct worker_listener *listener, enum limits_bound bound)
+{
+    while (has_more_than_share(listener, bound) && another_is_short(listener, bound) &&
+           make_room(listener, bound)) {
+    }
+}
+
+static void set_short(struct worker_listener *listener, enum limits_bound full)
+{
+    bool is_short = (full == LIMITS_HANDSHAKES || full == LIMITS_LISTENER_HANDSHAKES) &&
+                    !has_share(listener, full);
+    if (is_short) {
+        limits_set_short(listener->worker->limits, full, listener->slot, true);
+        listener->is_short_of = full;
+    }
+}
+
+static void clear_short(struct worker_listener *listener)
+{
+    if (listener->is_short_of != LIMITS_NONE) {
+        limits_set_short(listener->worker->limits, listener->is_short_of, listener->slot, false);
+        listener->is_short_of = LIMITS_NONE;
+    }
+}
+
+/* ---- pausing and resuming ---- */
+
+static void pause_accepting(struct worker_listener *listener, enum limits_bound full)
+{
+    ASSERT(!listener->paused);
     listener->paused = true;
     acceptor_pause(listener->acceptor);
-    if (!timer_is_set(accepting->resume_timer)) {
-        timer_set(accepting->resume_timer, RESUME_LOOK_MS);
-    }
+    set_short(listener, full);
+    look_soon(listener->worker->accepting);
+}
+
+static void resume_accepting(struct worker_listener *listener)
+{
+    clear_short(listener);
+    listener->paused = false;
+    acceptor_resume(listener->acceptor);
 }
 
 /*
@@ -87,18 +182,26 @@ static bool on_reserve(void *arg)
 {
     struct worker_listener *listener = arg;
     struct worker *worker = listener->worker;
-    enum limits_bound full = limits_reserve(worker->limits, settings_of(listener));
-    if (full != LIMITS_NONE && !acceptor_has_newcomer(listener->acceptor)) {
-        return false;
-    }
-    /* Looked at again: another worker may have taken the place, or another bound may be full. */
-    while (full != LIMITS_NONE && make_room(listener, full)) {
-        full = limits_reserve(worker->limits, settings_of(listener));
-    }
+    enum limits_bound held_back = held_back_by(listener);
+    enum limits_bound full = held_back != LIMITS_NONE
+                                 ? held_back
+                                 : limits_reserve(worker->limits, settings_of(listener));
     if (full == LIMITS_NONE) {
         return true;
     }
-    pause_accepting(listener);
+    if (!acceptor_has_newcomer(listener->acceptor)) {
+        return false;
+    }
+    /* Looked at again: another worker may have taken the place, or another bound may be full. */
+    while (held_back == LIMITS_NONE && make_room(listener, full)) {
+        full = limits_reserve(worker->limits, settings_of(listener));
+        if (full == LIMITS_NONE) {
+            return true;
+        }
+    }
+    if (!listener->paused) {
+        pause_accepting(listener, full);
+    }
     return false;
 }
 
@@ -111,31 +214,33 @@ static void on_cancel(void *arg)
 static bool may_resume(const struct worker_listener *listener)
 {
     struct worker *worker = listener->worker;
+    if (held_back_by(listener) != LIMITS_NONE) {
+        return false;
+    }
     enum limits_bound full = limits_check(worker->limits, settings_of(listener));
     return full == LIMITS_NONE || find_overdue(listener, full) != NULL;
 }
 
-static void resume_where_possible(struct accepting *accepting)
+static void on_look_timer(void *arg)
 {
+    struct accepting *accepting = arg;
     struct worker *worker = accepting->worker;
-    bool paused = false;
+    bool again = false;
     const struct setup *setup = worker->snapshot->setup;
     for (size_t i = 0; i < setup->config->listener_count; i++) {
         struct worker_listener *listener = &accepting->listeners[setup->listeners[i].slot];
+        let_go(listener, LIMITS_LISTENER_HANDSHAKES);
+        let_go(listener, LIMITS_HANDSHAKES);
         if (listener->paused && listener->acceptor != NULL && may_resume(listener)) {
-            listener->paused = false;
-            acceptor_resume(listener->acceptor);
+            resume_accepting(listener);
         }
-        paused = paused || listener->paused;
+        again = again || listener->paused ||
+                has_more_than_share(listener, LIMITS_LISTENER_HANDSHAKES) ||
+                has_more_than_share(listener, LIMITS_HANDSHAKES);
     }
-    if (paused && !worker->draining) {
-        timer_set(accepting->resume_timer, RESUME_LOOK_MS);
+    if (again) {
+        look_soon(accepting);
     }
-}
-
-static void on_resume_timer(void *arg)
-{
-    resume_where_possible(arg);
 }
 
 static void on_accept(void *arg, int fd, const struct netaddr *peer)
@@ -167,6 +272,7 @@ static const struct acceptor_callbacks acceptor_callbacks = {
 
 static void close_acceptor(struct worker_listener *listener)
 {
+    clear_short(listener);
     acceptor_free(listener->acceptor);
     listener->acceptor = NULL;
     listener->sockets = NULL;
@@ -266,7 +372,7 @@ void accepting_stop(struct accepting *accepting)
     for (size_t i = 0; i < setup->config->listener_count; i++) {
         stop_listening(&accepting->listeners[setup->listeners[i].slot]);
     }
-    timer_cancel(accepting->resume_timer);
+    timer_cancel(accepting->look_timer);
 }
 
 struct accepting *accepting_new(struct worker *worker)
@@ -277,8 +383,8 @@ struct accepting *accepting_new(struct worker *worker)
     for (size_t slot = 0; slot < SETUP_SLOTS; slot++) {
         handshakes_init(&accepting->listeners[slot].handshakes);
     }
-    accepting->resume_timer = timer_new(worker->loop, on_resume_timer, accepting);
-    if (accepting->resume_timer == NULL) {
+    accepting->look_timer = timer_new(worker->loop, on_look_timer, accepting);
+    if (accepting->look_timer == NULL) {
         accepting_free(accepting);
         return NULL;
     }
@@ -293,13 +399,31 @@ void accepting_free(struct accepting *accepting)
     for (size_t slot = 0; slot < accepting->slot_count; slot++) {
         close_acceptor(&accepting->listeners[slot]);
     }
-    timer_free(accepting->resume_timer);
+    timer_free(accepting->look_timer);
     mem_free(accepting->listeners);
     mem_free(accepting);
 }
 
-struct handshakes *accepting_handshakes(struct accepting *accepting, size_t slot)
+void accepting_add_handshake(struct accepting *accepting, struct session *session)
 {
-    ASSERT(slot < SETUP_SLOTS);
-    return &accepting->listeners[slot].handshakes;
+    struct worker_listener *listener = &accepting->listeners[session->listener->slot];
+    handshakes_add(&listener->handshakes, session);
+    accepting->handshake_count++;
+    if (settings_of(listener) != NULL &&
+        (has_more_than_share(listener, LIMITS_HANDSHAKES) ||
+         has_more_than_share(listener, LIMITS_LISTENER_HANDSHAKES))) {
+        look_soon(accepting);
+    }
+}
+
+void accepting_remove_handshake(struct accepting *accepting, struct session *session)
+{
+    ASSERT(accepting->handshake_count > 0);
+    handshakes_remove(&accepting->listeners[session->listener->slot].handshakes, session);
+    accepting->handshake_count--;
+}
+
+uint64_t accepting_handshake_count(const struct accepting *accepting)
+{
+    return accepting->handshake_count;
 }

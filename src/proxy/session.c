@@ -32,15 +32,14 @@ static void session_enter(struct session *session, enum session_state state)
     ASSERT(session->state != SESSION_CLOSED && state > session->state);
     struct worker *worker = session->worker;
     size_t slot = session->listener->slot;
-    struct handshakes *handshakes = accepting_handshakes(worker->accepting, slot);
     bool was_unfinished = is_unfinished(session);
     if (was_unfinished) {
-        handshakes_remove(handshakes, session);
+        accepting_remove_handshake(worker->accepting, session);
     }
     session->state = state;
     session->entered_ms = loop_now_ms(worker->loop);
     if (is_unfinished(session)) {
-        handshakes_add(handshakes, session);
+        accepting_add_handshake(worker->accepting, session);
     } else if (was_unfinished) {
         limits_handshake_end(worker->limits, slot);
     }

@@ -165,13 +165,7 @@ static inline bool is_relaying(void *arg)
 
 static inline bool site_has_no_handshakes(const struct site *site)
 {
-    for (size_t slot = 0; slot < SITE_LISTENERS; slot++) {
-        const struct handshakes *all = accepting_handshakes(site->worker->accepting, slot);
-        if (!TAILQ_EMPTY(&all->hello) || !TAILQ_EMPTY(&all->answered)) {
-            return false;
-        }
-    }
-    return true;
+    return accepting_handshake_count(site->worker->accepting) == 0;
 }
 
 static inline size_t site_read_lines(struct site *site)

@@ -5,6 +5,8 @@
 #include "proxy_test.h"
 #include "unit/tls/damaged.h"
 
+#include "proxy/handshakes.h"
+
 /* A site with the listeners `in` (mtls) and, where it makes sense, `out` (plaintext). */
 static struct site *site_to(const struct backend *backend, const char *more)
 {
