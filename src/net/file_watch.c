@@ -183,16 +183,31 @@ static void let_go(struct file_watch *watch, struct holds *holds)
     *holds = (struct holds){0};
 }
 
-/* The new directories are held before the old ones are let go: what stays is never unwatched. */
-static bool walk(struct file_watch *watch, struct entry *entry, enum path_names names,
-                 char resolved[PATH_MAX])
+static bool hold_along(struct file_watch *watch, const struct entry *entry, enum path_names names,
+                       struct holds *holds, char resolved[PATH_MAX])
 {
     struct holding holding = {.watch = watch};
     bool found = path_trail_walk(entry->path, names, on_step, &holding, resolved);
-    struct holds old = entry->holds;
-    entry->holds = holding.holds;
-    let_go(watch, &old);
+    *holds = holding.holds;
     return found;
+}
+
+/*
+ * Every name on the way is watched only where the file is not found. The new directories are held
+ * before the old ones are let go: what stays is never unwatched. That goes for both walks of a file
+ * that is not there too: else each look would give up a watch, hear of it, and look again for ever.
+ */
+static void walk(struct file_watch *watch, struct entry *entry, char resolved[PATH_MAX])
+{
+    struct holds holds;
+    if (!hold_along(watch, entry, PATH_NAMES_LINKS, &holds, resolved)) {
+        struct holds links = holds;
+        (void)hold_along(watch, entry, PATH_NAMES_ALL, &holds, resolved);
+        let_go(watch, &links);
+    }
+    struct holds old = entry->holds;
+    entry->holds = holds;
+    let_go(watch, &old);
 }
 
 static void pend_settling(struct file_watch *watch, struct entry *entry, enum pending pending)
@@ -250,9 +265,7 @@ static void look(struct file_watch *watch, struct entry *entry)
     entry->touched = false;
     char resolved[PATH_MAX];
     struct print now;
-    if (!walk(watch, entry, PATH_NAMES_LINKS, resolved)) {
-        (void)walk(watch, entry, PATH_NAMES_ALL, resolved);
-    }
+    walk(watch, entry, resolved);
     take_print(entry->path, &now);
     judge(watch, entry, evidence, &now, resolved);
     if (touched && entry->pending == PENDING_WRITTEN) {

@@ -142,14 +142,16 @@ class Lines:
 
 
 class Bulkhead:
-    """`bulkhead run` with a configuration (a dict, or the file's text)."""
+    """`bulkhead run` with a configuration: a dict, or the file's text; with config_path the file
+    is there already."""
 
     def __init__(self, config, directory, env=None, descriptors=None, stdout=subprocess.PIPE,
-                 pass_fds=(), before_exec=None, clock=None):
+                 pass_fds=(), before_exec=None, clock=None, config_path=None):
         self.directory = pathlib.Path(directory)
-        self.config_file = self.directory / "bulkhead.yaml"
-        text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
-        self.config_file.write_text(text)
+        self.config_file = config_path or self.directory / "bulkhead.yaml"
+        if config_path is None:
+            text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
+            self.config_file.write_text(text)
 
         def limit():
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
