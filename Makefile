@@ -18,6 +18,7 @@ Q           := $(if $(V),,@)
 BUILD       := build/$(VARIANT)
 LIB         := $(BUILD)/libbulkhead.a
 PROGRAM     := $(BUILD)/bulkhead
+CLOCK_PROG  := $(BUILD)/bulkhead-clock
 VERSION     := $(shell cat src/version.txt)
 
 SOURCES     := $(sort $(wildcard src/*/*.c))
@@ -102,6 +103,16 @@ $(PROGRAM): $(BUILD)/obj/main.o $(LIB)
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+# For tests that turn the clock: its own clock.o comes before the archive, whose is then not taken.
+$(CLOCK_PROG): $(BUILD)/obj/main.o $(BUILD)/obj/test_clock.o $(LIB)
+	@echo "  LINK    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/obj/test_clock.o: src/base/clock.c Makefile
+	@echo "  CC      $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -DBULKHEAD_TEST_CLOCK $(CFLAGS) -MMD -MP -c -o $@ $<
+
 $(LIB): $(OBJECTS)
 	@echo "  AR      $@"
 	$(Q)rm -f $@ && ar rcsD $@ $^
@@ -143,9 +154,9 @@ $(BUILD)/bench/%: bench/%.c $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
 
--include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
+-include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(BUILD)/obj/test_clock.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
 
-test-programs: $(PROGRAM) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
+test-programs: $(PROGRAM) $(CLOCK_PROG) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
 
 test: ## unit tests, corpus replay, integration tests; T=name picks, VARIANT=asan and so on chooses the build
 	$(Q).ci/deps test
@@ -231,8 +242,9 @@ soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow or 
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
 	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
 
-reference: ## config/REFERENCE.md and config/bulkhead.schema.json from the key tables
-	+$(Q)$(MAKE) --no-print-directory $(BUILD)/tests/tools/config_reference
+reference: ## config/REFERENCE.md, config/bulkhead.schema.json and config/LOGS.md from the tables in the code
+	+$(Q)$(MAKE) --no-print-directory $(BUILD)/tests/tools/config_reference $(BUILD)/tests/tools/log_reference
+	$(Q)$(BUILD)/tests/tools/log_reference > config/LOGS.md
 	$(Q)$(BUILD)/tests/tools/config_reference markdown > config/REFERENCE.md
 	$(Q)$(BUILD)/tests/tools/config_reference schema > config/bulkhead.schema.json
 

@@ -4,6 +4,8 @@
 
 #include "cli/check.h"
 #include "cli/ctl.h"
+#include "cli/output.h"
+#include "cli/reasons.h"
 #include "cli/run.h"
 #include "cli/svid.h"
 #include "cli/version.h"
@@ -19,6 +21,7 @@ static const struct command commands[] = {
     {"check", check_main, "say everything that is wrong in a configuration"},
     {"ctl", ctl_main, "ask a running bulkhead: reload, preview a reload, sessions"},
     {"svid", svid_main, "say what a certificate is: its SPIFFE ID, validity, broken rules"},
+    {"reasons", reasons_main, "say what a reason in the access log means, and what to do"},
     {"version", version_main, "print versions (also --version)"},
 };
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
@@ -46,6 +49,15 @@ static void print_help(FILE *out)
           out);
 }
 
+/* getopt begins its messages with argv[0]: so they begin as ours do. */
+static int run_command(const struct command *command, int argc, char **argv)
+{
+    char name[32];
+    (void)snprintf(name, sizeof(name), "bulkhead %s", command->name);
+    argv[0] = name;
+    return command->main(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -62,7 +74,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(argv[1], commands[i].name) == 0) {
-            return commands[i].main(argc - 1, argv + 1);
+            return run_command(&commands[i], argc - 1, argv + 1);
         }
     }
     fprintf(stderr, "bulkhead: unknown command \"%s\"; try: bulkhead --help\n", argv[1]);

@@ -17,11 +17,18 @@ struct socket_table *socket_table_new(size_t worker_count);
 /* Closes everything. NULL is fine. */
 void socket_table_free(struct socket_table *table);
 /*
- * Opens what the setup needs and is not open yet. The result is an array by config index, the
- * caller's to free (mem_free), its sockets the table's. NULL with err: nothing stays opened.
+ * Opens what the setup needs and is not open yet, and leaves alone what is. The result is an array
+ * by config index, the caller's to free (mem_free), its sockets the table's. NULL with err: nothing
+ * stays opened.
  */
 struct listen_sockets **socket_table_open(struct socket_table *table, const struct setup *setup,
                                           struct errbuf *err);
+/*
+ * The setup comes into force: changes the mode and owner of Unix sockets that were open before,
+ * where it asks for others. -1 with err for the first that could not be changed; the others are.
+ */
+int socket_table_apply_options(struct socket_table *table, const struct setup *setup,
+                               struct errbuf *err);
 /* What the last socket_table_open opened is not wanted after all. */
 void socket_table_abandon(struct socket_table *table);
 /* The setup is in force: closes what it does not use. No worker accepts there any more. */

@@ -113,6 +113,9 @@ enum conn_end conn_end_stream(struct conn *conn) __attribute__((warn_unused_resu
 /* All that was written has left: nothing pending and, for TCP, nothing unacknowledged (our FIN
    counts as well). A conn that is gone may never get there. */
 bool conn_is_flushed(const struct conn *conn);
+/* What was written and has not reached the peer, here and in the kernel. To compare with an earlier
+   answer: less says that the peer takes (see socket_outstanding). */
+size_t conn_outstanding(const struct conn *conn);
 /* The connection has failed: nothing can be sent any more. What came before may still wait to be
    read (a peer that has ended in order is not gone). */
 bool conn_is_gone(const struct conn *conn);

@@ -52,6 +52,11 @@ const struct netaddr *listen_sockets_address(const struct listen_sockets *socket
 /* Accepting, in a worker. */
 struct acceptor;
 struct acceptor_callbacks {
+    /* Before each try to accept. False: nothing is accepted now; a callee that does not pause is
+       asked again when the loop comes round. NULL: always true. */
+    bool (*reserve)(void *arg);
+    /* What reserve allowed did not come about. NULL if reserve is. */
+    void (*cancel)(void *arg);
     /* A connected socket, non-blocking and close-on-exec; the callee owns it. */
     void (*on_accept)(void *arg, int fd, const struct netaddr *peer);
     /* Descriptors or memory ran out: accepting is paused for a moment and resumes by itself. */
@@ -64,8 +69,11 @@ void acceptor_free(struct acceptor *acceptor);
 /* Leaves new connections in the kernel's queue until acceptor_resume. Safe inside on_accept. */
 void acceptor_pause(struct acceptor *acceptor);
 void acceptor_resume(struct acceptor *acceptor);
-/* Accepts whatever is queued now (before a close, which would reset it) until EAGAIN; ignores
- * pause. */
+/* Does somebody wait in the kernel's queue? With a socket that workers share it may be over by now.
+ */
+bool acceptor_has_newcomer(const struct acceptor *acceptor);
+/* Accepts whatever is queued now (before a close, which would reset it) until EAGAIN, or until
+ * reserve says no; ignores pause. */
 void acceptor_drain(struct acceptor *acceptor);
 
 #endif

@@ -24,6 +24,9 @@ void socket_set_reset_on_close(int fd);
 /* Bytes (and a FIN, as one) that the peer's kernel has not acknowledged; 0 for Unix or on error.
    May stay above 0 for ever once the socket is gone. */
 unsigned socket_unsent(int fd);
+/* What has not reached the peer yet: bytes for TCP, the kernel's measure for Unix. To compare with
+   an earlier answer: less says that the peer takes. 0 on error. */
+unsigned socket_outstanding(int fd);
 /* What nobody tells us of a socket that is not watched. */
 enum socket_peer {
     SOCKET_PEER_THERE = 0,

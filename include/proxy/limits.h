@@ -1,7 +1,10 @@
 /*
  * limits: counts that bound the whole process: sessions and unfinished handshakes, in total and
  * per listener, and the descriptors of both and of refused connections that wait for their end. The
- * only state that workers share; relaxed atomics, touched once per connection.
+ * only state that workers share; relaxed atomics.
+ *
+ * A connection's places are taken before it is accepted (limits_reserve), all or none, so that no
+ * count ever exceeds its bound, however many workers and listeners there are.
  */
 #ifndef BULKHEAD_PROXY_LIMITS_H
 #define BULKHEAD_PROXY_LIMITS_H
@@ -16,19 +19,28 @@ struct setup_listener;
 struct limits_counts {
     _Atomic uint64_t sessions;
     _Atomic uint64_t handshakes;
+    _Atomic uint64_t short_of_handshakes; /* see limits_set_short */
     _Atomic uint64_t buffered_bytes;
 };
 
 struct limits {
     _Atomic uint64_t max_sessions; /* from descriptors and limits.connections */
     uint64_t max_descriptors;      /* for sessions and what lingers; see limits_descriptors */
-    _Atomic uint64_t lingering; /* refused, one descriptor each; counted by tls (tls_thread_new) */
+    _Atomic uint64_t descriptors;  /* two for each session, one for each conn that lingers: those
+                                      are counted by tls (tls_thread_new) */
     struct limits_counts process;
     struct limits_counts *listeners; /* by slot */
 };
 
-/* What a new connection on a listener must wait for. */
-enum limits_verdict { LIMITS_OPEN = 0, LIMITS_SESSIONS_FULL, LIMITS_HANDSHAKES_FULL };
+/* What stands in the way of one more connection on a listener; 0: nothing. */
+enum limits_bound {
+    LIMITS_NONE = 0,
+    LIMITS_DESCRIPTORS,
+    LIMITS_CONNECTIONS,
+    LIMITS_LISTENER_CONNECTIONS,
+    LIMITS_LISTENER_HANDSHAKES,
+    LIMITS_HANDSHAKES
+};
 
 void limits_init(struct limits *limits);
 void limits_fini(struct limits *limits);
@@ -37,12 +49,31 @@ void limits_fini(struct limits *limits);
 uint64_t limits_descriptors(uint64_t descriptor_limit, uint64_t used);
 /* How many sessions that is: half, because a session holds two. */
 uint64_t limits_sessions_by_descriptors(uint64_t descriptor_limit, uint64_t used);
-/* Everything is counted by the listener's slot, judged by the bounds of its setup. */
-enum limits_verdict limits_check(struct limits *limits, const struct setup_listener *listener);
-void limits_session_begin(struct limits *limits, size_t slot);
-void limits_session_end(struct limits *limits, size_t slot);
-void limits_handshake_begin(struct limits *limits, size_t slot);
+/* Everything is counted by the listener's slot, judged by the bounds of its setup. This one only
+   looks. */
+enum limits_bound limits_check(struct limits *limits, const struct setup_listener *listener);
+/* Takes the places of a connection: a session's, its two descriptors', and, where the listener
+   speaks mtls, a handshake's. All or, with the bound that is full, none. */
+enum limits_bound limits_reserve(struct limits *limits, const struct setup_listener *listener)
+    __attribute__((warn_unused_result));
+/* Nobody came for them: gives all of them back. */
+void limits_cancel(struct limits *limits, const struct setup_listener *listener);
+/* A session gives its places back one by one: the handshake's when it is over, then the rest. */
 void limits_handshake_end(struct limits *limits, size_t slot);
+void limits_session_end(struct limits *limits, size_t slot);
+/*
+ * For one of the two bounds of handshakes: a listener of a worker that is kept out by it, while
+ * that worker holds less than its share, says so until that is over; workers that hold more make
+ * room. The bound, 0 for none, is that of the listener's setup.
+ */
+void limits_set_short(struct limits *limits, enum limits_bound bound, size_t slot, bool is_short);
+bool limits_is_short(struct limits *limits, enum limits_bound bound, size_t slot);
+uint64_t limits_handshake_bound(const struct setup_listener *listener, enum limits_bound bound);
+/* Around giving a session's conn to tls_conn_refuse: its descriptor is counted all the while. */
+void limits_hold_descriptor(struct limits *limits);
+void limits_drop_descriptor(struct limits *limits);
+/* "connections", "handshakes", "descriptors": what an operator would raise. */
+const char *limits_bound_name(enum limits_bound bound);
 /* False: a bound (limits.buffered, of the process or the listener) would be exceeded; nothing is
    added then. */
 bool limits_buffer(struct limits *limits, const struct setup_listener *listener, size_t bytes);

@@ -55,6 +55,9 @@ struct relay {
     const struct relay_owner *owner;
     void *owner_arg;
     uint64_t last_progress_ms;
+    size_t outstanding[2]; /* by side: what had not reached it at the last look */
+    bool measured;         /* that look came after the last byte that was read */
+    uint8_t flush_look_ms;
     enum reason abort_reason; /* flushing one side before its reset */
     enum relay_side abort_side;
     bool closed_early; /* an mtls upstream ended in order before its first byte */

@@ -25,6 +25,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+struct accepting;
 struct crypto;
 struct plain_thread;
 struct session_survey;
@@ -35,15 +36,6 @@ struct tls_thread;
 
 TAILQ_HEAD(session_list, session);
 TAILQ_HEAD(walk_list, walk);
-
-/* One listener's accepting in one worker, by slot. */
-struct worker_listener {
-    struct worker *worker;
-    size_t slot;
-    struct acceptor *acceptor;      /* NULL: none in this slot */
-    struct listen_sockets *sockets; /* that it accepts from */
-    bool paused;                    /* by a limit */
-};
 
 struct worker {
     pthread_t thread;
@@ -61,11 +53,8 @@ struct worker {
     struct expiry *expiry;
     struct walk_list walks;
     struct limits *limits;
-    struct worker_listener *listeners; /* SETUP_SLOTS of them */
-    size_t slot_count;                 /* slots from here on were never used */
-    struct timer *resume_timer;        /* while a listener is paused */
+    struct accepting *accepting;
     struct session_list sessions;
-    struct session_list handshakes;
     uint64_t next_session;
     uint64_t session_count;
     uint64_t session_step; /* ids of the workers interleave */
@@ -146,8 +135,5 @@ void worker_session_ended(struct worker *worker);
 void worker_access_line(struct worker *worker, const char *line, size_t len);
 /* For swap.c and survey.c: an answer to control, with everything but the head filled in. */
 void worker_report(struct worker *worker, enum worker_says what, struct worker_report *report);
-/* For swap.c: accepts from the new setup's sockets, keeps what has not changed. False: memory is
-   out for one of them; the others accept. */
-bool worker_accept_from(struct worker *worker, struct listen_sockets *const *sockets);
 
 #endif

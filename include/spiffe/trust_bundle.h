@@ -63,9 +63,12 @@ bool trust_bundle_refresh_hint_s(const struct trust_bundle *bundle, uint64_t *se
 /* The anchors in no order that means anything; NULL beyond the last. Lives as long as the bundle.
  */
 struct x509_st *trust_bundle_anchor(const struct trust_bundle *bundle, size_t index);
-/* Anchors that are within their validity at now. */
+/* Anchors that can end a path now: self-signed, and within their validity. */
 size_t trust_bundle_count_valid(const struct trust_bundle *bundle, int64_t now_s);
-/* True when both hold the same certificate; its subject goes to subject (cut at size). */
+/*
+ * True when one CA key is in both, in the same certificate or in two: its holder could mint the IDs
+ * of both. The subject that it bears in a goes to subject (cut at size).
+ */
 bool trust_bundle_shares_anchor(const struct trust_bundle *a, const struct trust_bundle *b,
                                 char *subject, size_t size);
 /* For svid_verify: a store that is never changed. */

@@ -53,12 +53,29 @@ struct access_record {
 
 enum { ACCESS_LINE_SIZE = 8192 };
 
+/* The fields, for the writer and for the document made of them (config/LOGS.md). */
+enum access_field {
+#define ACCESS_FIELD(name, key, type, when, meaning)     ACCESS_FIELD_##name,
+#define ACCESS_TLS_FIELD(name, key, type, when, meaning) ACCESS_FIELD_##name,
+#include "telemetry/access_fields.def"
+#undef ACCESS_FIELD
+#undef ACCESS_TLS_FIELD
+    ACCESS_FIELD_COUNT
+};
+
+struct access_field_info {
+    const char *key;
+    const char *type;
+    const char *when;
+    const char *meaning;
+    bool in_tls; /* of `tls` and `upstream_tls` */
+};
+const struct access_field_info *access_field_info(enum access_field field);
+
 /*
- * The line with its newline; returns its length (> 0 always: when it does not fit, the long
- * peer-supplied texts are cut or left out and "truncated":true stands in it). Field names, in this
- * order: time event session listener kind decision rule reason why detail downstream_id own_id
- * upstream_id claimed_id subject serial sni downstream upstream upstream_local bytes_up bytes_down
- * duration_ms tls {version cipher group alpn} upstream_tls {…} truncated
+ * The line with its newline, its fields in the order of access_fields.def; returns its length (> 0
+ * always: when it does not fit, the long peer-supplied texts are cut or left out and
+ * "truncated":true stands in it).
  */
 size_t access_log_format(const struct access_record *record, char out[ACCESS_LINE_SIZE]);
 

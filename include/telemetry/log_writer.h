@@ -9,6 +9,7 @@
 #define BULKHEAD_TELEMETRY_LOG_WRITER_H
 
 #include "base/errbuf.h"
+#include "base/log.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +23,9 @@ struct log_ring;
 /* access_path: "stdout", "none" or a file's path (opened for appending, mode 0640, made when
    absent). The process log goes to stderr. Starts the thread. NULL with err. */
 struct log_writer *log_writer_start(const char *access_path, size_t producers, struct errbuf *err);
+/* How the lines look in which the writer itself says what was lost (telemetry/log_losses.h); text
+   and info until it is called. Any thread. */
+void log_writer_set_style(struct log_writer *writer, enum log_level level, enum log_format format);
 /* The ring of producer `index`; used by one thread at a time. */
 struct log_ring *log_writer_ring(struct log_writer *writer, size_t index);
 /* One line with its newline, at most 32 KiB, whole or not at all. Never blocks. A quarter of the

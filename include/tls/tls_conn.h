@@ -8,12 +8,13 @@
  *
  * The gate: on_handshake(REASON_NONE) is called only when the peer showed a certificate, proved
  * its key, its chain was admitted (peer_chain) under the credentials that are in force in this
- * thread, peer_check agreed, and the time is within the chain's validity. There is no other way to
- * a conn that reads or writes application data: conn_read and conn_write before it are a bug.
- * Application bytes that arrive with the last handshake message stay with the conn until read.
+ * thread, peer_check agreed, and the time is within the chain's validity and our own SVID's. There
+ * is no other way to a conn that reads or writes application data: conn_read and conn_write before
+ * it are a bug. Application bytes that arrive with the last handshake message stay with the conn
+ * until read.
  *
- * A handshake may stand still with nothing to read or write (a signer that answers later); the
- * caller's deadline is the only thing that ends it then.
+ * Signing is done here and at once, so a handshake waits for nothing but the peer's bytes; the
+ * caller's deadline is the only thing that ends one whose peer falls silent.
  */
 #ifndef BULKHEAD_TLS_TLS_CONN_H
 #define BULKHEAD_TLS_TLS_CONN_H
@@ -44,7 +45,9 @@ struct tls_thread *tls_thread_new(const struct crypto *crypto, size_t max_peer_c
 void tls_thread_free(struct tls_thread *thread);
 /* Takes a reference; drops that of the former. Every handshake from here on uses these. */
 void tls_thread_set_credentials(struct tls_thread *thread, struct credentials *credentials);
-
+/* Of the credentials in force, 0 when there are none. Within on_handshake: those that admitted the
+   peer. */
+uint64_t tls_thread_generation(const struct tls_thread *thread);
 /* Lets go of remembered chains that no session holds and that rest on former credentials. */
 void tls_thread_forget_stale(struct tls_thread *thread);
 /* Does the chain that a live session rests on still hold under those credentials? See
@@ -87,6 +90,9 @@ struct tls_conn_callbacks {
        tls_conn_refuse. On success reading is off (conn_want_read) until the callee wants it. */
     void (*on_handshake)(void *arg, const struct tls_failure *failure);
     peer_check_fn *peer_check; /* NULL: none */
+    /* A server's, once: a whole ClientHello has come. From inside libssl: the callee may not touch
+       the conn. NULL: not asked. */
+    void (*on_hello)(void *arg);
 };
 
 /* Both take fd; NULL when memory is out: fd stays the caller's. callbacks must outlive the conn.
@@ -107,8 +113,9 @@ const char *tls_conn_alert_name(const struct conn *conn);
 /*
  * Ends a conn whose handshake failed: sends the alert, shuts down for writing, and reads and
  * throws away at most 64 KiB for at most 1 s, so that the alert is not destroyed by a reset; then
- * closes. The caller gives up the conn: no callback comes any more. Until then it counts as
- * lingering.
+ * closes. All of TLS is freed at once, what waits is a descriptor and at most the alert's bytes.
+ * The caller gives up the conn: no callback comes any more. Until then it counts as lingering.
+ * Not from within peer_check.
  */
 void tls_conn_refuse(struct conn *conn);
 

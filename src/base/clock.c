@@ -5,12 +5,44 @@
  * and X.509 has dates (RFC 5280 4.1.2.5: up to 99991231235959Z) that a table-free conversion
  * handles as well as any other. What is outside the years 0 to 9999 shows the nearest that is
  * inside.
+ *
+ * With BULKHEAD_TEST_CLOCK, which only the program for the integration tests is built with (never
+ * the archive), the wall clock is ahead by the milliseconds that stand in shared memory: the test
+ * that started it turns the clock, and the host's own stays as it is.
  */
 #include "base/clock.h"
 
 #include "base/assert.h"
 
 #include <time.h>
+
+#ifdef BULKHEAD_TEST_CLOCK
+#include <stdlib.h>
+#include <sys/mman.h>
+
+static const _Atomic int64_t *test_offset_ms;
+
+/* Before main, which closes inherited descriptors; the mapping stays. */
+__attribute__((constructor)) static void map_test_offset(void)
+{
+    const char *fd = getenv("BULKHEAD_TEST_CLOCK_FD");
+    if (fd != NULL) {
+        void *memory = mmap(NULL, sizeof(*test_offset_ms), PROT_READ, MAP_SHARED, atoi(fd), 0);
+        ASSERT(memory != MAP_FAILED);
+        test_offset_ms = memory;
+    }
+}
+
+static int64_t ahead_ms(void)
+{
+    return test_offset_ms == NULL ? 0 : *test_offset_ms;
+}
+#else
+static int64_t ahead_ms(void)
+{
+    return 0;
+}
+#endif
 
 static const int64_t first_second = -62167219200; /* 0000-01-01T00:00:00Z */
 static const int64_t last_second = 253402300799;  /* 9999-12-31T23:59:59Z */
@@ -40,12 +72,12 @@ uint64_t clock_mono_us(void)
 uint64_t clock_wall_ms(void)
 {
     struct timespec ts = now(CLOCK_REALTIME);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    return (uint64_t)((int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000 + ahead_ms());
 }
 
 int64_t clock_wall_s(void)
 {
-    return now(CLOCK_REALTIME).tv_sec;
+    return (int64_t)(clock_wall_ms() / 1000);
 }
 
 /* Writes `value` with `digits` digits and the character after it; returns what follows. */

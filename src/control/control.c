@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -153,6 +154,7 @@ void control_material_changed(struct control *control)
 {
     control_set_session_bound(control);
     log_set_level(&control->log, (enum log_level)control_config(control)->log.level);
+    log_writer_set_style(control->log_writer, control->log.level, control->log.format);
     watching_update(control->watching);
     own_expiry_look(control->own_expiry);
 }
@@ -210,6 +212,35 @@ static void print_diags(struct diag_list *diags)
     }
 }
 
+/* Until the log writer runs, and after it. */
+static void log_to_stderr(struct control *control)
+{
+    const struct config *config = control_config(control);
+    log_init(&control->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
+             log_sink_fd, &control->stderr_fd);
+}
+
+/* What the configuration says of the log holds from here on. */
+static void log_warnings(struct control *control, struct diag_list *diags)
+{
+    struct log *log = &control->log;
+    diag_sort(diags);
+    for (size_t i = 0; i < diags->count; i++) {
+        const struct diag *diag = &diags->items[i];
+        if (diag->severity == DIAG_NOTE) {
+            continue; /* for `check` */
+        }
+        log_begin(log, LOG_WARN, "config_warning");
+        if (diag->pos.file < diags->file_count) {
+            log_str(log, "file", diags->files[diag->pos.file]);
+            log_u64(log, "line", diag->pos.line);
+            log_u64(log, "column", diag->pos.column);
+        }
+        log_str(log, "message", diag->message);
+        log_end(log);
+    }
+}
+
 /* 0, or the exit code. */
 static int load(struct control *control, const char *config_path)
 {
@@ -223,10 +254,12 @@ static int load(struct control *control, const char *config_path)
     diag_list_init(&diags);
     control->sources = sources_new(config_path, control->crypto);
     bool loaded = sources_load(control->sources, &diags);
-    print_diags(&diags);
     if (loaded) {
         control->snapshot = material_compose(sources_in_force(control->sources), 1);
+        log_to_stderr(control);
+        log_warnings(control, &diags);
     } else {
+        print_diags(&diags);
         fprintf(stderr, "bulkhead: not started: %zu error%s in the configuration\n",
                 diags.error_count, diags.error_count == 1 ? "" : "s");
     }
@@ -420,9 +453,18 @@ static int start_logging(struct control *control, struct errbuf *err)
         errbuf_prefix(err, "access_log.to");
         return -1;
     }
+    log_writer_set_style(control->log_writer, (enum log_level)config->log.level,
+                         (enum log_format)config->log.format);
     log_init(&control->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_ring_sink, log_writer_ring(control->log_writer, 0));
     return 0;
+}
+
+static void log_not_started(struct control *control, const char *error)
+{
+    log_begin(&control->log, LOG_ERROR, "not_started");
+    log_str(&control->log, "error", error);
+    log_end(&control->log);
 }
 
 /* Everything between the configuration and "ready". */
@@ -480,9 +522,12 @@ static void fini(struct control *control)
     loop_free(control->loop);
     limits_fini(&control->limits);
     if (control->log_writer != NULL) {
+        log_to_stderr(control);
         uint64_t lost = log_writer_stop(control->log_writer, LOG_FLUSH_MS);
         if (lost != 0) {
-            fprintf(stderr, "bulkhead: %llu log lines were lost\n", (unsigned long long)lost);
+            log_begin(&control->log, LOG_WARN, "log_lines_lost");
+            log_u64(&control->log, "count", lost);
+            log_end(&control->log);
         }
     }
     snapshot_unref(control->snapshot);
@@ -505,6 +550,7 @@ int control_run(const char *config_path)
 {
     struct control *control = mem_alloc(sizeof(*control));
     control->started_ms = clock_mono_ms();
+    control->stderr_fd = STDERR_FILENO;
     process_prepare();
     int code = load(control, config_path);
     process_close_inherited();
@@ -512,7 +558,7 @@ int control_run(const char *config_path)
         struct errbuf err;
         mask_signals(SIG_BLOCK);
         if (start(control, &err) != 0) {
-            fprintf(stderr, "bulkhead: not started: %s\n", err.text);
+            log_not_started(control, err.text);
             stop_workers(control);
             code = 1;
         } else {

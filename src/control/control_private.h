@@ -38,6 +38,7 @@ struct control {
     struct signal_watch *signals[CONTROL_SIGNALS];
     struct timer *timer;
     struct log log;
+    int stderr_fd; /* where it goes while there is no log writer */
     struct log_writer *log_writer;
     struct socket_table *sockets;
     struct listen_sockets **start_sockets; /* by config index, of the first setup */

@@ -199,9 +199,21 @@ static void survey(struct reload *reload, struct snapshot *snapshot)
     }
 }
 
+static void apply_socket_options(struct reload *reload)
+{
+    struct control *control = reload->control;
+    struct errbuf err;
+    if (socket_table_apply_options(control->sockets, reload->candidate->setup, &err) != 0) {
+        log_begin(&control->log, LOG_ERROR, "socket_options_kept");
+        log_str(&control->log, "error", err.text);
+        log_end(&control->log);
+    }
+}
+
 static void publish(struct reload *reload)
 {
     struct control *control = reload->control;
+    apply_socket_options(reload);
     reload->step = RELOAD_SWAPPING;
     reload->waiting = control->running;
     snapshot_unref(control->snapshot);

@@ -87,8 +87,7 @@ static struct listen_sockets *open_one(struct socket_table *table,
         return NULL;
     }
     if (entry != NULL) {
-        bool set = listen_sockets_set_options(entry->sockets, &options, err) == 0;
-        return set ? entry->sockets : NULL;
+        return entry->sockets; /* a setup that is only looked at changes nothing of it */
     }
     struct listen_sockets *sockets =
         listen_sockets_open(&listener->accept, table->worker_count, &options, err);
@@ -118,6 +117,27 @@ struct listen_sockets **socket_table_open(struct socket_table *table, const stru
         }
     }
     return array;
+}
+
+int socket_table_apply_options(struct socket_table *table, const struct setup *setup,
+                               struct errbuf *err)
+{
+    int result = 0;
+    for (size_t i = 0; i < setup->config->listener_count; i++) {
+        const struct setup_listener *listener = &setup->listeners[i];
+        struct entry *entry = find(table, listener);
+        struct listen_options options;
+        struct errbuf why;
+        if (process_socket_options(&listener->config->socket, &options, &why) == 0 &&
+            listen_sockets_set_options(entry->sockets, &options, &why) == 0) {
+            continue;
+        }
+        if (result == 0) {
+            errbuf_set(err, "listener \"%s\": %s", listener->config->name.text, why.text);
+        }
+        result = -1;
+    }
+    return result;
 }
 
 void socket_table_abandon(struct socket_table *table)

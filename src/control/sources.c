@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "config/config.h"
 #include "config/same.h"
+#include "control/places.h"
 #include "policy/policy.h"
 #include "proxy/snapshot.h"
 #include "spiffe/crl.h"
@@ -242,7 +243,7 @@ static void load_domains(struct loader *loader)
     loader->material->domain_count = made.domain_count;
 }
 
-/* SPIFFE federation 4.2, 7.3: an anchor of two domains would let each mint the other's IDs. */
+/* SPIFFE federation 4.2, 7.3: the holder of a CA key in two bundles could mint the IDs of both. */
 static void check_shared_anchors(struct loader *loader)
 {
     const struct material *material = loader->material;
@@ -255,9 +256,10 @@ static void check_shared_anchors(struct loader *loader)
                 trust_bundle_shares_anchor(one->bundle, other->bundle, subject, sizeof(subject))) {
                 diag_error(
                     loader->diags, loader->config->trust[i].bundle.pos,
-                    "trust.%s.bundle: the anchor \"%s\" also stands in the bundle of %s; "
-                    "an anchor belongs to one trust domain: give each its own bundle file "
-                    "(spiffe-helper merges them unless include_federated_domains is false)%s",
+                    "trust.%s.bundle: the key of the anchor \"%s\" is also in the bundle of %s; "
+                    "a CA's key belongs to one trust domain: give each a CA and a bundle file of "
+                    "its own (spiffe-helper merges them unless include_federated_domains is "
+                    "false)%s",
                     one->name, subject, other->name, kept_note(loader->former != NULL));
             }
         }
@@ -304,20 +306,45 @@ static struct credentials *build(struct loader *loader, struct errbuf *err)
     return credentials;
 }
 
-/* Bundles that don't go together: those that have changed stay as they were. */
-static void keep_former_bundles(struct loader *loader)
+/* True when it had changed. */
+static bool keep_former_bundle(struct loader *loader, struct material_domain *domain)
 {
-    for (size_t i = 0; i < loader->material->domain_count; i++) {
-        struct material_domain *domain = &loader->material->domains[i];
-        const struct material_domain *former = material_find_domain(loader->former, domain->name);
-        trust_bundle_unref(domain->bundle);
-        domain->bundle = NULL;
-        domain->bundle_digest = (struct file_digest){.known = false};
-        if (former != NULL && former->bundle != NULL) {
-            domain->bundle = trust_bundle_ref(former->bundle);
-            domain->bundle_digest = former->bundle_digest;
+    const struct material_domain *former = material_find_domain(loader->former, domain->name);
+    struct trust_bundle *last_good = former == NULL ? NULL : former->bundle;
+    if (domain->bundle == last_good) {
+        return false;
+    }
+    trust_bundle_unref(domain->bundle);
+    domain->bundle = last_good == NULL ? NULL : trust_bundle_ref(last_good);
+    domain->bundle_digest =
+        last_good == NULL ? (struct file_digest){.known = false} : former->bundle_digest;
+    return true;
+}
+
+/*
+ * Two bundles that don't go together: what has changed of them stays as it was, and the other
+ * domains' bundles go through. True when that changed anything: then there may be others.
+ */
+static bool keep_two_apart(struct loader *loader)
+{
+    struct material *material = loader->material;
+    char subject[160];
+    for (size_t i = 0; i < material->domain_count; i++) {
+        for (size_t k = 0; k < i; k++) {
+            struct material_domain *one = &material->domains[i];
+            struct material_domain *other = &material->domains[k];
+            if (one->bundle == NULL || other->bundle == NULL ||
+                !trust_bundle_shares_anchor(one->bundle, other->bundle, subject, sizeof(subject))) {
+                continue;
+            }
+            bool kept_one = keep_former_bundle(loader, one);
+            bool kept_other = keep_former_bundle(loader, other);
+            if (kept_one || kept_other) {
+                return true;
+            }
         }
     }
+    return false;
 }
 
 /* Says which anchors' certificates will be refused, before the first of them comes. */
@@ -344,16 +371,14 @@ static void make_credentials(struct loader *loader)
 {
     struct material *material = loader->material;
     const struct material *former = loader->former;
+    check_shared_anchors(loader);
+    while (former != NULL && keep_two_apart(loader)) {
+    }
     if (former != NULL && material->own == former->own && same_trust(material, former)) {
         return; /* material_new has taken the former's over */
     }
     struct errbuf err;
-    check_shared_anchors(loader);
     struct credentials *credentials = build(loader, &err);
-    if (credentials == NULL && former != NULL) {
-        keep_former_bundles(loader);
-        credentials = build(loader, &err);
-    }
     if (credentials == NULL) {
         diag_error(loader->diags, loader->config->identity.pos, "%s%s", err.text,
                    kept_note(former != NULL));
@@ -442,6 +467,8 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
         .credentials_generation = ++sources->credentials_generation,
     };
     check_names(config, diags);
+    places_check_logs(config, diags);
+    places_warn_sockets(config, diags);
     struct policy *policy = policy_load(config, diags);
     load_files(&loader);
     loader.material->setup = make_setup(&loader, config, policy, 0);
@@ -477,6 +504,7 @@ static struct setup *read_setup(struct loader *loader, const char *path)
         return NULL;
     }
     check_names(config, loader->diags);
+    places_warn_sockets(config, loader->diags);
     if (config->valid) {
         check_new_pin(loader, config);
     }

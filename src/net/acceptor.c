@@ -1,7 +1,7 @@
 /*
  * acceptor: the accepting half of net/listener.h.
  *
- *              wake-up ─► accept4, at most per_turn times ─► on_accept
+ *              wake-up ─► reserve, accept4, at most per_turn times ─► on_accept
  *                              │ no descriptors, no memory
  *                              ▼
  *                         backing_off for 100 ms: not watched, so that a queue that can't be
@@ -13,6 +13,7 @@
 #include "net/listener.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "base/assert.h"
@@ -36,7 +37,7 @@ struct acceptor {
     struct loop_deferred deferred;
 };
 
-enum accept_result { ACCEPT_TAKEN, ACCEPT_SKIPPED, ACCEPT_NONE_LEFT, ACCEPT_FAILED };
+enum accept_result { ACCEPT_TAKEN, ACCEPT_SKIPPED, ACCEPT_STOP };
 
 static void update_watch(struct acceptor *acceptor)
 {
@@ -79,8 +80,24 @@ static bool is_about_one_connection(int error)
     return false;
 }
 
+static bool reserve(struct acceptor *acceptor)
+{
+    bool (*ask)(void *arg) = acceptor->callbacks->reserve;
+    return ask == NULL || ask(acceptor->arg);
+}
+
+static void cancel(struct acceptor *acceptor)
+{
+    if (acceptor->callbacks->cancel != NULL) {
+        acceptor->callbacks->cancel(acceptor->arg);
+    }
+}
+
 static enum accept_result accept_one(struct acceptor *acceptor)
 {
+    if (!reserve(acceptor)) {
+        return ACCEPT_STOP;
+    }
     struct netaddr peer = {0};
     socklen_t len = sizeof(peer.u);
     int fd = accept4(acceptor->fd, &peer.u.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -89,15 +106,17 @@ static enum accept_result accept_one(struct acceptor *acceptor)
         acceptor->callbacks->on_accept(acceptor->arg, fd, &peer);
         return ACCEPT_TAKEN;
     }
-    if (errno == EAGAIN) {
-        return ACCEPT_NONE_LEFT;
+    int error = errno;
+    cancel(acceptor);
+    if (error == EAGAIN) {
+        return ACCEPT_STOP;
     }
-    if (is_about_one_connection(errno)) {
+    if (is_about_one_connection(error)) {
         return ACCEPT_SKIPPED;
     }
     /* EMFILE, ENFILE, ENOBUFS, ENOMEM; and for anything unforeseen a pause beats a busy loop. */
-    back_off(acceptor, errno);
-    return ACCEPT_FAILED;
+    back_off(acceptor, error);
+    return ACCEPT_STOP;
 }
 
 static void on_connection(void *arg, unsigned events)
@@ -107,8 +126,7 @@ static void on_connection(void *arg, unsigned events)
     CHECK_MAGIC(acceptor, ACCEPTOR_MAGIC);
     for (unsigned i = 0; i < acceptor->per_turn; i++) {
         enum accept_result result = accept_one(acceptor);
-        if (result == ACCEPT_NONE_LEFT || result == ACCEPT_FAILED || acceptor->freed ||
-            acceptor->paused) {
+        if (result == ACCEPT_STOP || acceptor->freed || acceptor->paused) {
             return;
         }
     }
@@ -177,6 +195,12 @@ void acceptor_resume(struct acceptor *acceptor)
     update_watch(acceptor);
 }
 
+bool acceptor_has_newcomer(const struct acceptor *acceptor)
+{
+    struct pollfd queue = {.fd = acceptor->fd, .events = POLLIN};
+    return poll(&queue, 1, 0) > 0;
+}
+
 void acceptor_drain(struct acceptor *acceptor)
 {
     CHECK_MAGIC(acceptor, ACCEPTOR_MAGIC);
@@ -184,7 +208,7 @@ void acceptor_drain(struct acceptor *acceptor)
     /* No more than were queued at the start, or a flood would keep us here. */
     for (unsigned i = 0; i <= LONGEST_QUEUE; i++) {
         enum accept_result result = accept_one(acceptor);
-        if (result == ACCEPT_NONE_LEFT || result == ACCEPT_FAILED || acceptor->freed) {
+        if (result == ACCEPT_STOP || acceptor->freed) {
             return;
         }
     }

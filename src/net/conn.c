@@ -224,6 +224,11 @@ bool conn_is_flushed(const struct conn *conn)
     return conn_pending(conn) == 0 && (conn->is_unix || socket_unsent(conn->fd) == 0);
 }
 
+size_t conn_outstanding(const struct conn *conn)
+{
+    return conn_pending(conn) + socket_outstanding(conn->fd);
+}
+
 bool conn_is_gone(const struct conn *conn)
 {
     CHECK_MAGIC(conn, CONN_MAGIC);

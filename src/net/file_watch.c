@@ -148,32 +148,34 @@ static void let_go(struct file_watch *watch, struct holds *holds)
     *holds = (struct holds){0};
 }
 
-static bool walk(struct entry *entry, enum path_names names, struct holding *holding,
-                 char resolved[PATH_MAX])
+static bool hold_along(struct file_watch *watch, const struct entry *entry, enum path_names names,
+                       struct holds *holds, char resolved[PATH_MAX])
 {
-    bool found = path_trail_walk(entry->path, names, on_step, holding, resolved);
+    struct holding holding = {.watch = watch};
+    bool found = path_trail_walk(entry->path, names, on_step, &holding, resolved);
     if (found && entry->pattern != NULL) {
-        hold_step(holding, (struct hold){.step = PATH_STEP_FILE, .is_pattern = true}, resolved,
+        hold_step(&holding, (struct hold){.step = PATH_STEP_FILE, .is_pattern = true}, resolved,
                   entry->pattern);
     }
+    *holds = holding.holds;
     return found;
 }
 
-/* The new directories are held before the old ones are let go, so that what stays is never
-   unwatched, and a file that is still missing touches nobody: two entries that touch each other at
-   each look would look for ever. */
-static void hold_way(struct file_watch *watch, struct entry *entry, char resolved[PATH_MAX])
+/*
+ * Every name on the way is watched only where the file is not found. The new directories are held
+ * before the old ones are let go: what stays is never unwatched. That goes for both walks of a file
+ * that is not there too: else each look would give up a watch, hear of it, and look again for ever.
+ */
+static void walk(struct file_watch *watch, struct entry *entry, char resolved[PATH_MAX])
 {
-    struct holding by_links = {.watch = watch};
-    struct holding by_all = {.watch = watch};
-    struct holds old = entry->holds;
-    if (walk(entry, PATH_NAMES_LINKS, &by_links, resolved)) {
-        entry->holds = by_links.holds;
-    } else {
-        (void)walk(entry, PATH_NAMES_ALL, &by_all, resolved);
-        entry->holds = by_all.holds;
-        let_go(watch, &by_links.holds);
+    struct holds holds;
+    if (!hold_along(watch, entry, PATH_NAMES_LINKS, &holds, resolved)) {
+        struct holds links = holds;
+        (void)hold_along(watch, entry, PATH_NAMES_ALL, &holds, resolved);
+        let_go(watch, &links);
     }
+    struct holds old = entry->holds;
+    entry->holds = holds;
     let_go(watch, &old);
 }
 
@@ -235,7 +237,7 @@ static void look(struct file_watch *watch, struct entry *entry)
     entry->touched = false;
     char resolved[PATH_MAX];
     struct file_print now;
-    hold_way(watch, entry, resolved);
+    walk(watch, entry, resolved);
     file_print_take(entry->path, entry->pattern, &now);
     judge(watch, entry, evidence, &now, resolved);
     if (touched && entry->pending == PENDING_WRITTEN) {

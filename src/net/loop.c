@@ -17,8 +17,6 @@
  */
 #include "net/loop.h"
 
-#include <stdio.h>
-
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
@@ -70,11 +68,11 @@ struct signal_watch {
 };
 
 /* What libevent prints by itself (a refused epoll_ctl, for one) comes back to us as an error too.
-   Only its last words before it ends the process are kept. */
+   Only its last words before it ends the process are kept, as those of a failed assertion. */
 static void on_libevent_log(int severity, const char *message)
 {
     if (severity >= EVENT_LOG_ERR) {
-        (void)fprintf(stderr, "bulkhead: libevent: %s\n", message);
+        assert_failed(message, "libevent", 0, __func__);
     }
 }
 

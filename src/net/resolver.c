@@ -20,6 +20,7 @@
 #include "net/resolver.h"
 
 #include <string.h>
+#include <strings.h>
 #include <sys/queue.h>
 
 #include <ares.h>
@@ -369,6 +370,35 @@ static void arm_patience(struct entry *entry)
     /* Without memory for it the askers wait for the question's own end. */
 }
 
+/* RFC 6761 6.3: "localhost." and names that end in ".localhost." are the loopback's, always: no
+   server is asked, and no hosts file is needed (a minimal container has none). */
+static bool is_localhost(const char *name)
+{
+    static const char localhost[] = "localhost";
+    size_t len = strlen(name);
+    if (len > 0 && name[len - 1] == '.') {
+        len--;
+    }
+    size_t tail = sizeof(localhost) - 1;
+    return len >= tail && strncasecmp(name + len - tail, localhost, tail) == 0 &&
+           (len == tail || name[len - tail - 1] == '.');
+}
+
+static bool answer_localhost(struct entry *entry)
+{
+    struct netaddr *addresses =
+        is_localhost(entry->name) ? mem_try_alloc(2 * sizeof(*addresses)) : NULL;
+    if (addresses == NULL) {
+        return false; /* without memory the question goes its usual way, and fails there */
+    }
+    bool known =
+        netaddr_from_ip(&addresses[0], "127.0.0.1", 0) && netaddr_from_ip(&addresses[1], "::1", 0);
+    ASSERT(known);
+    replace_addresses(entry, addresses, 2);
+    entry->valid_until_ms = loop_now_ms(entry->resolver->loop) + MAX_TTL_MS;
+    return true;
+}
+
 /* c-ares would ask its servers for the addresses of "127.0.0.1", and for those of the root. */
 static bool answer_without_asking(struct entry *entry)
 {
@@ -380,6 +410,9 @@ static bool answer_without_asking(struct entry *entry)
         return true;
     }
     mem_free(addr);
+    if (answer_localhost(entry)) {
+        return true;
+    }
     if (entry->name[0] == '\0' || strcmp(entry->name, ".") == 0) {
         note_failure(entry, ARES_EBADNAME);
         return true;

@@ -78,6 +78,15 @@ void socket_set_reset_on_close(int fd)
     (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 }
 
+unsigned socket_outstanding(int fd)
+{
+    int bytes = 0;
+    if (ioctl(fd, SIOCOUTQ, &bytes) != 0 || bytes < 0) {
+        return 0;
+    }
+    return (unsigned)bytes;
+}
+
 unsigned socket_unsent(int fd)
 {
     /* A Unix socket's SIOCOUTQ counts the kernel's bookkeeping, not bytes. */
@@ -86,11 +95,7 @@ unsigned socket_unsent(int fd)
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) != 0 || family == AF_UNIX) {
         return 0;
     }
-    int bytes = 0;
-    if (ioctl(fd, SIOCOUTQ, &bytes) != 0 || bytes < 0) {
-        return 0;
-    }
-    return (unsigned)bytes;
+    return socket_outstanding(fd);
 }
 
 enum socket_peer socket_peer(int fd)

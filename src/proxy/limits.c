@@ -1,6 +1,10 @@
 /*
- * Relaxed atomics suffice: each count is a bound, not a lock. Two workers that pass a check at the
- * same moment may exceed a bound by one connection each; the descriptors held in reserve cover it.
+ * Relaxed atomics suffice: each count is a bound, it orders nothing. A place is taken by comparing
+ * and swapping, never by adding and taking back what was too much: a worker that finds no place
+ * must not, for that moment, keep another from the one that has just become free.
+ *
+ * limits_reserve looks at all bounds before it takes the first place. So a full bound costs no
+ * write to the memory that workers share, and only a race makes it give back what it has taken.
  */
 #include "proxy/limits.h"
 
@@ -52,58 +56,169 @@ static void subtract(_Atomic uint64_t *count, uint64_t n)
 }
 
 /* A configured bound of 0 is none. */
-static bool reached(_Atomic uint64_t *count, uint64_t bound)
+static uint64_t bound_of(uint64_t configured)
 {
-    return bound != 0 && get(count) >= bound;
+    return configured == 0 ? UINT64_MAX : configured;
 }
 
-/* Whether one more session would find its descriptors. */
-static bool descriptors_left(struct limits *limits)
+static bool has_room(_Atomic uint64_t *count, uint64_t n, uint64_t bound)
 {
-    uint64_t held =
-        get(&limits->process.sessions) * DESCRIPTORS_PER_SESSION + get(&limits->lingering);
-    return held + DESCRIPTORS_PER_SESSION <= limits->max_descriptors;
+    uint64_t now = get(count);
+    return now <= bound && bound - now >= n;
 }
 
-enum limits_verdict limits_check(struct limits *limits, const struct setup_listener *listener)
+static bool take(_Atomic uint64_t *count, uint64_t n, uint64_t bound)
+{
+    uint64_t now = get(count);
+    while (now <= bound && bound - now >= n) {
+        if (atomic_compare_exchange_weak_explicit(count, &now, now + n, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One count, with what a connection takes of it. */
+struct place {
+    enum limits_bound name;
+    _Atomic uint64_t *count;
+    uint64_t n;
+    uint64_t bound;
+};
+enum { PLACES_PLAINTEXT = 3, PLACES = 5 };
+
+/* The places that a connection needs. A listener's own handshakes come before those of all: room
+   that is made there is room in both. */
+static size_t list_places(struct limits *limits, const struct setup_listener *listener,
+                          struct place places[PLACES])
 {
     const struct config_limits *all = &listener->setup->config->limits;
     const struct config_limits *own = &listener->config->limits;
+    struct limits_counts *process = &limits->process;
     struct limits_counts *counts = &limits->listeners[listener->slot];
-    if (get(&limits->process.sessions) >= get(&limits->max_sessions) || !descriptors_left(limits) ||
-        reached(&counts->sessions, own->connections)) {
-        return LIMITS_SESSIONS_FULL;
+    places[0] = (struct place){LIMITS_DESCRIPTORS, &limits->descriptors, DESCRIPTORS_PER_SESSION,
+                               limits->max_descriptors};
+    places[1] =
+        (struct place){LIMITS_CONNECTIONS, &process->sessions, 1, get(&limits->max_sessions)};
+    places[2] = (struct place){LIMITS_LISTENER_CONNECTIONS, &counts->sessions, 1,
+                               bound_of(own->connections)};
+    places[3] = (struct place){LIMITS_LISTENER_HANDSHAKES, &counts->handshakes, 1,
+                               bound_of(own->handshakes)};
+    places[4] =
+        (struct place){LIMITS_HANDSHAKES, &process->handshakes, 1, bound_of(all->handshakes)};
+    return listener->server != NULL ? PLACES : PLACES_PLAINTEXT;
+}
+
+static enum limits_bound find_full(const struct place *places, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!has_room(places[i].count, places[i].n, places[i].bound)) {
+            return places[i].name;
+        }
     }
-    bool handshakes = listener->server != NULL;
-    if (handshakes && (reached(&limits->process.handshakes, all->handshakes) ||
-                       reached(&counts->handshakes, own->handshakes))) {
-        return LIMITS_HANDSHAKES_FULL;
+    return LIMITS_NONE;
+}
+
+static void give_back(const struct place *places, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        subtract(places[i].count, places[i].n);
     }
-    return LIMITS_OPEN;
 }
 
-void limits_session_begin(struct limits *limits, size_t slot)
+enum limits_bound limits_check(struct limits *limits, const struct setup_listener *listener)
 {
-    add(&limits->process.sessions, 1);
-    add(&limits->listeners[slot].sessions, 1);
+    struct place places[PLACES];
+    return find_full(places, list_places(limits, listener, places));
 }
 
-void limits_session_end(struct limits *limits, size_t slot)
+enum limits_bound limits_reserve(struct limits *limits, const struct setup_listener *listener)
 {
-    subtract(&limits->process.sessions, 1);
-    subtract(&limits->listeners[slot].sessions, 1);
+    struct place places[PLACES];
+    size_t count = list_places(limits, listener, places);
+    enum limits_bound full = find_full(places, count);
+    for (size_t i = 0; full == LIMITS_NONE && i < count; i++) {
+        if (!take(places[i].count, places[i].n, places[i].bound)) {
+            give_back(places, i);
+            full = places[i].name;
+        }
+    }
+    return full;
 }
 
-void limits_handshake_begin(struct limits *limits, size_t slot)
+void limits_cancel(struct limits *limits, const struct setup_listener *listener)
 {
-    add(&limits->process.handshakes, 1);
-    add(&limits->listeners[slot].handshakes, 1);
+    struct place places[PLACES];
+    give_back(places, list_places(limits, listener, places));
 }
 
 void limits_handshake_end(struct limits *limits, size_t slot)
 {
     subtract(&limits->process.handshakes, 1);
     subtract(&limits->listeners[slot].handshakes, 1);
+}
+
+static _Atomic uint64_t *short_count(struct limits *limits, enum limits_bound bound, size_t slot)
+{
+    ASSERT(bound == LIMITS_HANDSHAKES || bound == LIMITS_LISTENER_HANDSHAKES);
+    return bound == LIMITS_HANDSHAKES ? &limits->process.short_of_handshakes
+                                      : &limits->listeners[slot].short_of_handshakes;
+}
+
+void limits_set_short(struct limits *limits, enum limits_bound bound, size_t slot, bool is_short)
+{
+    if (is_short) {
+        add(short_count(limits, bound, slot), 1);
+    } else {
+        subtract(short_count(limits, bound, slot), 1);
+    }
+}
+
+bool limits_is_short(struct limits *limits, enum limits_bound bound, size_t slot)
+{
+    return get(short_count(limits, bound, slot)) > 0;
+}
+
+uint64_t limits_handshake_bound(const struct setup_listener *listener, enum limits_bound bound)
+{
+    ASSERT(bound == LIMITS_HANDSHAKES || bound == LIMITS_LISTENER_HANDSHAKES);
+    return bound == LIMITS_HANDSHAKES ? listener->setup->config->limits.handshakes
+                                      : listener->config->limits.handshakes;
+}
+
+void limits_session_end(struct limits *limits, size_t slot)
+{
+    subtract(&limits->process.sessions, 1);
+    subtract(&limits->listeners[slot].sessions, 1);
+    subtract(&limits->descriptors, DESCRIPTORS_PER_SESSION);
+}
+
+void limits_hold_descriptor(struct limits *limits)
+{
+    add(&limits->descriptors, 1);
+}
+
+void limits_drop_descriptor(struct limits *limits)
+{
+    subtract(&limits->descriptors, 1);
+}
+
+const char *limits_bound_name(enum limits_bound bound)
+{
+    switch (bound) {
+    case LIMITS_NONE:
+        break;
+    case LIMITS_DESCRIPTORS:
+        return "descriptors";
+    case LIMITS_CONNECTIONS:
+    case LIMITS_LISTENER_CONNECTIONS:
+        return "connections";
+    case LIMITS_HANDSHAKES:
+    case LIMITS_LISTENER_HANDSHAKES:
+        return "handshakes";
+    }
+    return "none";
 }
 
 bool limits_buffer(struct limits *limits, const struct setup_listener *listener, size_t bytes)

@@ -23,8 +23,11 @@
 enum {
     READS_PER_TURN = 4,
     SMALL_READS_AFTER_BLOCK = 4,
-    LOOK_AT_PAUSED_MS = 1000, /* nothing tells of a peer that leaves a conn that is not read */
-    LOOK_AT_FLUSH_MS = 5
+    /* Nothing tells of a peer that leaves a conn that is not read, nor of bytes that leave the
+       kernel before a third of its buffer is free. */
+    LOOK_MS = 1000,
+    LOOK_AT_FLUSH_FIRST_MS = 5, /* doubles from look to look */
+    LOOK_AT_FLUSH_MAX_MS = 250
 };
 
 static enum relay_side other(enum relay_side side)
@@ -60,6 +63,35 @@ static void finish(struct relay *relay, enum reason reason)
     relay->owner->on_done(relay->owner_arg, reason);
 }
 
+static void note_progress(struct relay *relay, uint64_t now_ms)
+{
+    relay->last_progress_ms = now_ms;
+    relay->measured = false;
+}
+
+/*
+ * Bytes that reach a slow peer are progress as well, and only a look tells of them: less is
+ * outstanding than at the last one. The first look after a byte was read has nothing to compare
+ * with; it counts as progress where something is outstanding, so that a look's interval at most is
+ * granted for nothing. True when something is outstanding.
+ */
+static bool measure(struct relay *relay, uint64_t now_ms)
+{
+    bool waiting = false;
+    bool less = false;
+    for (int side = 0; side < 2; side++) {
+        size_t outstanding = conn_outstanding(relay->conns[side]);
+        waiting = waiting || outstanding > 0;
+        less = less || outstanding < relay->outstanding[side];
+        relay->outstanding[side] = outstanding;
+    }
+    if (relay->measured ? less : waiting) {
+        relay->last_progress_ms = now_ms;
+    }
+    relay->measured = true;
+    return waiting;
+}
+
 /* The side whose stream broke is given up; the other gets all that was read, then a reset. */
 static void abort_after_flush(struct relay *relay, enum relay_side broken, enum reason reason)
 {
@@ -72,8 +104,9 @@ static void abort_after_flush(struct relay *relay, enum relay_side broken, enum 
         finish(relay, reason);
         return;
     }
-    relay->last_progress_ms = loop_now_ms(conn->loop);
-    relay->owner->look_soon(relay->owner_arg, LOOK_AT_FLUSH_MS);
+    note_progress(relay, loop_now_ms(conn->loop));
+    relay->flush_look_ms = LOOK_AT_FLUSH_FIRST_MS;
+    relay->owner->look_soon(relay->owner_arg, relay->flush_look_ms);
 }
 
 static enum reason reset_reason(enum relay_side side)
@@ -115,6 +148,11 @@ static enum reason end_reason(const struct relay *relay, enum relay_side side, e
     return REASON_INTERNAL;
 }
 
+static void look_in_time(struct relay *relay, uint64_t bound_ms)
+{
+    relay->owner->look_soon(relay->owner_arg, bound_ms < LOOK_MS ? bound_ms : LOOK_MS);
+}
+
 static void finish_if_both_shut(struct relay *relay)
 {
     if (relay_ended_in_order(relay)) {
@@ -150,8 +188,8 @@ static void end_direction(struct relay *relay, enum relay_side source)
         finish(relay, REASON_OUT_OF_MEMORY);
         return;
     }
-    relay->last_progress_ms = loop_now_ms(to->loop);
-    relay->owner->look_soon(relay->owner_arg, relay->settings.half_close_ms);
+    note_progress(relay, loop_now_ms(to->loop));
+    look_in_time(relay, relay->settings.half_close_ms);
     enum conn_end end = conn_end_stream(to);
     if (end != CONN_END_NONE) {
         abort_after_flush(relay, destination, end_reason(relay, destination, end));
@@ -189,7 +227,7 @@ static void pause_direction(struct relay *relay, enum relay_side source)
         finish(relay, REASON_OUT_OF_MEMORY);
         return;
     }
-    relay->owner->look_soon(relay->owner_arg, LOOK_AT_PAUSED_MS);
+    look_in_time(relay, relay->settings.idle_ms);
 }
 
 /* Small pieces while the destination has lately been slow, smaller ones while memory is tight. */
@@ -214,7 +252,7 @@ static bool copy_piece(struct relay *relay, enum relay_side source)
     conn_read(relay->conns[source], read_size(relay, direction), &input);
     if (input.len > 0) {
         direction->bytes += input.len;
-        relay->last_progress_ms = loop_now_ms(relay->conns[source]->loop);
+        note_progress(relay, loop_now_ms(relay->conns[source]->loop));
         enum conn_end end = conn_write(relay->conns[destination], input.data, input.len);
         if (end != CONN_END_NONE) {
             abort_after_flush(relay, destination, end_reason(relay, destination, end));
@@ -248,7 +286,7 @@ static void on_drained(struct relay *relay, enum relay_side destination)
 {
     enum relay_side source = other(destination);
     struct relay_direction *direction = &relay->directions[source];
-    relay->last_progress_ms = loop_now_ms(relay->conns[destination]->loop);
+    note_progress(relay, loop_now_ms(relay->conns[destination]->loop));
     give_back(relay, direction);
     if (relay->abort_reason != REASON_NONE) {
         return;
@@ -336,15 +374,25 @@ void relay_start(struct relay *relay, struct conn *downstream, struct conn *upst
     }
 }
 
+/* The next look at a flush, each after twice the time. */
+static uint64_t next_flush_look(struct relay *relay)
+{
+    uint64_t delay = relay->flush_look_ms;
+    relay->flush_look_ms =
+        delay * 2 < LOOK_AT_FLUSH_MAX_MS ? (uint8_t)(delay * 2) : (uint8_t)LOOK_AT_FLUSH_MAX_MS;
+    return delay;
+}
+
 static uint64_t tick_abort(struct relay *relay, uint64_t now_ms)
 {
     struct conn *conn = relay->conns[relay->abort_side];
+    (void)measure(relay, now_ms);
     if (conn_is_flushed(conn) || conn_is_gone(conn) ||
         now_ms - relay->last_progress_ms >= relay->settings.half_close_ms) {
         finish(relay, relay->abort_reason);
         return 0;
     }
-    return LOOK_AT_FLUSH_MS;
+    return next_flush_look(relay);
 }
 
 /*
@@ -368,7 +416,7 @@ static bool tick_paused(struct relay *relay, uint64_t now_ms)
         }
         if (!direction->left) {
             direction->left = true;
-            relay->last_progress_ms = now_ms;
+            note_progress(relay, now_ms);
         }
     }
     return true;
@@ -398,9 +446,10 @@ uint64_t relay_tick(struct relay *relay, uint64_t now_ms)
         return tick_abort(relay, now_ms);
     }
     if (!tick_paused(relay, now_ms)) {
-        return relay->running ? LOOK_AT_FLUSH_MS : 0;
+        return relay->running ? next_flush_look(relay) : 0;
     }
     bool half = is_half_closed(relay);
+    bool waiting = measure(relay, now_ms);
     uint64_t bound = half ? relay->settings.half_close_ms : relay->settings.idle_ms;
     uint64_t quiet = now_ms - relay->last_progress_ms;
     if (quiet >= bound) {
@@ -409,7 +458,7 @@ uint64_t relay_tick(struct relay *relay, uint64_t now_ms)
     }
     bool paused = relay->directions[0].paused || relay->directions[1].paused;
     uint64_t next = bound - quiet;
-    return paused && next > LOOK_AT_PAUSED_MS ? LOOK_AT_PAUSED_MS : next;
+    return (paused || (half && waiting)) && next > LOOK_MS ? LOOK_MS : next;
 }
 
 bool relay_ended_in_order(const struct relay *relay)

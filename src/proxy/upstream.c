@@ -66,8 +66,11 @@ static void on_handshake(void *arg, const struct tls_failure *failure)
     struct conn *conn = upstream->conn;
     upstream->conn = NULL;
     if (failure != NULL) {
+        struct limits *limits = upstream->worker->limits;
+        limits_hold_descriptor(limits);
         done(upstream, NULL, failure->reason, failure, "");
         tls_conn_refuse(conn); /* last: failure lives with the conn */
+        limits_drop_descriptor(limits);
         return;
     }
     done(upstream, conn, REASON_NONE, NULL, "");

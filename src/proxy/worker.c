@@ -1,31 +1,22 @@
 /*
- * A worker's thread, its accepting, and its answers to control.
- *
- * Accepting pauses at a bound and leaves newcomers in the kernel's queue. One bound is special:
- * when too many handshakes are unfinished, the oldest of them gives way if it has had its second,
- * so that clients that send a byte now and then can't keep the others out.
+ * A worker's thread, the life of its parts, and its answers to control.
  */
 #include "proxy/worker.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/assert.h"
 #include "base/memory.h"
 #include "net/plain_conn.h"
+#include "proxy/accepting.h"
 #include "proxy/snapshot.h"
 #include "proxy/survey.h"
 #include "proxy/swap.h"
 #include "tls/tls_conn.h"
 
-enum {
-    ACCEPTS_PER_TURN = 16,
-    HANDSHAKE_GRACE_MS = 1000,
-    RESUME_LOOK_MS = 20,
-    PEER_CHAINS_PER_WORKER = 16384
-};
+enum { PEER_CHAINS_PER_WORKER = 16384 };
 
 void worker_report(struct worker *worker, enum worker_says what, struct worker_report *report)
 {
@@ -39,101 +30,10 @@ static void say(struct worker *worker, enum worker_says what)
     worker_report(worker, what, mem_alloc(sizeof(struct worker_report)));
 }
 
-static const struct setup_listener *settings_of(const struct worker_listener *listener)
-{
-    return setup_find_slot(listener->worker->snapshot->setup, listener->slot);
-}
-
 void worker_access_line(struct worker *worker, const char *line, size_t len)
 {
     log_ring_write(worker->ring, LOG_CHANNEL_ACCESS, line, len);
 }
-
-/* True when a place was made: the oldest unfinished handshake had had its time. */
-static bool evict_oldest_handshake(struct worker *worker)
-{
-    struct session *oldest = TAILQ_FIRST(&worker->handshakes);
-    if (oldest == NULL || loop_now_ms(worker->loop) - oldest->started_ms < HANDSHAKE_GRACE_MS) {
-        return false;
-    }
-    session_end(oldest, REASON_HANDSHAKE_EVICTED, NULL);
-    return true;
-}
-
-static bool may_accept(struct worker_listener *listener)
-{
-    struct worker *worker = listener->worker;
-    switch (limits_check(worker->limits, settings_of(listener))) {
-    case LIMITS_OPEN:
-        return true;
-    case LIMITS_HANDSHAKES_FULL:
-        return evict_oldest_handshake(worker);
-    case LIMITS_SESSIONS_FULL:
-        break;
-    }
-    return false;
-}
-
-static void pause_if_full(struct worker_listener *listener)
-{
-    struct worker *worker = listener->worker;
-    if (listener->paused || may_accept(listener)) {
-        return;
-    }
-    listener->paused = true;
-    acceptor_pause(listener->acceptor);
-    if (!timer_is_set(worker->resume_timer)) {
-        timer_set(worker->resume_timer, RESUME_LOOK_MS);
-    }
-}
-
-static void resume_where_possible(struct worker *worker)
-{
-    bool paused = false;
-    const struct setup *setup = worker->snapshot->setup;
-    for (size_t i = 0; i < setup->config->listener_count; i++) {
-        struct worker_listener *listener = &worker->listeners[setup->listeners[i].slot];
-        if (listener->paused && listener->acceptor != NULL && may_accept(listener)) {
-            listener->paused = false;
-            acceptor_resume(listener->acceptor);
-        }
-        paused = paused || listener->paused;
-    }
-    if (paused && !worker->draining) {
-        timer_set(worker->resume_timer, RESUME_LOOK_MS);
-    }
-}
-
-static void on_resume_timer(void *arg)
-{
-    resume_where_possible(arg);
-}
-
-static void on_accept(void *arg, int fd, const struct netaddr *peer)
-{
-    struct worker_listener *listener = arg;
-    struct worker *worker = listener->worker;
-    const struct setup_listener *settings = settings_of(listener);
-    socket_apply_options(fd, netaddr_is_unix(&settings->accept), &settings->downstream_options);
-    session_accept(worker, settings, fd, peer);
-    pause_if_full(listener);
-}
-
-static void on_exhausted(void *arg, int error)
-{
-    struct worker_listener *listener = arg;
-    struct worker *worker = listener->worker;
-    log_begin(&worker->log, LOG_WARN, "accept_paused");
-    log_str(&worker->log, "listener", settings_of(listener)->config->name.text);
-    log_str(&worker->log, "error", strerror(error));
-    log_u64(&worker->log, "sessions", worker->session_count);
-    log_end(&worker->log);
-}
-
-static const struct acceptor_callbacks acceptor_callbacks = {
-    .on_accept = on_accept,
-    .on_exhausted = on_exhausted,
-};
 
 void worker_session_ended(struct worker *worker)
 {
@@ -144,34 +44,9 @@ void worker_session_ended(struct worker *worker)
     }
 }
 
-static void close_acceptor(struct worker_listener *listener)
-{
-    acceptor_free(listener->acceptor);
-    listener->acceptor = NULL;
-    listener->sockets = NULL;
-    listener->paused = false;
-}
-
-/* What is queued is accepted first: closing would reset it. */
-static void stop_listening(struct worker_listener *listener)
-{
-    struct listen_sockets *sockets = listener->sockets;
-    if (listener->acceptor == NULL) {
-        return;
-    }
-    listen_sockets_withdraw(sockets);
-    acceptor_drain(listener->acceptor);
-    close_acceptor(listener);
-    listen_sockets_close_one(sockets, listener->worker->index);
-}
-
 static void stop_accepting(struct worker *worker)
 {
-    const struct setup *setup = worker->snapshot->setup;
-    for (size_t i = 0; i < setup->config->listener_count; i++) {
-        stop_listening(&worker->listeners[setup->listeners[i].slot]);
-    }
-    timer_cancel(worker->resume_timer);
+    accepting_stop(worker->accepting);
     worker->draining = true;
     say(worker, WORKER_SAYS_NOT_ACCEPTING);
     if (worker->session_count == 0) {
@@ -187,84 +62,11 @@ static void cut(struct worker *worker, enum reason reason)
     }
 }
 
-static bool open_acceptor(struct worker_listener *listener, struct listen_sockets *sockets)
-{
-    struct worker *worker = listener->worker;
-    listener->sockets = sockets;
-    listener->acceptor = acceptor_new(worker->loop, listen_sockets_fd(sockets, worker->index),
-                                      ACCEPTS_PER_TURN, &acceptor_callbacks, listener);
-    return listener->acceptor != NULL;
-}
-
-static bool is_in(struct listen_sockets *const *sockets, size_t count,
-                  const struct listen_sockets *wanted)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (sockets[i] == wanted) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/*
- * Ends a listener's accepting from sockets that it shall not use any more. Sockets that no
- * listener uses now are drained first where their listener lives on; where it is gone, what waits
- * in the queue has no listener either.
- */
-static void leave(struct worker_listener *listener, struct listen_sockets *const *sockets,
-                  size_t count)
-{
-    struct listen_sockets *former = listener->sockets;
-    bool in_use = is_in(sockets, count, former);
-    if (!in_use && settings_of(listener) != NULL) {
-        stop_listening(listener);
-        return;
-    }
-    close_acceptor(listener);
-    if (!in_use) {
-        listen_sockets_withdraw(former);
-        listen_sockets_close_one(former, listener->worker->index);
-    }
-}
-
-static void leave_former(struct worker *worker, struct listen_sockets *const *sockets)
-{
-    const struct setup *setup = worker->snapshot->setup;
-    size_t count = setup->config->listener_count;
-    for (size_t slot = 0; slot < worker->slot_count; slot++) {
-        struct worker_listener *listener = &worker->listeners[slot];
-        const struct setup_listener *settings = settings_of(listener);
-        if (listener->acceptor != NULL &&
-            (settings == NULL || listener->sockets != sockets[settings->index])) {
-            leave(listener, sockets, count);
-        }
-    }
-}
-
-bool worker_accept_from(struct worker *worker, struct listen_sockets *const *sockets)
-{
-    const struct setup *setup = worker->snapshot->setup;
-    bool whole = true;
-    leave_former(worker, sockets);
-    for (size_t i = 0; i < setup->config->listener_count && !worker->draining; i++) {
-        size_t slot = setup->listeners[i].slot;
-        struct worker_listener *listener = &worker->listeners[slot];
-        worker->slot_count = slot >= worker->slot_count ? slot + 1 : worker->slot_count;
-        listener->worker = worker;
-        listener->slot = slot;
-        if (listener->acceptor == NULL) {
-            whole = open_acceptor(listener, sockets[i]) && whole;
-        }
-    }
-    return whole;
-}
-
 static void take_snapshot(struct worker *worker, struct worker_message *message)
 {
     swap_start(worker->swap, message->snapshot);
     message->snapshot = NULL;
-    if (!worker_accept_from(worker, message->sockets)) {
+    if (!accepting_follow(worker->accepting, message->sockets)) {
         log_begin(&worker->log, LOG_ERROR, "accept_failed");
         log_str(&worker->log, "error", "memory is out: a listener does not accept here");
         log_end(&worker->log);
@@ -351,12 +153,12 @@ static int make_parts(struct worker *worker, const struct worker_options *option
         return -1;
     }
     worker->tls =
-        tls_thread_new(options->crypto, PEER_CHAINS_PER_WORKER, &options->limits->lingering);
+        tls_thread_new(options->crypto, PEER_CHAINS_PER_WORKER, &options->limits->descriptors);
     worker->plain = plain_thread_new();
-    worker->resume_timer = timer_new(worker->loop, on_resume_timer, worker);
+    worker->accepting = accepting_new(worker);
     worker->expiry = expiry_new(worker->loop);
     worker->swap = swap_new(worker);
-    if (worker->tls == NULL || worker->plain == NULL || worker->resume_timer == NULL ||
+    if (worker->tls == NULL || worker->plain == NULL || worker->accepting == NULL ||
         worker->expiry == NULL || worker->swap == NULL) {
         errbuf_set(err, "memory is out");
         return -1;
@@ -373,20 +175,18 @@ struct worker *worker_new(const struct worker_options *options, struct errbuf *e
     worker->ring = options->ring;
     worker->limits = options->limits;
     worker->snapshot = snapshot_ref(options->snapshot);
-    worker->listeners = mem_alloc_array(SETUP_SLOTS, sizeof(*worker->listeners));
     worker->next_session = options->index + 1;
     worker->session_step = options->count;
     const struct config *config = options->snapshot->setup->config;
     log_init(&worker->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_ring_sink, worker->ring);
     TAILQ_INIT(&worker->sessions);
-    TAILQ_INIT(&worker->handshakes);
     TAILQ_INIT(&worker->walks);
     if (make_parts(worker, options, err) != 0) {
         worker_free(worker);
         return NULL;
     }
-    if (!worker_accept_from(worker, options->sockets)) {
+    if (!accepting_follow(worker->accepting, options->sockets)) {
         errbuf_set(err, "memory is out");
         worker_free(worker);
         return NULL;
@@ -424,13 +224,9 @@ void worker_join(struct worker *worker)
 void worker_free(struct worker *worker)
 {
     cut(worker, REASON_STOPPED);
-    for (size_t slot = 0; slot < worker->slot_count; slot++) {
-        close_acceptor(&worker->listeners[slot]);
-    }
-    mem_free(worker->listeners);
+    accepting_free(worker->accepting);
     swap_free(worker->swap);
     expiry_free(worker->expiry);
-    timer_free(worker->resume_timer);
     resolver_free(worker->resolver);
     if (worker->tls != NULL) {
         tls_thread_free(worker->tls);

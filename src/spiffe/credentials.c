@@ -41,8 +41,8 @@ static int compare_domains(const void *a, const void *b)
 }
 
 /*
- * Federation 4.2 and 7.3: with one anchor in two bundles either domain's CA could mint the
- * other's IDs, which is the merging of bundles by another name.
+ * Federation 4.2 and 7.3: with the key of one CA in two bundles that CA could mint the IDs
+ * of both, which is the merging of bundles by another name.
  */
 static int check_apart(const struct trust_bundle *a, const struct trust_bundle *b,
                        struct errbuf *err)
@@ -56,8 +56,9 @@ static int check_apart(const struct trust_bundle *a, const struct trust_bundle *
     }
     if (trust_bundle_shares_anchor(a, b, subject, sizeof(subject))) {
         errbuf_set(err,
-                   "trust domains \"%.*s\" and \"%.*s\" share the anchor \"%s\"; each needs a CA "
-                   "and a bundle file of its own (spiffe-helper merges bundles unless "
+                   "trust domains \"%.*s\" and \"%.*s\" share the anchor \"%s\" or its key; each "
+                   "needs a CA with a key of its own and a bundle file of its own (spiffe-helper "
+                   "merges bundles unless "
                    "include_federated_domains is false)",
                    (int)first.len, first.ptr, (int)second.len, second.ptr, subject);
         return -1;

@@ -1,5 +1,6 @@
 /*
- * Anchors sorted by hash, so that "the same certificate" is a merge of two sorted lists, and one
+ * Anchors sorted by the hash of the certificate, which is what kept chains remember; their keys'
+ * hashes sorted beside them, so that "the same key" is a merge of two sorted lists; and one
  * X509_STORE that is filled here and never changed again: threads share it without a thought.
  */
 #include "spiffe/trust_bundle.h"
@@ -26,9 +27,15 @@ static const char OWN_FILE[] =
 
 struct anchor {
     uint8_t sha256[X509_FIELDS_SHA256_SIZE];
+    uint8_t key_sha256[X509_FIELDS_SHA256_SIZE];
     X509 *certificate;
     int64_t not_before;
     int64_t not_after;
+};
+
+struct anchor_key {
+    uint8_t sha256[X509_FIELDS_SHA256_SIZE];
+    X509 *certificate; /* an anchor's */
 };
 
 struct trust_bundle {
@@ -36,6 +43,7 @@ struct trust_bundle {
     char *domain;
     struct anchor *anchors; /* sorted by sha256, each once */
     size_t count;
+    struct anchor_key *keys; /* one for each anchor, sorted */
     X509_STORE *store;
     bool has_namesakes;
     struct bundle_numbers numbers;
@@ -48,6 +56,7 @@ void trust_bundle_discard(struct trust_bundle *bundle)
     }
     X509_STORE_free(bundle->store);
     mem_free(bundle->anchors);
+    mem_free(bundle->keys);
     mem_free(bundle->domain);
     mem_free(bundle);
 }
@@ -56,6 +65,13 @@ static int compare_anchors(const void *a, const void *b)
 {
     const struct anchor *left = a;
     const struct anchor *right = b;
+    return memcmp(left->sha256, right->sha256, X509_FIELDS_SHA256_SIZE);
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct anchor_key *left = a;
+    const struct anchor_key *right = b;
     return memcmp(left->sha256, right->sha256, X509_FIELDS_SHA256_SIZE);
 }
 
@@ -99,7 +115,8 @@ static int fill_anchor(struct anchor *anchor, struct strview domain, struct errb
         errbuf_set(err, "the validity of a certificate can't be read");
         return -1;
     }
-    if (!x509_fields_sha256(certificate, anchor->sha256)) {
+    if (!x509_fields_sha256(certificate, anchor->sha256) ||
+        !x509_fields_key_sha256(certificate, anchor->key_sha256)) {
         errbuf_set(err, "libcrypto can't hash a certificate");
         return -1;
     }
@@ -170,19 +187,36 @@ static void drop_duplicates(struct trust_bundle *bundle)
     bundle->count = kept;
 }
 
-/* Path validation ends at a self-signed anchor; a bundle without one would admit nobody. */
+/* Path validation ends at a self-signed anchor: X509_V_FLAG_PARTIAL_CHAIN is never set. */
+static bool ends_paths(const struct anchor *anchor)
+{
+    return (X509_get_extension_flags(anchor->certificate) & EXFLAG_SS) != 0;
+}
+
+/* A bundle without one that does would admit nobody. */
 static int check_self_signed(const struct trust_bundle *bundle, struct errbuf *err)
 {
     if (bundle->count == 0) {
         return 0; /* all revoked; only a bundle document can say so */
     }
     for (size_t i = 0; i < bundle->count; i++) {
-        if ((X509_get_extension_flags(bundle->anchors[i].certificate) & EXFLAG_SS) != 0) {
+        if (ends_paths(&bundle->anchors[i])) {
             return 0;
         }
     }
     errbuf_set(err, "no self-signed CA certificate in it; put the root here, not an intermediate");
     return -1;
+}
+
+static void sort_keys(struct trust_bundle *bundle)
+{
+    bundle->keys = mem_alloc_array(bundle->count > 0 ? bundle->count : 1, sizeof(bundle->keys[0]));
+    for (size_t i = 0; i < bundle->count; i++) {
+        const struct anchor *anchor = &bundle->anchors[i];
+        memcpy(bundle->keys[i].sha256, anchor->key_sha256, sizeof(anchor->key_sha256));
+        bundle->keys[i].certificate = anchor->certificate;
+    }
+    qsort(bundle->keys, bundle->count, sizeof(struct anchor_key), compare_keys);
 }
 
 static void find_namesakes(struct trust_bundle *bundle)
@@ -231,6 +265,7 @@ struct trust_bundle *trust_bundle_finish(struct trust_bundle *bundle, struct err
         trust_bundle_discard(bundle);
         return NULL;
     }
+    sort_keys(bundle);
     find_namesakes(bundle);
     return bundle;
 }
@@ -311,9 +346,8 @@ size_t trust_bundle_count_valid(const struct trust_bundle *bundle, int64_t now_s
     size_t valid = 0;
     for (size_t i = 0; i < bundle->count; i++) {
         const struct anchor *anchor = &bundle->anchors[i];
-        if (anchor->not_before <= now_s && now_s < anchor->not_after) {
-            valid++;
-        }
+        bool in_time = anchor->not_before <= now_s && now_s < anchor->not_after;
+        valid += in_time && ends_paths(anchor);
     }
     return valid;
 }
@@ -324,9 +358,9 @@ bool trust_bundle_shares_anchor(const struct trust_bundle *a, const struct trust
     size_t i = 0;
     size_t j = 0;
     while (i < a->count && j < b->count) {
-        int order = compare_anchors(&a->anchors[i], &b->anchors[j]);
+        int order = compare_keys(&a->keys[i], &b->keys[j]);
         if (order == 0) {
-            x509_fields_name(X509_get_subject_name(a->anchors[i].certificate), subject, size);
+            x509_fields_name(X509_get_subject_name(a->keys[i].certificate), subject, size);
             return true;
         }
         i += order < 0;

@@ -80,6 +80,48 @@ bool x509_fields_sha256(const X509 *certificate, uint8_t out[X509_FIELDS_SHA256_
     return X509_digest(certificate, EVP_sha256(), out, &len) == 1;
 }
 
+/* The key in its one form: a point of a curve has a compressed one, too. NULL when memory is out.
+ */
+static EVP_PKEY *key_in_one_form(EVP_PKEY *key)
+{
+    if (EVP_PKEY_get_base_id(key) != EVP_PKEY_EC) {
+        return EVP_PKEY_up_ref(key) == 1 ? key : NULL;
+    }
+    EVP_PKEY *copy = EVP_PKEY_dup(key);
+    if (copy != NULL &&
+        EVP_PKEY_set_utf8_string_param(copy, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT,
+                                       OSSL_PKEY_EC_POINT_CONVERSION_FORMAT_UNCOMPRESSED) != 1) {
+        EVP_PKEY_free(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+/* The octets of the certificate's SubjectPublicKeyInfo; -1 when memory is out. */
+static int encode_key(const X509 *certificate, unsigned char **der)
+{
+    EVP_PKEY *key = X509_get0_pubkey(certificate);
+    if (key == NULL) { /* of a kind that libcrypto doesn't know: as it stands */
+        return i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), der);
+    }
+    EVP_PKEY *same = key_in_one_form(key);
+    int len = same != NULL ? i2d_PUBKEY(same, der) : -1;
+    EVP_PKEY_free(same);
+    return len;
+}
+
+bool x509_fields_key_sha256(const X509 *certificate, uint8_t out[X509_FIELDS_SHA256_SIZE])
+{
+    unsigned char *der = NULL;
+    unsigned size = X509_FIELDS_SHA256_SIZE;
+    ERR_set_mark();
+    int len = encode_key(certificate, &der);
+    bool hashed = len > 0 && EVP_Digest(der, (size_t)len, out, &size, EVP_sha256(), NULL) == 1;
+    OPENSSL_free(der);
+    (void)ERR_pop_to_mark();
+    return hashed;
+}
+
 /* 9999-12-31 (RFC 5280 4.1.2.5) fits: time_t has 64 bits. */
 bool x509_fields_time(const ASN1_TIME *time, int64_t *seconds)
 {

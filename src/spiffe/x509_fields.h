@@ -29,6 +29,12 @@ void x509_fields_copy_bytes(const unsigned char *data, size_t len, char *out, si
 /* SHA-256 of the DER. False when memory is out. */
 bool x509_fields_sha256(const X509 *certificate, uint8_t out[X509_FIELDS_SHA256_SIZE])
     __attribute__((warn_unused_result));
+/*
+ * SHA-256 of the SubjectPublicKeyInfo, the same for every certificate of one key: however often
+ * it is certified and in whichever form its point stands. False when memory is out.
+ */
+bool x509_fields_key_sha256(const X509 *certificate, uint8_t out[X509_FIELDS_SHA256_SIZE])
+    __attribute__((warn_unused_result));
 /* Seconds since 1970; 9999-12-31 does not overflow. False for what can't be read. */
 bool x509_fields_time(const ASN1_TIME *time, int64_t *seconds);
 /* "EC P-256", "RSA 2048", "Ed25519", or the name of what is not accepted. */

@@ -25,11 +25,32 @@ enum {
     LEAST_MAX = 128
 };
 
+static const struct access_field_info fields[ACCESS_FIELD_COUNT] = {
+#define ACCESS_FIELD(name, key_text, type_text, when_text, meaning_text) \
+    [ACCESS_FIELD_##name] = {(key_text), (type_text), (when_text), (meaning_text), false},
+#define ACCESS_TLS_FIELD(name, key_text, type_text, when_text, meaning_text) \
+    [ACCESS_FIELD_##name] = {(key_text), (type_text), (when_text), (meaning_text), true},
+#include "telemetry/access_fields.def"
+#undef ACCESS_FIELD
+#undef ACCESS_TLS_FIELD
+};
+
 struct line {
     struct json_writer json;
     enum extent extent;
     bool truncated;
 };
+
+const struct access_field_info *access_field_info(enum access_field field)
+{
+    ASSERT((unsigned)field < ACCESS_FIELD_COUNT);
+    return &fields[field];
+}
+
+static const char *key_of(enum access_field field)
+{
+    return fields[field].key;
+}
 
 /* The front of text, at most max bytes; a character of UTF-8 is not cut in two. */
 static struct strview front(struct strview text, size_t max)
@@ -44,78 +65,80 @@ static struct strview front(struct strview text, size_t max)
     return (struct strview){.ptr = text.ptr, .len = len > 0 ? len : max};
 }
 
-static void put_capped(struct line *line, const char *key, struct strview text, size_t max)
+static void put_capped(struct line *line, enum access_field field, struct strview text, size_t max)
 {
     if (text.len == 0) {
         return;
     }
     struct strview shown = front(text, max);
     line->truncated = line->truncated || shown.len < text.len;
-    json_field_strview(&line->json, key, shown);
+    json_field_strview(&line->json, key_of(field), shown);
 }
 
 /* A text that the peer wrote. */
-static void put_peer_text(struct line *line, const char *key, struct strview text, size_t max)
+static void put_peer_text(struct line *line, enum access_field field, struct strview text,
+                          size_t max)
 {
     if (line->extent == EXTENT_ALL) {
-        put_capped(line, key, text, max);
+        put_capped(line, field, text, max);
     } else {
         line->truncated = line->truncated || text.len > 0;
     }
 }
 
 /* A text of ours, or one that was verified. */
-static void put_view(struct line *line, const char *key, struct strview text)
+static void put_view(struct line *line, enum access_field field, struct strview text)
 {
     if (line->extent != EXTENT_LEAST) {
-        put_capped(line, key, text, ID_MAX);
+        put_capped(line, field, text, ID_MAX);
     } else {
         line->truncated = line->truncated || text.len > 0;
     }
 }
 
-static void put_text(struct line *line, const char *key, const char *text)
+static void put_text(struct line *line, enum access_field field, const char *text)
 {
-    put_view(line, key, strview_from(text));
+    put_view(line, field, strview_from(text));
 }
 
 /* What every line has, in every extent. */
-static void put_least(struct line *line, const char *key, const char *text)
+static void put_least(struct line *line, enum access_field field, const char *text)
 {
-    put_capped(line, key, strview_from(text), LEAST_MAX);
+    put_capped(line, field, strview_from(text), LEAST_MAX);
 }
 
 static void put_what(struct line *line, const struct access_record *record)
 {
     char time[CLOCK_TEXT_SIZE];
-    json_field_string(&line->json, "time", clock_format_ms(record->wall_ms, time));
-    put_least(line, "event", record->event);
-    json_field_u64(&line->json, "session", record->session);
-    put_least(line, "listener", record->listener);
-    put_least(line, "kind", record->kind);
-    put_least(line, "decision", record->decision);
-    put_text(line, "rule", record->rule);
+    json_field_string(&line->json, key_of(ACCESS_FIELD_TIME),
+                      clock_format_ms(record->wall_ms, time));
+    put_least(line, ACCESS_FIELD_EVENT, record->event);
+    json_field_u64(&line->json, key_of(ACCESS_FIELD_SESSION), record->session);
+    put_least(line, ACCESS_FIELD_LISTENER, record->listener);
+    put_least(line, ACCESS_FIELD_KIND, record->kind);
+    put_least(line, ACCESS_FIELD_DECISION, record->decision);
+    put_text(line, ACCESS_FIELD_RULE, record->rule);
     if (record->reason != REASON_NONE) {
-        put_least(line, "reason", reason_label(record->reason));
+        put_least(line, ACCESS_FIELD_REASON, reason_label(record->reason));
         if (record->reason != REASON_CLOSED) {
-            put_text(line, "why", reason_sentence(record->reason));
+            put_text(line, ACCESS_FIELD_WHY, reason_sentence(record->reason));
         }
     }
-    put_peer_text(line, "detail", strview_from(record->detail), DETAIL_MAX);
+    put_peer_text(line, ACCESS_FIELD_DETAIL, strview_from(record->detail), DETAIL_MAX);
 }
 
 static void put_who(struct line *line, const struct access_record *record)
 {
-    put_view(line, "downstream_id", record->downstream_id);
-    put_view(line, "own_id", record->own_id);
-    put_view(line, "upstream_id", record->upstream_id);
-    put_peer_text(line, "claimed_id", record->claimed_id, ID_MAX);
-    put_peer_text(line, "subject", record->subject, SUBJECT_MAX);
-    put_peer_text(line, "serial", record->serial, SERIAL_MAX);
-    put_peer_text(line, "sni", record->sni, SNI_MAX);
-    put_text(line, "downstream", record->downstream);
-    put_text(line, "upstream", record->upstream);
-    put_text(line, "upstream_local", record->upstream_local);
+    put_view(line, ACCESS_FIELD_DOWNSTREAM_ID, record->downstream_id);
+    put_view(line, ACCESS_FIELD_OWN_ID, record->own_id);
+    put_view(line, ACCESS_FIELD_UPSTREAM_ID, record->upstream_id);
+    put_peer_text(line, ACCESS_FIELD_CLAIMED_ID, record->claimed_id, ID_MAX);
+    put_peer_text(line, ACCESS_FIELD_SUBJECT, record->subject, SUBJECT_MAX);
+    put_peer_text(line, ACCESS_FIELD_SERIAL, record->serial, SERIAL_MAX);
+    put_peer_text(line, ACCESS_FIELD_SNI, record->sni, SNI_MAX);
+    put_text(line, ACCESS_FIELD_DOWNSTREAM, record->downstream);
+    put_text(line, ACCESS_FIELD_UPSTREAM, record->upstream);
+    put_text(line, ACCESS_FIELD_UPSTREAM_LOCAL, record->upstream_local);
 }
 
 static bool has_text(const char *text)
@@ -123,7 +146,7 @@ static bool has_text(const char *text)
     return text != NULL && text[0] != '\0';
 }
 
-static void put_tls(struct line *line, const char *key, const struct access_tls *tls)
+static void put_tls(struct line *line, enum access_field field, const struct access_tls *tls)
 {
     bool known = has_text(tls->version) || has_text(tls->cipher) || has_text(tls->group) ||
                  has_text(tls->alpn);
@@ -131,24 +154,25 @@ static void put_tls(struct line *line, const char *key, const struct access_tls 
         line->truncated = line->truncated || known;
         return;
     }
-    json_key(&line->json, key);
+    json_key(&line->json, key_of(field));
     json_object_begin(&line->json);
-    put_least(line, "version", tls->version);
-    put_least(line, "cipher", tls->cipher);
-    put_least(line, "group", tls->group);
-    put_capped(line, "alpn", strview_from(tls->alpn), SNI_MAX); /* RFC 7301 3.1: 255 at most */
+    put_least(line, ACCESS_FIELD_TLS_VERSION, tls->version);
+    put_least(line, ACCESS_FIELD_TLS_CIPHER, tls->cipher);
+    put_least(line, ACCESS_FIELD_TLS_GROUP, tls->group);
+    put_capped(line, ACCESS_FIELD_TLS_ALPN, strview_from(tls->alpn),
+               SNI_MAX); /* RFC 7301 3.1: 255 at most */
     json_object_end(&line->json);
 }
 
 static void put_how_much(struct line *line, const struct access_record *record)
 {
     if (record->has_bytes) {
-        json_field_u64(&line->json, "bytes_up", record->bytes_up);
-        json_field_u64(&line->json, "bytes_down", record->bytes_down);
+        json_field_u64(&line->json, key_of(ACCESS_FIELD_BYTES_UP), record->bytes_up);
+        json_field_u64(&line->json, key_of(ACCESS_FIELD_BYTES_DOWN), record->bytes_down);
     }
-    json_field_u64(&line->json, "duration_ms", record->duration_ms);
-    put_tls(line, "tls", &record->downstream_tls);
-    put_tls(line, "upstream_tls", &record->upstream_tls);
+    json_field_u64(&line->json, key_of(ACCESS_FIELD_DURATION_MS), record->duration_ms);
+    put_tls(line, ACCESS_FIELD_TLS, &record->downstream_tls);
+    put_tls(line, ACCESS_FIELD_UPSTREAM_TLS, &record->upstream_tls);
 }
 
 /* 0 when it does not fit. */
@@ -162,7 +186,7 @@ static size_t format_extent(const struct access_record *record, enum extent exte
     put_who(&line, record);
     put_how_much(&line, record);
     if (line.truncated) {
-        json_field_bool(&line.json, "truncated", true);
+        json_field_bool(&line.json, key_of(ACCESS_FIELD_TRUNCATED), true);
     }
     json_object_end(&line.json);
     return json_writer_finish(&line.json);

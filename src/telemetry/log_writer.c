@@ -22,6 +22,9 @@
  * anything weaker both could read the old value (store buffering), and a line would wait for the
  * next one. At worst a wake-up is superfluous: then the writer finds nothing and sleeps again.
  *
+ * What is lost (a write failed, a ring was full) is said on the process log by the writer itself,
+ * see telemetry/log_losses.h. It sleeps no longer than until it has the next of it to say.
+ *
  * Stopping. A write to a pipe that nobody reads blocks, and must: the descriptor may be shared
  * with other processes, so O_NONBLOCK is not ours to set. log_writer_stop waits on a second
  * eventfd up to its deadline. When the thread is stuck, it is left behind; who comes last of the
@@ -32,9 +35,10 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "telemetry/access_file.h"
+#include "telemetry/log_losses.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -94,6 +98,7 @@ struct log_writer {
     size_t ring_count;
     struct log_ring *rings;
     struct output outputs[LOG_CHANNEL_COUNT];
+    struct log_losses losses; /* writer thread */
     pthread_t thread;
     int wake_fd;
     int done_fd;
@@ -102,6 +107,9 @@ struct log_writer {
     atomic_bool released; /* set by the thread at its end and by whoever leaves it behind */
     _Atomic uint64_t written;
     _Atomic uint64_t failed;
+    _Atomic uint64_t own; /* lines of the writer's own */
+    _Atomic int level;    /* for those; enum log_level, enum log_format */
+    _Atomic int format;
 };
 
 /* For a count that only one thread changes: cheaper than an atomic addition. */
@@ -118,24 +126,6 @@ static uint64_t record_size(size_t line_len)
 
 /* Start */
 
-static int open_access_file(const char *path, struct errbuf *err)
-{
-    /* Non-blocking only for the time of open: a FIFO without a reader must not hold the start up.
-       This description is ours alone, so the flag may be taken back. */
-    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
-    if (fd < 0) {
-        errbuf_set_errno(err, "can't open the access log \"%s\"", path);
-        return -1;
-    }
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0) {
-        errbuf_set_errno(err, "can't set up the access log \"%s\"", path);
-        (void)close(fd);
-        return -1;
-    }
-    return fd;
-}
-
 static int open_outputs(struct log_writer *writer, const char *access_path, struct errbuf *err)
 {
     writer->outputs[LOG_CHANNEL_PROCESS].fd = STDERR_FILENO;
@@ -145,7 +135,7 @@ static int open_outputs(struct log_writer *writer, const char *access_path, stru
     } else if (strcmp(access_path, "stdout") == 0) {
         access->fd = STDOUT_FILENO;
     } else {
-        access->fd = open_access_file(access_path, err);
+        access->fd = access_file_open(access_path, err);
         access->owned = access->fd >= 0;
         return access->owned ? 0 : -1;
     }
@@ -187,6 +177,7 @@ static void free_writer(struct log_writer *writer)
 }
 
 static void *run(void *arg);
+static void put_own_line(void *arg, const char *line, size_t len);
 
 /* All signals stay blocked in the thread: they are control's business, and the SIGPIPE of a log
    pipe whose reader is gone becomes a plain EPIPE. */
@@ -218,12 +209,20 @@ struct log_writer *log_writer_start(const char *access_path, size_t producers, s
         writer->rings[i].writer = writer;
         writer->rings[i].memory = mem_alloc(LOG_RING_BYTES);
     }
+    log_writer_set_style(writer, LOG_INFO, LOG_FORMAT_TEXT);
+    log_losses_init(&writer->losses, put_own_line, writer);
     if (open_outputs(writer, access_path, err) != 0 || open_events(writer, err) != 0 ||
         start_thread(writer, err) != 0) {
         free_writer(writer);
         return NULL;
     }
     return writer;
+}
+
+void log_writer_set_style(struct log_writer *writer, enum log_level level, enum log_format format)
+{
+    atomic_store_explicit(&writer->level, (int)level, memory_order_relaxed);
+    atomic_store_explicit(&writer->format, (int)format, memory_order_relaxed);
 }
 
 struct log_ring *log_writer_ring(struct log_writer *writer, size_t index)
@@ -295,13 +294,18 @@ void log_ring_sink(void *ring, const char *line, size_t len)
     log_ring_write(ring, LOG_CHANNEL_PROCESS, line, len);
 }
 
-uint64_t log_writer_dropped(const struct log_writer *writer)
+static uint64_t without_room(const struct log_writer *writer)
 {
-    uint64_t sum = atomic_load_explicit(&writer->failed, memory_order_relaxed);
+    uint64_t sum = 0;
     for (size_t i = 0; i < writer->ring_count; i++) {
         sum += atomic_load_explicit(&writer->rings[i].dropped, memory_order_relaxed);
     }
     return sum;
+}
+
+uint64_t log_writer_dropped(const struct log_writer *writer)
+{
+    return atomic_load_explicit(&writer->failed, memory_order_relaxed) + without_room(writer);
 }
 
 /* The writer's side */
@@ -349,10 +353,50 @@ static void flush(struct log_writer *writer, struct output *output)
         lines = count_lines(output->buffer, done);
         output->torn = output->torn || (done > 0 && output->buffer[done - 1] != '\n');
     }
+    int error = errno;
     add(&writer->written, lines);
     add(&writer->failed, output->lines - lines);
+    /* When it is stderr that fails, there is no place left where this could be told. */
+    if (output == &writer->outputs[LOG_CHANNEL_ACCESS]) {
+        if (done < output->len) {
+            log_losses_failed(&writer->losses, error, output->lines - lines);
+        } else {
+            log_losses_written(&writer->losses);
+        }
+    }
     output->len = 0;
     output->lines = 0;
+}
+
+/* log_sink_fn of the writer's own lines: straight to the process log. */
+static void put_own_line(void *arg, const char *line, size_t len)
+{
+    struct log_writer *writer = arg;
+    struct output *output = &writer->outputs[LOG_CHANNEL_PROCESS];
+    if (len > BUFFER_SIZE - output->len) {
+        flush(writer, output);
+    }
+    memcpy(output->buffer + output->len, line, len);
+    output->len += len;
+    output->lines++;
+    add(&writer->own, 1);
+}
+
+static void set_losses_style(struct log_writer *writer)
+{
+    log_set_level(&writer->losses.log,
+                  (enum log_level)atomic_load_explicit(&writer->level, memory_order_relaxed));
+    log_set_format(&writer->losses.log,
+                   (enum log_format)atomic_load_explicit(&writer->format, memory_order_relaxed));
+}
+
+/* Says what was lost; when there will be more to say. */
+static uint64_t report_losses(struct log_writer *writer)
+{
+    set_losses_style(writer);
+    uint64_t next = log_losses_report(&writer->losses, without_room(writer), clock_mono_ms());
+    flush(writer, &writer->outputs[LOG_CHANNEL_PROCESS]);
+    return next;
 }
 
 static void copy_out(const struct log_ring *ring, uint64_t count, void *data, size_t len)
@@ -411,14 +455,28 @@ static bool is_idle(struct log_writer *writer)
     return !atomic_load(&writer->stopping);
 }
 
-static void sleep_until_woken(struct log_writer *writer)
+/* until_ms: clock_mono_ms, or LOG_LOSSES_NEVER. */
+static void wait_for_wake(struct log_writer *writer, uint64_t until_ms)
+{
+    uint64_t count;
+    if (until_ms != LOG_LOSSES_NEVER) {
+        uint64_t now = clock_mono_ms();
+        struct pollfd entry = {.fd = writer->wake_fd, .events = POLLIN};
+        int left = until_ms > now ? (int)(until_ms - now) : 0;
+        if (poll(&entry, 1, left) != 1) {
+            return;
+        }
+    }
+    /* Interrupted or woken for nothing: the next round finds nothing and sleeps again. */
+    ssize_t ignored = read(writer->wake_fd, &count, sizeof(count));
+    (void)ignored;
+}
+
+static void sleep_until_woken(struct log_writer *writer, uint64_t until_ms)
 {
     atomic_store(&writer->sleeping, true);
     if (is_idle(writer)) {
-        uint64_t count;
-        /* Interrupted or woken for nothing: the next round finds nothing and sleeps again. */
-        ssize_t ignored = read(writer->wake_fd, &count, sizeof(count));
-        (void)ignored;
+        wait_for_wake(writer, until_ms);
     }
     atomic_store(&writer->sleeping, false);
 }
@@ -429,14 +487,18 @@ static void *run(void *arg)
     for (;;) {
         /* Taken before the round: what was written before the stop is then in it. */
         bool stopping = atomic_load(&writer->stopping);
-        if (drain_all(writer)) {
+        bool any = drain_all(writer);
+        uint64_t next_report_ms = report_losses(writer);
+        if (any) {
             continue;
         }
         if (stopping) {
             break;
         }
-        sleep_until_woken(writer);
+        sleep_until_woken(writer, next_report_ms);
     }
+    log_losses_report_all(&writer->losses, without_room(writer));
+    flush(writer, &writer->outputs[LOG_CHANNEL_PROCESS]);
     signal_event(writer->done_fd);
     if (atomic_exchange(&writer->released, true)) {
         free_writer(writer);
@@ -448,7 +510,7 @@ static void *run(void *arg)
 
 static uint64_t lines_lost(const struct log_writer *writer)
 {
-    uint64_t lost = 0;
+    uint64_t lost = atomic_load_explicit(&writer->own, memory_order_relaxed);
     for (size_t i = 0; i < writer->ring_count; i++) {
         lost += atomic_load_explicit(&writer->rings[i].dropped, memory_order_relaxed) +
                 atomic_load_explicit(&writer->rings[i].accepted, memory_order_relaxed);

@@ -41,7 +41,7 @@ struct tls_conn {
     struct conn conn; /* first: a struct conn * is one of ours by its ops */
     struct tls_thread *thread;
     struct tls_context *context;
-    SSL *ssl;
+    SSL *ssl;                        /* NULL in LINGER */
     struct tls_handshake *handshake; /* NULL in OPEN */
     char *alpn;                      /* client: the one protocol to offer; NULL: the context's */
     struct peer_info peer;           /* but for the chain: filled in OPEN */

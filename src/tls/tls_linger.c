@@ -9,6 +9,7 @@
 #include "tls_linger.h"
 
 #include "base/assert.h"
+#include "spiffe/peer_chain.h"
 #include "tls_conn_private.h"
 #include "tls_thread.h"
 
@@ -65,6 +66,17 @@ static void link_to_thread(struct tls_conn *tls)
     atomic_fetch_add_explicit(tls->thread->linger_count, 1, memory_order_relaxed);
 }
 
+/* The alert is made: in the kernel, or among the conn's pending bytes. What made it, our key among
+   it, must not outlive the handshake by the second that a silent peer takes. */
+static void give_back(struct tls_conn *tls)
+{
+    ASSERT(tls->thread->io.conn != tls); /* libssl is not on the stack */
+    SSL_free(tls->ssl);
+    tls->ssl = NULL;
+    peer_chain_unref(tls->peer.chain);
+    tls->peer.chain = NULL;
+}
+
 void tls_linger_forget(struct tls_conn *tls)
 {
     struct tls_handshake *handshake = tls->handshake;
@@ -102,6 +114,7 @@ void tls_conn_refuse(struct conn *conn)
     struct tls_conn *tls = tls_conn_from(conn);
     ASSERT(tls->state == TLS_STATE_HANDSHAKE || tls->state == TLS_STATE_FAILED);
     tls_conn_enter(tls, TLS_STATE_LINGER);
+    give_back(tls);
     link_to_thread(tls);
     conn_set_handler(conn, &handler, tls);
     tls->handshake->timer = timer_new(conn->loop, on_time_out, tls);

@@ -64,6 +64,12 @@ void tls_thread_set_credentials(struct tls_thread *thread, struct credentials *c
     credentials_unref(former);
 }
 
+uint64_t tls_thread_generation(const struct tls_thread *thread)
+{
+    CHECK_MAGIC(thread, (unsigned)TLS_THREAD_MAGIC);
+    return thread->credentials != NULL ? credentials_generation(thread->credentials) : 0;
+}
+
 void tls_thread_hold(struct tls_thread *thread)
 {
     thread->conns++;

@@ -46,6 +46,7 @@ static const struct row rows[] = {
     {REASON_SVID_EXTENDED_KEY_USAGE, X509_V_ERR_INVALID_PURPOSE},
     {REASON_OUT_OF_MEMORY, X509_V_ERR_OUT_OF_MEM},    /* internal_error */
     {REASON_OWN_CREDENTIALS, X509_V_ERR_UNSPECIFIED}, /* internal_error */
+    {REASON_OWN_SVID_EXPIRED, X509_V_ERR_UNSPECIFIED},
 };
 
 static int x509_error_of(enum reason reason)
@@ -58,6 +59,16 @@ static int x509_error_of(enum reason reason)
     return X509_V_ERR_CERT_REJECTED; /* bad_certificate */
 }
 
+enum reason tls_verify_own(const struct tls_conn *tls)
+{
+    const struct credentials *credentials = tls->thread->credentials;
+    const struct x509_svid *own = credentials != NULL ? credentials_own(credentials) : NULL;
+    if (own == NULL) {
+        return REASON_OWN_CREDENTIALS;
+    }
+    return x509_svid_not_after(own) <= clock_wall_s() ? REASON_OWN_SVID_EXPIRED : REASON_NONE;
+}
+
 /* libssl asks for our certificate. 0 ends the handshake. */
 static int on_own_certificate(SSL *ssl, void *arg)
 {
@@ -65,16 +76,17 @@ static int on_own_certificate(SSL *ssl, void *arg)
     struct tls_conn *tls = tls_bio_conn(ssl);
     ASSERT(tls->handshake != NULL);
     struct tls_failure *failure = &tls->handshake->failure;
-    const struct credentials *credentials = tls->thread->credentials;
-    if (credentials != NULL) {
-        const struct x509_svid *own = credentials_own(credentials);
-        if (SSL_use_cert_and_key(ssl, x509_svid_leaf(own), signer_key(x509_svid_signer(own)),
-                                 x509_svid_intermediates(own), 1) == 1) {
-            return 1;
-        }
+    failure->reason = tls_verify_own(tls);
+    if (failure->reason != REASON_NONE) {
+        return 0;
     }
-    failure->reason = REASON_OWN_CREDENTIALS;
-    return 0;
+    const struct x509_svid *own = credentials_own(tls->thread->credentials);
+    if (SSL_use_cert_and_key(ssl, x509_svid_leaf(own), signer_key(x509_svid_signer(own)),
+                             x509_svid_intermediates(own), 1) != 1) {
+        failure->reason = REASON_OWN_CREDENTIALS;
+        return 0;
+    }
+    return 1;
 }
 
 /* What the outside says to this peer, which is admitted as far as its certificate goes. */
@@ -172,11 +184,12 @@ enum reason tls_peer_admit(struct tls_conn *tls)
         SSL_session_reused(tls->ssl) != 0) {
         return REASON_SVID_VERIFY_FAILED;
     }
-    const struct credentials *credentials = tls->thread->credentials;
-    if (credentials == NULL) {
-        return REASON_OWN_CREDENTIALS;
+    /* A server that asks for no certificate, or a swap since it did. */
+    enum reason own = tls_verify_own(tls);
+    if (own != REASON_NONE) {
+        return own;
     }
-    if (tls->handshake->generation != credentials_generation(credentials)) {
+    if (tls->handshake->generation != tls_thread_generation(tls->thread)) {
         enum reason reason = judge(tls, leaf, SSL_get_peer_cert_chain(tls->ssl));
         tls_error_clear();
         if (reason != REASON_NONE) {

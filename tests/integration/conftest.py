@@ -7,7 +7,10 @@ import pytest
 
 from harness.backends import Backend, TlsBackend
 from harness.bulkhead import Bulkhead
+from harness.clock import Clock
 from harness.credentials import Credentials
+from harness.issuer import Issuer
+from harness.reloading import Reloadable
 
 CREDENTIALS = pytest.StashKey()
 
@@ -116,3 +119,40 @@ def shared_backends():
     opener = Opener()
     yield opener
     opener.close()
+
+
+@pytest.fixture(scope="session")
+def issuer(tmp_path_factory):
+    """The CA of prod.example for tests that make their own SVIDs."""
+    return Issuer(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture(scope="session")
+def shop(issuer):
+    """shop("web"): the SVID of a service, made once."""
+    made = {}
+
+    def svid(name):
+        if name not in made:
+            made[name] = issuer.issue(name)
+        return made[name]
+
+    return svid
+
+
+@pytest.fixture
+def reloadable(start, issuer, shop, tmp_path):
+    """reloadable(*listeners, **config) -> a running bulkhead whose files the test exchanges."""
+
+    def make(*listeners, **more):
+        more.setdefault("own", shop("orders"))
+        return Reloadable(start, tmp_path, issuer, *listeners, **more)
+
+    return make
+
+
+@pytest.fixture
+def clock():
+    clock = Clock()
+    yield clock
+    clock.close()

@@ -250,16 +250,19 @@ def test_an_anchor_of_two_domains_is_an_error(tmp_path, credentials):
         % credentials.bundle("prod.example"), 1)
     result = check(tmp_path, text)
     assert result.returncode == 2 and "partner.example" in result.stderr
+    assert "bundle file of its own" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["sidecar", "gateway", "originate"])
 def test_the_examples_load(tmp_path, credentials, name):
-    """As they stand, but for the paths of the credentials."""
+    """As they stand, but for the paths of the credentials and of the access log."""
     config = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
     own = {"orders": "orders", "web": "web"}.get(name, "orders")
     config["identity"]["files"] = {
         "certificate": credentials.chain(own), "private_key": credentials.key(own)}
     config["identity"].pop("spiffe_id", None)
+    if "access_log" in config:
+        config["access_log"]["to"] = str(tmp_path / "access.log")
     for domain in config["trust"]:
         assert pathlib.Path(credentials.bundle(domain)).exists(), domain
         config["trust"][domain]["bundle"] = credentials.bundle(domain)

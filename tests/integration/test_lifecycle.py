@@ -210,6 +210,36 @@ def test_few_descriptors_queue_and_recover(start, backends, credentials, web):
     assert not bulkhead.log.find(event="accept_paused"), "EMFILE was reached"
 
 
+def test_bounds_hold_for_all_workers_and_listeners(start, backends, credentials, web):
+    """Places are taken before accepting: not one connection too many, wherever it comes from."""
+    backend = backends.plain()
+    listeners = [terminate(backend.url, name=f"l{i}") for i in range(20)]
+    bulkhead = start(configuration(credentials, *listeners, limits={"connections": 1}, workers=4))
+    idle = bulkhead.descriptors()
+    waiting = [PlainStream(dial(bulkhead.address(f"l{i % 20}"))) for i in range(120)]
+    until(lambda: bulkhead.descriptors() == idle + 1, "the one session")
+    waiting[0].close()
+    for _ in range(20):  # whoever comes next: one at a time
+        most = max(bulkhead.descriptors() for _ in range(20))
+        assert most <= idle + 1
+    for stream in waiting:
+        stream.close()
+    with tls_connect(bulkhead.address("l7"), web) as stream:
+        ping(stream)
+        assert bulkhead.descriptors() == idle + 2
+        others = [PlainStream(dial(bulkhead.address(f"l{i % 20}"))) for i in range(80)]
+        for other in others:
+            other.send(b"GET / HTTP/1.0\r\n\r\n")  # would be refused with a line, if accepted
+        ping(stream)
+        assert bulkhead.descriptors() == idle + 2
+        assert not bulkhead.access.find(reason="tls_not_tls")
+        stream.end()
+        assert stream.read_to_end() == (b"", CLEAN)
+    until(lambda: len(bulkhead.access.find(reason="tls_not_tls")) == len(others), "the others")
+    for other in others:
+        other.close()
+
+
 def test_few_descriptors_outlive_a_flood_of_refused_clients(start, backends, credentials, web):
     """Who is refused keeps a descriptor until it has read its alert: accepting waits for those."""
     bulkhead = start(configuration(credentials, terminate(backends.plain().url)), descriptors=64)

@@ -34,6 +34,13 @@ def program():
     return str(path if path.is_absolute() else ROOT / path)
 
 
+def program_with_clock():
+    """The same with a wall clock that a test turns (harness/clock.py)."""
+    path = pathlib.Path(program())
+    beside = path.with_name("bulkhead-clock")
+    return str(beside if beside.exists() else path.with_name("release") / "bulkhead-clock")
+
+
 def is_sanitizer_build():
     return any(kind in program() for kind in ("asan", "tsan"))
 
@@ -135,22 +142,28 @@ class Lines:
 
 
 class Bulkhead:
-    """`bulkhead run` with a configuration (a dict, or the file's text)."""
+    """`bulkhead run` with a configuration: a dict, or the file's text; with config_path the file
+    is there already."""
 
     def __init__(self, config, directory, env=None, descriptors=None, stdout=subprocess.PIPE,
-                 pass_fds=(), before_exec=None):
+                 pass_fds=(), before_exec=None, clock=None, config_path=None):
         self.directory = pathlib.Path(directory)
-        self.config_file = self.directory / "bulkhead.yaml"
-        text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
-        self.config_file.write_text(text)
+        self.config_file = config_path or self.directory / "bulkhead.yaml"
+        if config_path is None:
+            text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
+            self.config_file.write_text(text)
 
         def limit():
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
         before_exec = limit if descriptors else before_exec
+        if clock is not None:
+            env = {**(env or {}), **clock.environment()}
+            pass_fds = (*pass_fds, clock.fd)
 
         self.process = subprocess.Popen(
-            [program(), "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL,
+            [program() if clock is None else program_with_clock(), "run", "-c",
+             str(self.config_file)], stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **(env or {})},
             cwd=self.directory, preexec_fn=before_exec, pass_fds=pass_fds,
         )

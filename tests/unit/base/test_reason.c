@@ -1,4 +1,4 @@
-/* reason: the table's labels are names of log fields and metrics. */
+/* reason: the table's labels are names in logs; each has its sentence and its advice. */
 #include "base/reason.h"
 
 #include <setjmp.h>
@@ -48,6 +48,21 @@ static void test_reason_sentences_are_one_line_and_unique(void **state)
     }
 }
 
+static void test_every_reason_has_its_advice(void **state)
+{
+    (void)state;
+    for (int i = 0; i < REASON_COUNT; i++) {
+        const char *advice = reason_advice((enum reason)i);
+        if (advice == NULL) {
+            fail_msg("%s has no row in reason_advice.def", reason_label((enum reason)i));
+        }
+        size_t len = strlen(advice);
+        assert_true(len > 0 && advice[len - 1] != '.' && strchr(advice, '\n') == NULL);
+        assert_non_null(fault_name(reason_fault((enum reason)i)));
+        assert_non_null(fault_sentence(reason_fault((enum reason)i)));
+    }
+}
+
 static void test_reason_zero_is_none(void **state)
 {
     (void)state;
@@ -66,6 +81,7 @@ int main(void)
         cmocka_unit_test(test_reason_labels_are_lower_snake),
         cmocka_unit_test(test_reason_labels_are_unique),
         cmocka_unit_test(test_reason_sentences_are_one_line_and_unique),
+        cmocka_unit_test(test_every_reason_has_its_advice),
         cmocka_unit_test(test_reason_zero_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -388,6 +388,9 @@ struct taker {
     unsigned free_at;
     unsigned stop_at;
     bool free_when_exhausted;
+    unsigned room; /* how many may be accepted yet; only with the callbacks that ask */
+    unsigned reserved;
+    unsigned cancelled;
 };
 
 static void on_accept(void *arg, int fd, const struct netaddr *peer)
@@ -427,12 +430,41 @@ static void on_exhausted(void *arg, int error)
 static const struct acceptor_callbacks callbacks = {.on_accept = on_accept,
                                                     .on_exhausted = on_exhausted};
 
-static void open_taker(struct taker *taker, unsigned per_turn)
+static bool on_reserve(void *arg)
+{
+    struct taker *taker = arg;
+    if (taker->reserved - taker->cancelled == taker->room) {
+        loop_stop(taker->loop);
+        return false;
+    }
+    taker->reserved++;
+    return true;
+}
+
+static void on_cancel(void *arg)
+{
+    struct taker *taker = arg;
+    taker->cancelled++;
+    loop_stop(taker->loop);
+}
+
+static const struct acceptor_callbacks asking_callbacks = {.reserve = on_reserve,
+                                                           .cancel = on_cancel,
+                                                           .on_accept = on_accept,
+                                                           .on_exhausted = on_exhausted};
+
+static void open_taker_with(struct taker *taker, unsigned per_turn,
+                            const struct acceptor_callbacks *with)
 {
     *taker = (struct taker){.loop = new_loop(), .sockets = open_ip("127.0.0.1", 0, 1)};
-    taker->acceptor = acceptor_new(taker->loop, listen_sockets_fd(taker->sockets, 0), per_turn,
-                                   &callbacks, taker);
+    taker->acceptor =
+        acceptor_new(taker->loop, listen_sockets_fd(taker->sockets, 0), per_turn, with, taker);
     assert_non_null(taker->acceptor);
+}
+
+static void open_taker(struct taker *taker, unsigned per_turn)
+{
+    open_taker_with(taker, per_turn, &callbacks);
 }
 
 static void close_taker(struct taker *taker)
@@ -524,6 +556,49 @@ static void test_drain_ignores_pause_and_takes_the_queue(void **state)
     assert_int_equal(taker.taken, 7);
     assert_int_equal(taker.exhausted, 0);
     close_many(fds, 7);
+    close_taker(&taker);
+}
+
+/* Nothing is accepted that was not reserved, and what was reserved in vain is given back. */
+static void test_reserve_goes_before_accept(void **state)
+{
+    (void)state;
+    struct taker taker;
+    open_taker_with(&taker, 100, &asking_callbacks);
+    assert_false(acceptor_has_newcomer(taker.acceptor));
+    int fds[5];
+    dial_many(&taker, fds, 5);
+    assert_true(acceptor_has_newcomer(taker.acceptor));
+    run_loop(taker.loop);
+    assert_int_equal(taker.taken, 0);
+    taker.room = 2;
+    run_loop(taker.loop);
+    assert_int_equal(taker.taken, 2);
+    assert_int_equal(taker.cancelled, 0);
+    assert_true(acceptor_has_newcomer(taker.acceptor));
+    taker.room = 10;
+    run_loop(taker.loop);
+    assert_int_equal(taker.taken, 5);
+    assert_int_equal(taker.cancelled, 1); /* asked for a sixth, who did not come */
+    assert_int_equal(taker.reserved, 6);
+    assert_false(acceptor_has_newcomer(taker.acceptor));
+    close_many(fds, 5);
+    close_taker(&taker);
+}
+
+static void test_drain_takes_no_more_than_reserved(void **state)
+{
+    (void)state;
+    struct taker taker;
+    open_taker_with(&taker, 100, &asking_callbacks);
+    int fds[5];
+    dial_many(&taker, fds, 5);
+    taker.room = 3;
+    acceptor_drain(taker.acceptor);
+    assert_int_equal(taker.taken, 3);
+    assert_int_equal(taker.reserved, 3);
+    assert_int_equal(taker.cancelled, 0);
+    close_many(fds, 5);
     close_taker(&taker);
 }
 
@@ -654,6 +729,8 @@ int main(void)
         cmocka_unit_test(test_one_turn_accepts_no_more_than_allowed),
         cmocka_unit_test(test_pause_stops_the_batch_and_resume_goes_on),
         cmocka_unit_test(test_drain_ignores_pause_and_takes_the_queue),
+        cmocka_unit_test(test_reserve_goes_before_accept),
+        cmocka_unit_test(test_drain_takes_no_more_than_reserved),
         cmocka_unit_test(test_freeing_inside_on_accept),
         cmocka_unit_test(test_running_out_of_descriptors_pauses_and_recovers),
     };

@@ -529,6 +529,25 @@ static void test_callbacks_may_start_cancel_and_free(void **state)
     }
 }
 
+/* RFC 6761 6.3: whatever a server would say. */
+static void test_localhost_is_the_loopback(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"localhost", "LocalHost.", "shop.localhost",
+                                        "a.b.localhost."};
+    struct fixture fixture;
+    set_up(&fixture);
+    fixture.server.mode = DNS_SILENT;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct asked asked;
+        resolve(&fixture, &asked, names[i]);
+        assert_int_equal(asked.count, 2);
+        assert_string_equal(asked.texts[0], "127.0.0.1:8443");
+        assert_string_equal(asked.texts[1], "[::1]:8443");
+    }
+    tear_down(&fixture);
+}
+
 static void test_addresses_and_the_hosts_file_need_no_server(void **state)
 {
     (void)state;
@@ -614,6 +633,7 @@ int main(void)
         cmocka_unit_test(test_a_cancelled_asker_hears_nothing),
         cmocka_unit_test(test_freeing_with_questions_under_way),
         cmocka_unit_test(test_callbacks_may_start_cancel_and_free),
+        cmocka_unit_test(test_localhost_is_the_loopback),
         cmocka_unit_test(test_addresses_and_the_hosts_file_need_no_server),
         cmocka_unit_test(test_the_cache_is_bounded_and_forgets_the_oldest),
         cmocka_unit_test(test_the_system_configuration_is_taken),

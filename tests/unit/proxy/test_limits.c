@@ -6,6 +6,9 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "proxy/limits.h"
 #include "proxy/setup.h"
 
@@ -57,6 +60,38 @@ static void test_limits_descriptors(void **state)
     assert_int_equal(limits_descriptors(51, 20), 0);
 }
 
+static void reserve(struct fixture *f, size_t listener)
+{
+    assert_int_equal(limits_reserve(&f->limits, &f->listeners[listener]), LIMITS_NONE);
+}
+
+/* Both ways of asking give the same answer, and a refused one takes nothing. */
+static void assert_full(struct fixture *f, size_t listener, enum limits_bound bound)
+{
+    uint64_t sessions = f->limits.process.sessions;
+    uint64_t descriptors = f->limits.descriptors;
+    uint64_t handshakes = f->limits.process.handshakes;
+    uint64_t own = f->limits.listeners[listener].sessions;
+    assert_int_equal(limits_check(&f->limits, &f->listeners[listener]), bound);
+    assert_int_equal(limits_reserve(&f->limits, &f->listeners[listener]), bound);
+    assert_int_equal(f->limits.process.sessions, sessions);
+    assert_int_equal(f->limits.descriptors, descriptors);
+    assert_int_equal(f->limits.process.handshakes, handshakes);
+    assert_int_equal(f->limits.listeners[listener].sessions, own);
+}
+
+static void assert_empty(struct fixture *f)
+{
+    assert_int_equal(f->limits.process.sessions, 0);
+    assert_int_equal(f->limits.process.handshakes, 0);
+    assert_int_equal(f->limits.descriptors, 0);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(f->limits.listeners[i].sessions, 0);
+        assert_int_equal(f->limits.listeners[i].handshakes, 0);
+    }
+    limits_fini(&f->limits);
+}
+
 /* Sessions take two of the 7, each that lingers one; a session more must find its two. */
 static void test_limits_count_what_lingers(void **state)
 {
@@ -64,11 +99,12 @@ static void test_limits_count_what_lingers(void **state)
     static const struct {
         unsigned sessions;
         unsigned lingering;
-        enum limits_verdict verdict;
+        enum limits_bound full;
     } rows[] = {
-        {0, 6, LIMITS_SESSIONS_FULL}, {0, 7, LIMITS_SESSIONS_FULL}, {0, 100, LIMITS_SESSIONS_FULL},
-        {1, 4, LIMITS_SESSIONS_FULL}, {2, 2, LIMITS_SESSIONS_FULL}, {0, 5, LIMITS_OPEN},
-        {1, 3, LIMITS_OPEN},          {2, 1, LIMITS_OPEN},          {2, 0, LIMITS_OPEN},
+        {0, 6, LIMITS_DESCRIPTORS}, {0, 7, LIMITS_DESCRIPTORS}, {0, 100, LIMITS_DESCRIPTORS},
+        {1, 4, LIMITS_DESCRIPTORS}, {2, 2, LIMITS_DESCRIPTORS}, {3, 0, LIMITS_DESCRIPTORS},
+        {0, 5, LIMITS_NONE},        {1, 3, LIMITS_NONE},        {2, 1, LIMITS_NONE},
+        {2, 0, LIMITS_NONE},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct fixture f;
@@ -76,13 +112,30 @@ static void test_limits_count_what_lingers(void **state)
         f.limits.max_sessions = 100;
         f.limits.max_descriptors = 7;
         for (unsigned n = 0; n < rows[i].sessions; n++) {
-            limits_session_begin(&f.limits, 0);
+            reserve(&f, 0);
         }
-        f.limits.lingering = rows[i].lingering;
-        assert_int_equal(limits_check(&f.limits, &f.listeners[0]), rows[i].verdict);
-        assert_int_equal(limits_check(&f.limits, &f.listeners[1]), rows[i].verdict);
+        f.limits.descriptors += rows[i].lingering;
+        assert_int_equal(limits_check(&f.limits, &f.listeners[0]), rows[i].full);
+        assert_int_equal(limits_reserve(&f.limits, &f.listeners[1]), rows[i].full);
         limits_fini(&f.limits);
     }
+}
+
+/* A refused conn is counted from before its session's end until after it lingers. */
+static void test_limits_hold_a_descriptor(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    f.limits.max_descriptors = 2;
+    reserve(&f, 1);
+    limits_hold_descriptor(&f.limits);
+    limits_session_end(&f.limits, 1);
+    assert_full(&f, 1, LIMITS_DESCRIPTORS);
+    limits_drop_descriptor(&f.limits);
+    reserve(&f, 1);
+    limits_cancel(&f.limits, &f.listeners[1]);
+    assert_empty(&f);
 }
 
 static void test_limits_sessions_of_the_process(void **state)
@@ -90,15 +143,22 @@ static void test_limits_sessions_of_the_process(void **state)
     (void)state;
     struct fixture f;
     fixture_init(&f);
+    f.limits.max_descriptors = 100;
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_OPEN);
-        limits_session_begin(&f.limits, 0);
+        assert_int_equal(limits_check(&f.limits, &f.listeners[1]), LIMITS_NONE);
+        reserve(&f, 1);
     }
-    assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_SESSIONS_FULL);
-    assert_int_equal(limits_check(&f.limits, &f.listeners[1]), LIMITS_SESSIONS_FULL);
-    limits_session_end(&f.limits, 0);
-    assert_int_equal(limits_check(&f.limits, &f.listeners[1]), LIMITS_OPEN);
-    limits_fini(&f.limits);
+    assert_full(&f, 0, LIMITS_CONNECTIONS);
+    assert_full(&f, 1, LIMITS_CONNECTIONS);
+    limits_session_end(&f.limits, 1);
+    reserve(&f, 0);
+    f.limits.max_sessions = 1; /* a reload may go below what is open */
+    assert_full(&f, 0, LIMITS_CONNECTIONS);
+    limits_cancel(&f.limits, &f.listeners[0]);
+    assert_full(&f, 0, LIMITS_CONNECTIONS);
+    limits_session_end(&f.limits, 1);
+    limits_session_end(&f.limits, 1);
+    assert_empty(&f);
 }
 
 static void test_limits_sessions_of_a_listener(void **state)
@@ -107,10 +167,13 @@ static void test_limits_sessions_of_a_listener(void **state)
     struct fixture f;
     fixture_init(&f);
     f.config_listeners[0].limits.connections = 1;
-    limits_session_begin(&f.limits, 0);
-    assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_SESSIONS_FULL);
-    assert_int_equal(limits_check(&f.limits, &f.listeners[1]), LIMITS_OPEN);
-    limits_fini(&f.limits);
+    reserve(&f, 0);
+    limits_handshake_end(&f.limits, 0);
+    assert_full(&f, 0, LIMITS_LISTENER_CONNECTIONS);
+    reserve(&f, 1);
+    limits_session_end(&f.limits, 0);
+    limits_session_end(&f.limits, 1);
+    assert_empty(&f);
 }
 
 static void test_limits_handshakes_only_where_there_are_any(void **state)
@@ -118,16 +181,91 @@ static void test_limits_handshakes_only_where_there_are_any(void **state)
     (void)state;
     struct fixture f;
     fixture_init(&f);
+    f.limits.max_sessions = 100;
+    f.limits.max_descriptors = 200;
     f.config.limits.handshakes = 2;
-    limits_handshake_begin(&f.limits, 0);
-    assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_OPEN);
-    limits_handshake_begin(&f.limits, 0);
-    assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_HANDSHAKES_FULL);
+    reserve(&f, 0);
+    assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_NONE);
+    reserve(&f, 0);
+    assert_full(&f, 0, LIMITS_HANDSHAKES);
     /* Listener 1 accepts plaintext: no handshake of its own waits there. */
-    assert_int_equal(limits_check(&f.limits, &f.listeners[1]), LIMITS_OPEN);
+    reserve(&f, 1);
+    assert_int_equal(f.limits.process.handshakes, 2);
     limits_handshake_end(&f.limits, 0);
-    assert_int_equal(limits_check(&f.limits, &f.listeners[0]), LIMITS_OPEN);
-    limits_fini(&f.limits);
+    reserve(&f, 0);
+    /* Both full: the listener's own is named, because room there is room in both. */
+    f.config_listeners[0].limits.handshakes = 1;
+    assert_full(&f, 0, LIMITS_LISTENER_HANDSHAKES);
+    limits_cancel(&f.limits, &f.listeners[0]);
+    limits_cancel(&f.limits, &f.listeners[0]);
+    limits_session_end(&f.limits, 0);
+    limits_cancel(&f.limits, &f.listeners[1]);
+    assert_empty(&f);
+}
+
+static void test_limits_bounds_have_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        [LIMITS_NONE] = "none",
+        [LIMITS_DESCRIPTORS] = "descriptors",
+        [LIMITS_CONNECTIONS] = "connections",
+        [LIMITS_LISTENER_CONNECTIONS] = "connections",
+        [LIMITS_LISTENER_HANDSHAKES] = "handshakes",
+        [LIMITS_HANDSHAKES] = "handshakes",
+    };
+    for (int i = 0; i <= LIMITS_HANDSHAKES; i++) {
+        assert_string_equal(limits_bound_name((enum limits_bound)i), names[i]);
+    }
+}
+
+/* Threads race for the last places; each counts what it holds beside the bound. */
+enum { RACERS = 4, RACE_ROUNDS = 50000, RACE_BOUND = 2 };
+
+struct race {
+    struct fixture *fixture;
+    _Atomic unsigned held;
+    _Atomic unsigned most;
+    _Atomic unsigned taken;
+};
+
+static void *race_for_places(void *arg)
+{
+    struct race *race = arg;
+    struct fixture *f = race->fixture;
+    for (unsigned i = 0; i < RACE_ROUNDS; i++) {
+        const struct setup_listener *listener = &f->listeners[i % 2];
+        if (limits_reserve(&f->limits, listener) != LIMITS_NONE) {
+            continue;
+        }
+        unsigned held = atomic_fetch_add(&race->held, 1) + 1;
+        if (held > atomic_load(&race->most)) {
+            atomic_store(&race->most, held);
+        }
+        atomic_fetch_add(&race->taken, 1);
+        atomic_fetch_sub(&race->held, 1);
+        limits_cancel(&f->limits, listener);
+    }
+    return NULL;
+}
+
+static void test_limits_are_never_exceeded(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct race race = {.fixture = &f};
+    pthread_t threads[RACERS];
+    fixture_init(&f);
+    f.limits.max_sessions = RACE_BOUND;
+    for (size_t i = 0; i < RACERS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, race_for_places, &race), 0);
+    }
+    for (size_t i = 0; i < RACERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    assert_in_range(race.most, 1, RACE_BOUND);
+    assert_true(race.taken >= RACE_ROUNDS); /* somebody always gets on */
+    assert_empty(&f);
 }
 
 static void test_limits_buffered(void **state)
@@ -154,9 +292,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_descriptors),
         cmocka_unit_test(test_limits_count_what_lingers),
+        cmocka_unit_test(test_limits_hold_a_descriptor),
         cmocka_unit_test(test_limits_sessions_of_the_process),
         cmocka_unit_test(test_limits_sessions_of_a_listener),
         cmocka_unit_test(test_limits_handshakes_only_where_there_are_any),
+        cmocka_unit_test(test_limits_bounds_have_names),
+        cmocka_unit_test(test_limits_are_never_exceeded),
         cmocka_unit_test(test_limits_buffered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

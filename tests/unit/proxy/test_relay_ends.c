@@ -144,6 +144,132 @@ static void test_relay_unix_close_for_a_reader_that_stalls(void **state)
     leaves_for_a_reader_that_stalls(*state, REASON_HALF_CLOSE_TIMEOUT);
 }
 
+/* Reads one piece now and then, more than a second long; then all there is, as fast as it comes.
+   Until the end: 0, or -errno. */
+static int read_slowly(struct fixture *f, size_t *got)
+{
+    enum { PIECE = 64 * 1024, SLOW_BYTES = 20 * PIECE, PAUSE_MS = 60 };
+    static uint8_t buf[PIECE];
+    uint64_t deadline = clock_mono_ms() + DEADLINE_MS;
+    uint64_t next = 0;
+    *got = 0;
+    for (;;) {
+        uint64_t now = clock_mono_ms();
+        assert_true(now < deadline);
+        if (now >= next) {
+            ssize_t n = recv(f->client, buf, sizeof(buf), MSG_DONTWAIT);
+            if (n == 0 || (n < 0 && errno != EAGAIN)) {
+                return n == 0 ? 0 : -errno;
+            }
+            *got += n > 0 ? (size_t)n : 0;
+            next = *got < SLOW_BYTES ? now + PAUSE_MS : now;
+        }
+        turn(f);
+    }
+}
+
+static const struct relay_settings impatient = {.idle_ms = 500, .half_close_ms = 500};
+
+/* The kernel tells that it takes more only when a third of its buffer is free. */
+static void test_relay_bytes_that_trickle_out_are_progress(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t ignored = 0;
+    size_t got;
+    start(f, &impatient);
+    assert_int_equal(shutdown(f->client, SHUT_WR), 0);
+    assert_int_equal(read_to_end(f, f->server, &ignored), 0);
+    size_t total = fill_from(f, f->server);
+    assert_true(is_paused(f, RELAY_UPSTREAM));
+    close_far(&f->server);
+    assert_int_equal(read_slowly(f, &got), 0);
+    assert_int_equal(got, total);
+    run_until_done(f);
+    assert_int_equal(f->done, REASON_CLOSED);
+}
+
+/* Nothing is left with us; the kernel has the rest. */
+static void tail_in_the_kernel(struct fixture *f)
+{
+    static const uint8_t bytes[1500000];
+    size_t got;
+    start(f, &impatient);
+    for (size_t sent = 0; sent < sizeof(bytes);) {
+        ssize_t n = send(f->server, bytes, sizeof(bytes) - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent += n > 0 ? (size_t)n : 0;
+        turn(f);
+        assert_int_equal(f->done, REASON_NONE);
+    }
+    assert_int_equal(shutdown(f->server, SHUT_WR), 0);
+    assert_int_equal(read_slowly(f, &got), 0);
+    assert_int_equal(got, sizeof(bytes));
+    assert_int_equal(shutdown(f->client, SHUT_WR), 0);
+    run_until_done(f);
+    assert_int_equal(f->done, REASON_CLOSED);
+}
+
+static void test_relay_bytes_that_leave_the_kernel_are_progress(void **state)
+{
+    tail_in_the_kernel(*state);
+}
+
+static void test_relay_unix_bytes_that_leave_the_kernel_are_progress(void **state)
+{
+    struct fixture *f = *state;
+    int room = 2000000;
+    if (setsockopt(conn_fd(f->down), SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) != 0) {
+        skip(); /* more than net.core.wmem_max: for root only */
+    }
+    tail_in_the_kernel(f);
+}
+
+/* The flush before a reset is bounded by time without progress as well. */
+static void test_relay_flush_lasts_while_bytes_move(void **state)
+{
+    struct fixture *f = *state;
+    size_t got;
+    start(f, &impatient);
+    size_t total = fill_from(f, f->server);
+    int unsent = 0;
+    assert_int_equal(ioctl(f->server, TIOCOUTQ, &unsent), 0);
+    reset(f->server);
+    f->server = -1;
+    assert_int_equal(read_slowly(f, &got), -ECONNRESET);
+    assert_true(got >= total - (size_t)unsent);
+    assert_int_equal(f->done, REASON_UPSTREAM_RESET);
+}
+
+/* Progress that has stopped: the time runs from there, not for ever. */
+static void test_relay_half_closed_reader_that_stops_is_cut(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t ignored = 0;
+    start(f, &impatient);
+    assert_int_equal(shutdown(f->client, SHUT_WR), 0);
+    assert_int_equal(read_to_end(f, f->server, &ignored), 0);
+    (void)fill_from(f, f->server);
+    run_until_done(f);
+    assert_int_equal(f->done, REASON_HALF_CLOSE_TIMEOUT);
+}
+
+static void test_relay_looks_at_a_flush_ever_more_rarely(void **state)
+{
+    static const uint64_t delays[] = {5, 10, 20, 40, 80, 160, 250, 250};
+    struct fixture *f = *state;
+    start(f, NULL);
+    (void)fill_from(f, f->server);
+    reset(f->server);
+    f->server = -1;
+    f->ticks_off = true;
+    f->relay.directions[RELAY_UPSTREAM].paused = false; /* as if the client had read */
+    uint64_t now = loop_now_ms(f->loop);
+    f->up->handler->on_write_failed(f->up->handler_arg, CONN_END_RESET);
+    assert_int_equal(f->relay.abort_reason, REASON_UPSTREAM_RESET);
+    for (size_t i = 0; i < sizeof(delays) / sizeof(delays[0]); i++) {
+        assert_int_equal(relay_tick(&f->relay, now), delays[i]);
+    }
+}
+
 int main(void)
 {
 #define RELAY_TEST(f, setup) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -156,6 +282,12 @@ int main(void)
         RELAY_TEST(test_relay_reset_while_paused_keeps_what_came_before, setup),
         RELAY_TEST(test_relay_reset_for_a_reader_that_stalls, setup),
         RELAY_TEST(test_relay_unix_close_for_a_reader_that_stalls, setup_unix_client),
+        RELAY_TEST(test_relay_bytes_that_trickle_out_are_progress, setup),
+        RELAY_TEST(test_relay_bytes_that_leave_the_kernel_are_progress, setup),
+        RELAY_TEST(test_relay_unix_bytes_that_leave_the_kernel_are_progress, setup_unix_client),
+        RELAY_TEST(test_relay_flush_lasts_while_bytes_move, setup),
+        RELAY_TEST(test_relay_half_closed_reader_that_stops_is_cut, setup),
+        RELAY_TEST(test_relay_looks_at_a_flush_ever_more_rarely, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,6 +130,26 @@ static void test_expired_anchors_are_kept_and_counted_apart(void **state)
     X509_free(old);
 }
 
+/* No path ends at an intermediate, so it keeps nobody's door open behind an expired root. */
+static void test_intermediates_are_not_counted_as_valid(void **state)
+{
+    struct fixture *f = *state;
+    struct cert_spec spec = cert_ca("old");
+    spec.not_after = CERT_NOW - 1;
+    X509 *old = cert_build(f->crypto, &spec, f->key, NULL, NULL);
+    spec = cert_ca("intermediate");
+    X509 *intermediate = cert_build(f->crypto, &spec, f->other_key, old, f->key);
+    X509 *const list[] = {old, intermediate, NULL};
+    struct trust_bundle *bundle = bundle_of(f, "prod.example", list);
+    assert_non_null(bundle);
+    assert_int_equal(trust_bundle_count(bundle), 2);
+    assert_int_equal(trust_bundle_count_valid(bundle, CERT_NOW - 1), 0);
+    assert_int_equal(trust_bundle_count_valid(bundle, CERT_NOW - 2), 1);
+    trust_bundle_unref(bundle);
+    X509_free(intermediate);
+    X509_free(old);
+}
+
 static void test_refuses_broken_files(void **state)
 {
     struct fixture *f = *state;
@@ -235,7 +255,9 @@ static void test_credentials_choose_by_exact_domain(void **state)
                                            "prod",         "z", "prod.exampl"};
     for (size_t i = 0; i < 7; i++) {
         struct cert_spec spec = cert_ca(domains[i]);
-        anchors[i] = cert_build(f->crypto, &spec, f->key, NULL, NULL);
+        EVP_PKEY *key = cert_ec_key(f->crypto, "P-256");
+        anchors[i] = cert_build(f->crypto, &spec, key, NULL, NULL);
+        EVP_PKEY_free(key);
         X509 *const list[] = {anchors[i], NULL};
         bundles[i] = bundle_of(f, domains[i], list);
         assert_non_null(bundles[i]);
@@ -309,12 +331,56 @@ static void test_credentials_refuse_a_shared_anchor(void **state)
     trust_bundle_unref(NULL);
 }
 
+/* The same key, certified twice, as self-signed roots, with a compressed point, by another CA. */
+static void test_a_key_in_two_bundles_is_a_shared_anchor(void **state)
+{
+    struct fixture *f = *state;
+    struct errbuf err;
+    char subject[64];
+    struct cert_spec spec = cert_ca("a root");
+    X509 *a = cert_build(f->crypto, &spec, f->key, NULL, NULL);
+    spec = cert_ca("b root");
+    X509 *b = cert_build(f->crypto, &spec, f->key, NULL, NULL);
+    spec.not_after++;
+    EVP_PKEY *compressed = EVP_PKEY_dup(f->key);
+    CERT_MUST(EVP_PKEY_set_utf8_string_param(compressed, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT,
+                                             "compressed") == 1);
+    X509 *short_form = cert_build(f->crypto, &spec, compressed, NULL, NULL);
+    X509 *below = cert_build(f->crypto, &spec, f->key, f->other, f->other_key);
+    X509 *const lists[][3] = {{b}, {short_form}, {f->other, below}};
+    X509 *const one[] = {a, NULL};
+    struct trust_bundle *first = bundle_of(f, "a.example", one);
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        struct trust_bundle *second = bundle_of(f, "b.example", lists[i]);
+        assert_non_null(second);
+        assert_true(trust_bundle_shares_anchor(first, second, subject, sizeof(subject)));
+        assert_string_equal(subject, "CN=a root");
+        assert_true(trust_bundle_shares_anchor(second, first, subject, sizeof(subject)));
+        struct trust_bundle *const both[] = {first, second};
+        assert_null(credentials_of(NULL, both, 2, 1, &err));
+        assert_non_null(strstr(err.text, "a key of its own"));
+        trust_bundle_unref(second);
+    }
+    X509 *const two[] = {b, a, NULL}; /* within one domain it is fine: a root was made anew */
+    struct trust_bundle *renewed = bundle_of(f, "a.example", two);
+    assert_non_null(renewed);
+    assert_int_equal(trust_bundle_count(renewed), 2);
+    trust_bundle_unref(renewed);
+    trust_bundle_unref(first);
+    X509_free(a);
+    X509_free(b);
+    X509_free(short_form);
+    X509_free(below);
+    EVP_PKEY_free(compressed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order_and_duplicates_dont_matter),
         cmocka_unit_test(test_text_around_blocks_is_fine),
         cmocka_unit_test(test_expired_anchors_are_kept_and_counted_apart),
+        cmocka_unit_test(test_intermediates_are_not_counted_as_valid),
         cmocka_unit_test(test_refuses_broken_files),
         cmocka_unit_test(test_refuses_what_is_no_ca),
         cmocka_unit_test(test_refuses_anchors_with_a_foreign_id),
@@ -322,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_credentials_choose_by_exact_domain),
         cmocka_unit_test(test_credentials_without_bundles_trust_nobody),
         cmocka_unit_test(test_credentials_refuse_a_shared_anchor),
+        cmocka_unit_test(test_a_key_in_two_bundles_is_a_shared_anchor),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

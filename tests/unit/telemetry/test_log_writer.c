@@ -382,6 +382,7 @@ static void test_log_writer_keeps_room_for_the_process_log(void **state)
     int saved;
     int err = capture(STDERR_FILENO, &saved);
     struct log_writer *writer = start(place->path, 1);
+    log_writer_set_style(writer, LOG_ERROR, LOG_FORMAT_TEXT);
     struct log_ring *ring = log_writer_ring(writer, 0);
     static const char line[] = "an access line of a flood\n";
     for (int i = 0; i < 100000; i++) {
@@ -405,6 +406,29 @@ static void test_log_writer_keeps_room_for_the_process_log(void **state)
     assert_memory_equal(got, "level=error\n", sizeof(got));
 }
 
+static void test_log_writer_says_what_was_dropped(void **state)
+{
+    const struct place *place = *state;
+    size_t filled = 0;
+    int reader = full_fifo(place->path, &filled);
+    int saved;
+    int err = capture(STDERR_FILENO, &saved);
+    struct log_writer *writer = start(place->path, 1);
+    log_writer_set_style(writer, LOG_INFO, LOG_FORMAT_JSON);
+    struct log_ring *ring = log_writer_ring(writer, 0);
+    static const char line[] = "an access line of a flood\n";
+    while (log_writer_dropped(writer) < 7) {
+        log_ring_write(ring, LOG_CHANNEL_ACCESS, line, sizeof(line) - 1);
+    }
+    (void)log_writer_stop(writer, 0);
+    (void)read_to_end(reader);
+    char got[512] = "";
+    (void)read_some(err, got, sizeof(got) - 1);
+    restore(STDERR_FILENO, saved, err);
+    (void)close(reader);
+    assert_non_null(strstr(got, "\"level\":\"warn\",\"event\":\"log_lines_dropped\",\"count\":7,"));
+}
+
 static void test_log_writer_survives_a_closed_pipe(void **state)
 {
     const struct place *place = *state;
@@ -413,8 +437,16 @@ static void test_log_writer_survives_a_closed_pipe(void **state)
     (void)signal(SIGPIPE, SIG_DFL);
     struct log_writer *writer = start(place->path, 1);
     (void)close(reader);
+    int saved;
+    int err = capture(STDERR_FILENO, &saved);
     log_ring_write(log_writer_ring(writer, 0), LOG_CHANNEL_ACCESS, "lost\n", 5);
-    assert_int_equal(log_writer_stop(writer, PATIENCE_MS), 1);
+    uint64_t lost = log_writer_stop(writer, PATIENCE_MS);
+    char got[512] = "";
+    (void)read_some(err, got, sizeof(got) - 1);
+    restore(STDERR_FILENO, saved, err);
+    assert_int_equal(lost, 1);
+    assert_non_null(
+        strstr(got, "level=error event=access_log_failed error=\"Broken pipe\" lines_lost=1\n"));
 }
 
 static void wait_dropped(const struct log_writer *writer, uint64_t count)
@@ -464,6 +496,7 @@ int main(void)
         WITH_PLACE(test_log_writer_many_producers),
         WITH_PLACE(test_log_writer_blocked_pipe_blocks_nobody),
         WITH_PLACE(test_log_writer_keeps_room_for_the_process_log),
+        WITH_PLACE(test_log_writer_says_what_was_dropped),
         WITH_PLACE(test_log_writer_survives_a_closed_pipe),
         WITH_PLACE(test_log_writer_ends_a_torn_line),
     };

@@ -126,7 +126,7 @@ static inline struct x509_svid *make_svid(const struct crypto *crypto,
     return svid;
 }
 
-/* One bundle, for DOMAIN, of that one anchor. */
+/* One bundle, for DOMAIN, of that one anchor. own may be NULL. */
 static inline struct credentials *make_credentials(const struct crypto *crypto,
                                                    const struct identity *own,
                                                    const struct identity *anchor,
@@ -142,7 +142,7 @@ static inline struct credentials *make_credentials(const struct crypto *crypto,
         fail_msg("%s", err.text);
     }
     BIO_free(pem);
-    struct x509_svid *svid = make_svid(crypto, own);
+    struct x509_svid *svid = own != NULL ? make_svid(crypto, own) : NULL;
     struct credentials *credentials = credentials_of(svid, &bundle, 1, generation, &err);
     if (credentials == NULL) {
         fail_msg("%s", err.text);
@@ -309,7 +309,8 @@ static inline enum reason ours_check(void *arg, const struct spiffe_id *id, char
     return ours->check;
 }
 
-static const struct tls_conn_callbacks ours_callbacks = {ours_on_handshake, ours_check};
+static const struct tls_conn_callbacks ours_callbacks = {.on_handshake = ours_on_handshake,
+                                                         .peer_check = ours_check};
 
 static inline void ours_accept(struct world *world, struct ours *ours, struct tls_context *context,
                                int fd)
