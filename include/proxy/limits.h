@@ -74,6 +74,7 @@ void limits_hold_descriptor(struct limits *limits);
 void limits_drop_descriptor(struct limits *limits);
 /* "connections", "handshakes", "descriptors": what an operator would raise. */
 const char *limits_bound_name(enum limits_bound bound);
+bool limits_bound_is_of_listener(enum limits_bound bound);
 /* False: a bound (limits.buffered, of the process or the listener) would be exceeded; nothing is
    added then. */
 bool limits_buffer(struct limits *limits, const struct setup_listener *listener, size_t bytes);

@@ -17,11 +17,13 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "base/pace.h"
 #include "proxy/handshakes.h"
+#include "proxy/pause_log.h"
 #include "proxy/snapshot.h"
 #include "proxy/worker.h"
 
-enum { ACCEPTS_PER_TURN = 16, LOOK_MS = 20 };
+enum { ACCEPTS_PER_TURN = 16, LOOK_MS = 20, LINE_INTERVAL_MS = 10000 };
 
 /* One listener's accepting in one worker, by slot. */
 struct worker_listener {
@@ -31,7 +33,10 @@ struct worker_listener {
     struct listen_sockets *sockets; /* that it accepts from */
     bool paused;                    /* by a limit */
     enum limits_bound is_short_of;  /* a bound of handshakes, while paused by it; or none */
-    struct handshakes handshakes;   /* of its sessions in this worker */
+    enum limits_bound paused_by;    /* or was last */
+    struct pause_log pause_log;
+    struct pace exhausted_lines;
+    struct handshakes handshakes; /* of its sessions in this worker */
 };
 
 struct accepting {
@@ -158,12 +163,39 @@ static void clear_short(struct worker_listener *listener)
 
 /* ---- pausing and resuming ---- */
 
+static void log_pause(struct worker_listener *listener)
+{
+    struct worker *worker = listener->worker;
+    uint64_t lasted_ms = 0;
+    enum pause_line line =
+        pause_log_due(&listener->pause_log, loop_now_ms(worker->loop), &lasted_ms);
+    if (line == PAUSE_LINE_NONE) {
+        return;
+    }
+    bool paused = line == PAUSE_LINE_PAUSED;
+    log_begin(&worker->log, paused ? LOG_WARN : LOG_INFO,
+              paused ? "accept_paused" : "accept_resumed");
+    log_str(&worker->log, "listener", settings_of(listener)->config->name.text);
+    log_u64(&worker->log, "worker", worker->index);
+    if (paused) {
+        log_str(&worker->log, "limit", limits_bound_name(listener->paused_by));
+        log_str(&worker->log, "scope",
+                limits_bound_is_of_listener(listener->paused_by) ? "listener" : "process");
+    } else {
+        log_u64(&worker->log, "lasted_ms", lasted_ms);
+    }
+    log_end(&worker->log);
+}
+
 static void pause_accepting(struct worker_listener *listener, enum limits_bound full)
 {
     ASSERT(!listener->paused);
     listener->paused = true;
     acceptor_pause(listener->acceptor);
     set_short(listener, full);
+    listener->paused_by = full;
+    pause_log_pause(&listener->pause_log, loop_now_ms(listener->worker->loop));
+    log_pause(listener);
     look_soon(listener->worker->accepting);
 }
 
@@ -171,6 +203,7 @@ static void resume_accepting(struct worker_listener *listener)
 {
     clear_short(listener);
     listener->paused = false;
+    pause_log_resume(&listener->pause_log, loop_now_ms(listener->worker->loop));
     acceptor_resume(listener->acceptor);
 }
 
@@ -234,7 +267,8 @@ static void on_look_timer(void *arg)
         if (listener->paused && listener->acceptor != NULL && may_resume(listener)) {
             resume_accepting(listener);
         }
-        again = again || listener->paused ||
+        log_pause(listener);
+        again = again || listener->pause_log.open ||
                 has_more_than_share(listener, LIMITS_LISTENER_HANDSHAKES) ||
                 has_more_than_share(listener, LIMITS_HANDSHAKES);
     }
@@ -256,10 +290,17 @@ static void on_exhausted(void *arg, int error)
 {
     struct worker_listener *listener = arg;
     struct worker *worker = listener->worker;
-    log_begin(&worker->log, LOG_WARN, "accept_paused");
+    uint64_t left_out;
+    if (!pace_allows(&listener->exhausted_lines, loop_now_ms(worker->loop), LINE_INTERVAL_MS,
+                     &left_out)) {
+        return;
+    }
+    log_begin(&worker->log, LOG_WARN, "accept_exhausted");
     log_str(&worker->log, "listener", settings_of(listener)->config->name.text);
+    log_u64(&worker->log, "worker", worker->index);
     log_str(&worker->log, "error", strerror(error));
     log_u64(&worker->log, "sessions", worker->session_count);
+    log_u64(&worker->log, "left_out", left_out);
     log_end(&worker->log);
 }
 
@@ -277,6 +318,7 @@ static void close_acceptor(struct worker_listener *listener)
     listener->acceptor = NULL;
     listener->sockets = NULL;
     listener->paused = false;
+    listener->pause_log = (struct pause_log){.open = false};
 }
 
 /* What is queued is accepted first, as far as the bounds allow: closing resets it. */

@@ -221,6 +221,11 @@ const char *limits_bound_name(enum limits_bound bound)
     return "none";
 }
 
+bool limits_bound_is_of_listener(enum limits_bound bound)
+{
+    return bound == LIMITS_LISTENER_CONNECTIONS || bound == LIMITS_LISTENER_HANDSHAKES;
+}
+
 bool limits_buffer(struct limits *limits, const struct setup_listener *listener, size_t bytes)
 {
     uint64_t all = listener->setup->config->limits.buffered_bytes;

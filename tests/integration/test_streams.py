@@ -353,6 +353,7 @@ def test_slow_handshakes_of_one_worker_make_room_in_the_others(start, backends, 
         with tls_connect(bulkhead.address(), client_context(credentials.pair("web"))) as stream:
             stream.send(b"ping")
             assert stream.recv_exactly(4) == b"ping"
+    assert bulkhead.wait_log("accept_paused", limit="handshakes", scope=whose)
     for stream in slow:
         stream.close()
 
@@ -368,11 +369,16 @@ def test_a_full_listener_queues_and_recovers(start, backends, credentials):
     waiting.send(b"GET / HTTP/1.0\r\n\r\n")  # answered (by a refusal) only once it is accepted
     with pytest.raises(TimeoutError):
         waiting.recv(1)
+    paused = bulkhead.wait_log("accept_paused")
+    assert (paused["level"], paused["limit"], paused["scope"]) == ("warn", "connections", "listener")
     first.end()
     assert first.read_to_end()[1] == CLEAN
     first.close()
     line = bulkhead.wait_access(downstream=waiting.local_address())
     assert line["reason"] == "tls_not_tls"
+    resumed = bulkhead.wait_log("accept_resumed", listener=paused["listener"])
+    assert resumed["level"] == "info" and resumed["lasted_ms"] >= 300
+    assert len(bulkhead.log.find(event="accept_paused")) == 1
     waiting.close()
 
 

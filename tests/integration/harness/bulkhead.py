@@ -261,11 +261,11 @@ class Bulkhead:
         self.stopped = True
 
 
-def run_command(*arguments, timeout=None, **more):
+def run_command(*arguments, timeout=None, stdout_file=subprocess.PIPE, **more):
     """One short command of the program, to its end."""
     result = subprocess.run(
-        [program(), *map(str, arguments)], capture_output=True, text=True, errors="replace",
-        stdin=subprocess.DEVNULL, timeout=timeout or 2 * DEADLINE_S, **more,
+        [program(), *map(str, arguments)], stdout=stdout_file, stderr=subprocess.PIPE, text=True,
+        errors="replace", stdin=subprocess.DEVNULL, timeout=timeout or 2 * DEADLINE_S, **more,
     )
     assert not SANITIZER_REPORT.search(result.stderr), result.stderr
     return result
