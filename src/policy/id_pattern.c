@@ -23,9 +23,6 @@ static const char *why_no_scheme(struct strview text)
     if (text.len == 0) {
         return "is empty; write the ID in full: spiffe://TRUST-DOMAIN/PATH";
     }
-    if (strview_starts_with(text, "group:")) {
-        return "groups are unknown in this version; list the IDs: spiffe://TRUST-DOMAIN/PATH";
-    }
     if (text.len >= SPIFFE_SCHEME_LEN && strncasecmp(text.ptr, SCHEME, SPIFFE_SCHEME_LEN) == 0) {
         return "the scheme is written in lower case: spiffe://";
     }
