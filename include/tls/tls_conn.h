@@ -64,6 +64,7 @@ struct peer_info {
     const char *cipher;       /* "TLS_AES_128_GCM_SHA256" */
     const char *group;        /* "X25519", "P-256", "P-384", "P-521" */
     const char *alpn;         /* "" when none was selected */
+    bool resumed;             /* the peer proved the secret of a session, not its key again */
 };
 
 /* What a failed handshake learned. Valid during on_handshake only. */

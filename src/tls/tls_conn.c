@@ -20,6 +20,7 @@
 #include "tls_handshake.h"
 #include "tls_hello.h"
 #include "tls_linger.h"
+#include "tls_resumption.h"
 #include "tls_thread.h"
 
 #include <errno.h>
@@ -158,6 +159,9 @@ static enum conn_end tls_write(struct conn *conn, const uint8_t *data, size_t le
     ASSERT(tls->state == TLS_STATE_OPEN);
     size_t written = 0;
     tls_io_begin(tls, NULL, 0);
+    if (tls->ticket_due) {
+        tls_resumption_issue(tls);
+    }
     tls_error_clear();
     int result = SSL_write_ex(tls->ssl, data, len, &written);
     struct tls_error error;
@@ -189,6 +193,11 @@ static enum conn_end tls_end_stream(struct conn *conn)
 static void free_parts(struct tls_conn *tls)
 {
     tls_linger_forget(tls);
+    if (tls->ssl != NULL) {
+        /* Else libssl drops the session of each stream that was not ended in order, as TLS 1.0
+           would have it. A fatal alert has dropped it already. */
+        SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN);
+    }
     SSL_free(tls->ssl);
     peer_chain_unref(tls->peer.chain);
     tls_context_unref(tls->context);
@@ -212,24 +221,12 @@ static const struct conn_ops ops = {
     .destroy = tls_destroy,
 };
 
-/* Even with sessions off: some resumption attempts abort without an id context. It names the
-   listener and the credentials, so that no session can mean anything elsewhere or later. */
-static bool set_session_id_context(SSL *ssl, const struct tls_context *context,
-                                   const struct credentials *credentials)
-{
-    unsigned char id[SSL_MAX_SID_CTX_LENGTH];
-    uint64_t generation = credentials != NULL ? credentials_generation(credentials) : 0;
-    _Static_assert(sizeof(id) == TLS_NAME_HASH_SIZE + sizeof(generation), "fills the id");
-    memcpy(id, context->name_hash, TLS_NAME_HASH_SIZE);
-    memcpy(id + TLS_NAME_HASH_SIZE, &generation, sizeof(generation));
-    return SSL_set_session_id_context(ssl, id, sizeof(id)) == 1;
-}
-
 static bool make_ssl(struct tls_conn *tls)
 {
     struct tls_context *context = tls->context;
     tls->ssl = SSL_new(context->ssl_ctx);
-    if (tls->ssl == NULL || !set_session_id_context(tls->ssl, context, tls->thread->credentials)) {
+    /* The id context is there with sessions off too: without it some resumption attempts abort. */
+    if (tls->ssl == NULL || !tls_resumption_bind(tls)) {
         return false;
     }
     BIO_up_ref(tls->thread->bio);
@@ -317,6 +314,8 @@ struct conn *tls_conn_connect(struct tls_thread *thread, struct loop *loop,
         free_parts(tls);
         return NULL;
     }
+    tls_resumption_offer(tls, fd, sni);
+    tls_error_clear();
     return start(tls, loop, fd, is_unix);
 }
 

@@ -585,7 +585,10 @@ static inline void peer_write(struct peer *peer, const void *data, size_t len)
 {
     size_t written = 0;
     ERR_clear_error();
-    assert_int_equal(SSL_write_ex(peer->ssl, data, len, &written), 1);
+    if (SSL_write_ex(peer->ssl, data, len, &written) != 1) {
+        ERR_print_errors_fp(stderr);
+        fail_msg("the peer can't write");
+    }
     assert_int_equal(written, len);
     if (!peer->options.hold) {
         peer_flush(peer);
@@ -595,6 +598,7 @@ static inline void peer_write(struct peer *peer, const void *data, size_t len)
 static inline void peer_fini(struct peer *peer)
 {
     io_watch_free(peer->watch);
+    SSL_set_shutdown(peer->ssl, SSL_SENT_SHUTDOWN); /* else libssl spoils its session */
     SSL_free(peer->ssl);
     SSL_CTX_free(peer->ctx);
     X509_free(peer->seen);
