@@ -67,13 +67,11 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return 0;
+        return output_finish("help", 0);
     }
-    if (strcmp(argv[1], "--version") == 0) {
-        return version_main(argc - 1, argv + 1);
-    }
+    const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(argv[1], commands[i].name) == 0) {
+        if (strcmp(name, commands[i].name) == 0) {
             return run_command(&commands[i], argc - 1, argv + 1);
         }
     }

@@ -119,12 +119,26 @@ struct config_trust {
     struct config_pos pos;
 };
 
+/* Where files come from that match a pattern of `include`. */
+struct config_directory {
+    char *path;
+    char *pattern; /* of the names in it */
+};
+
 struct config {
     /* No error was found. Otherwise what could not be read is absent or holds its default, and the
      * rest is there only to be checked as well: no snapshot is built from it. */
     bool valid;
     char *path;
-    uint64_t text_hash[2]; /* of the file as read */
+    uint64_t text_hash[2]; /* of all files as read */
+    struct config_strings include;
+    /* All files that were read: the main file, then the included ones. config_pos.file of what
+       stands in files[i] is first_file + i. */
+    char **files;
+    size_t file_count;
+    uint32_t first_file;
+    struct config_directory *directories;
+    size_t directory_count;
     struct {
         struct config_string spiffe_id; /* text NULL: no pin */
         struct config_string certificate;
@@ -135,7 +149,7 @@ struct config {
     size_t trust_count;
     struct config_listener *listeners;
     size_t listener_count;
-    struct config_rule *rules;
+    struct config_rule *rules; /* of all files, in the order of files */
     size_t rule_count;
     struct config_pos rules_pos; /* line 0: absent */
     struct config_timeouts timeouts;
@@ -168,18 +182,28 @@ struct config {
 enum { CONFIG_MAX_BYTES = 64 * 1024 * 1024, CONFIG_MAX_LISTENERS = 1024 };
 
 /*
- * Reads the file. Everything wrong goes into diags with its place. NULL when the file can't be
- * read as YAML; after any other error a configuration whose `valid` is false. Relative paths in
- * the file are taken from the file's directory. The caller frees the result.
+ * Reads the file, and those that its `include` names. Everything wrong goes into diags with its
+ * place. NULL when the file can't be read as YAML; after any other error a configuration whose
+ * `valid` is false. Relative paths in the file are taken from the file's directory. The caller
+ * frees the result.
  */
 struct config *config_load(const char *path, struct diag_list *diags);
-/* The same from memory; name is what the messages call it. */
+/* The same with the main file from memory; name is what the messages call it. */
 struct config *config_parse(const char *name, const char *text, size_t len,
                             struct diag_list *diags);
 void config_free(struct config *config);
 const char *config_kind_name(enum config_kind kind); /* "terminate", … */
 bool config_scheme_is_mtls(enum config_scheme scheme);
 bool config_scheme_is_unix(enum config_scheme scheme);
+/* Did it stand in an included file? Such a file may be shared with processes that have other
+   listeners and trust domains. */
+bool config_is_included(const struct config *config, struct config_pos pos);
+/* Of rule i in the `rules` of its own file, for messages, from that of rule i - 1. */
+static inline size_t config_rule_index(const struct config *config, size_t i, size_t former)
+{
+    bool same = i > 0 && config->rules[i].pos.file == config->rules[i - 1].pos.file;
+    return same ? former + 1 : 0;
+}
 /* The listener of that name, or NULL. */
 const struct config_listener *config_find_listener(const struct config *config, const char *name);
 

@@ -11,7 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum diag_severity { DIAG_ERROR = 0, DIAG_WARNING };
+/* A note is for who asks (`bulkhead check`); it is not logged. */
+enum diag_severity { DIAG_ERROR = 0, DIAG_WARNING, DIAG_NOTE };
 
 /* Where a value stood: an index into diag_list.files, and 1-based line and column (0: the whole
  * file). */
@@ -43,6 +44,8 @@ uint32_t diag_add_file(struct diag_list *list, const char *path);
 void diag_error(struct diag_list *list, struct config_pos pos, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void diag_warning(struct diag_list *list, struct config_pos pos, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void diag_note(struct diag_list *list, struct config_pos pos, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 bool diag_has_errors(const struct diag_list *list);
 /* In order of file, line, column; stable. */

@@ -70,10 +70,15 @@ struct field_table {
     size_t size;       /* of one item of a list or map */
     size_t key_offset; /* of the struct config_string of a map's key */
     size_t pos_offset; /* of a struct config_pos: where its keys stand; SIZE_MAX: not kept */
+    /* Keys that are known, but not here; elsewhere_note says so after the key's name. NULL: none */
+    const struct field_table *elsewhere;
+    const char *elsewhere_note;
 };
 
 /* The keys at the top of the file; base is struct config. */
 const struct field_table *field_table_root(void);
+/* The keys at the top of an included file; base is struct config too. */
+const struct field_table *field_table_included(void);
 const struct field *field_table_find(const struct field_table *table, const char *name);
 
 #endif

@@ -9,7 +9,7 @@
  * by reading: a touch without change of content is reported too, and a rename onto the same
  * content.
  *
- * Files and directories are looked at (lstat, stat, readlink) and never opened. The thread of the
+ * Files are looked at (lstat, stat, readlink) and never opened. The thread of the
  * loop only; memory out aborts (cold path).
  */
 #ifndef BULKHEAD_NET_FILE_WATCH_H
@@ -25,6 +25,10 @@ struct file_watch_entry {
     const char *path;  /* relative ones by the working directory of the moment */
     uint64_t still_ms; /* for FILE_WRITTEN */
     void *tag;         /* the caller's */
+    /* Not NULL: path is a directory, and what counts is which names in it match (fnmatch, no
+       leading dot), not what those files hold. A name that was renamed into it is FILE_REPLACED,
+       any other change among the names FILE_WRITTEN. */
+    const char *pattern;
 };
 
 enum file_change {

@@ -8,9 +8,10 @@
 #define BULKHEAD_PROXY_ACCEPTING_H
 
 #include <stdbool.h>
-#include <stddef.h>
+#include <stdint.h>
 
 struct listen_sockets;
+struct session;
 struct worker;
 
 struct accepting;
@@ -25,5 +26,10 @@ bool accepting_follow(struct accepting *accepting, struct listen_sockets *const 
 /* Accepts what is queued, as far as the bounds allow, then no more, and closes this worker's
  * sockets. */
 void accepting_stop(struct accepting *accepting);
+/* For session.c: the session has entered a state of an unfinished handshake, or is about to leave
+   one. See proxy/handshakes.h. */
+void accepting_add_handshake(struct accepting *accepting, struct session *session);
+void accepting_remove_handshake(struct accepting *accepting, struct session *session);
+uint64_t accepting_handshake_count(const struct accepting *accepting);
 
 #endif

@@ -19,6 +19,7 @@ struct setup_listener;
 struct limits_counts {
     _Atomic uint64_t sessions;
     _Atomic uint64_t handshakes;
+    _Atomic uint64_t short_of_handshakes; /* see limits_set_short */
     _Atomic uint64_t buffered_bytes;
 };
 
@@ -60,11 +61,20 @@ void limits_cancel(struct limits *limits, const struct setup_listener *listener)
 /* A session gives its places back one by one: the handshake's when it is over, then the rest. */
 void limits_handshake_end(struct limits *limits, size_t slot);
 void limits_session_end(struct limits *limits, size_t slot);
+/*
+ * For one of the two bounds of handshakes: a listener of a worker that is kept out by it, while
+ * that worker holds less than its share, says so until that is over; workers that hold more make
+ * room. The bound, 0 for none, is that of the listener's setup.
+ */
+void limits_set_short(struct limits *limits, enum limits_bound bound, size_t slot, bool is_short);
+bool limits_is_short(struct limits *limits, enum limits_bound bound, size_t slot);
+uint64_t limits_handshake_bound(const struct setup_listener *listener, enum limits_bound bound);
 /* Around giving a session's conn to tls_conn_refuse: its descriptor is counted all the while. */
 void limits_hold_descriptor(struct limits *limits);
 void limits_drop_descriptor(struct limits *limits);
 /* "connections", "handshakes", "descriptors": what an operator would raise. */
 const char *limits_bound_name(enum limits_bound bound);
+bool limits_bound_is_of_listener(enum limits_bound bound);
 /* False: a bound (limits.buffered, of the process or the listener) would be exceeded; nothing is
    added then. */
 bool limits_buffer(struct limits *limits, const struct setup_listener *listener, size_t bytes);

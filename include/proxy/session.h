@@ -1,7 +1,7 @@
 /*
  * session: one accepted downstream connection and all that is done for it. Lives in one worker.
  *
- *   HANDSHAKE → SERVING → CLOSED     (a plaintext downstream starts in SERVING)
+ *   HELLO → HANDSHAKE → SERVING → CLOSED     (a plaintext downstream starts in SERVING)
  *
  * Ends in exactly one place, exchange_finish, which counts, logs and calls session_close.
  */
@@ -25,7 +25,13 @@ struct worker;
 struct setup_listener;
 struct snapshot;
 
-enum session_state { SESSION_NEW = 0, SESSION_HANDSHAKE, SESSION_SERVING, SESSION_CLOSED };
+enum session_state {
+    SESSION_NEW = 0,
+    SESSION_HELLO,
+    SESSION_HANDSHAKE,
+    SESSION_SERVING,
+    SESSION_CLOSED
+};
 enum { SESSION_MAGIC = 0x73657373 };
 
 struct session {
@@ -38,6 +44,7 @@ struct session {
     const struct setup_listener *listener; /* of that snapshot */
     uint64_t id;                           /* unique in the process */
     uint64_t started_ms;
+    uint64_t entered_ms; /* its state */
     struct conn *downstream;
     struct timer *timer;
     uint64_t timer_due_ms;
@@ -45,7 +52,7 @@ struct session {
     struct expiry_entry expiry;
     struct netaddr peer;
     TAILQ_ENTRY(session) link;           /* worker->sessions */
-    TAILQ_ENTRY(session) handshake_link; /* worker->handshakes, oldest first */
+    TAILQ_ENTRY(session) handshake_link; /* its listener's handshakes */
     struct loop_deferred deferred;
 };
 

@@ -55,7 +55,6 @@ struct worker {
     struct limits *limits;
     struct accepting *accepting;
     struct session_list sessions;
-    struct session_list handshakes;
     uint64_t next_session;
     uint64_t session_count;
     uint64_t session_step; /* ids of the workers interleave */

@@ -91,6 +91,9 @@ struct tls_conn_callbacks {
        tls_conn_refuse. On success reading is off (conn_want_read) until the callee wants it. */
     void (*on_handshake)(void *arg, const struct tls_failure *failure);
     peer_check_fn *peer_check; /* NULL: none */
+    /* A server's, once: a whole ClientHello has come. From inside libssl: the callee may not touch
+       the conn. NULL: not asked. */
+    void (*on_hello)(void *arg);
 };
 
 /* Both take fd; NULL when memory is out: fd stays the caller's. callbacks must outlive the conn.

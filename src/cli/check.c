@@ -9,6 +9,7 @@
 
 #include "base/json_writer.h"
 #include "base/memory.h"
+#include "cli/output.h"
 #include "config/config.h"
 #include "config/diag.h"
 #include "control/sources.h"
@@ -21,17 +22,19 @@ enum { FIRST_JSON_SIZE = 64 * 1024, LAST_JSON_SIZE = 1024 * 1024 * 1024 };
 struct options {
     const char *file;
     bool json;
+    bool strict;
 };
 
 static void print_help(FILE *out)
 {
     fputs(
-        "usage: bulkhead check -c FILE [--json]\n"
+        "usage: bulkhead check -c FILE [--strict] [--json]\n"
         "\n"
         "Reads the configuration and everything that it names, as `bulkhead run` would, and says\n"
         "all that is wrong at once. Opens no socket.\n"
         "\n"
         "  -c, --config FILE  the configuration file\n"
+        "      --strict       warnings count as errors\n"
         "      --json         one JSON object on stdout instead of lines\n"
         "  -h, --help         this text\n"
         "\n"
@@ -39,10 +42,18 @@ static void print_help(FILE *out)
         "\n"
         "Examples:\n"
         "  bulkhead check -c bulkhead.yaml\n"
+        "  bulkhead check --strict -c bulkhead.yaml && install bulkhead.yaml /etc/bulkhead/\n"
         "  bulkhead check -c bulkhead.yaml --json | jq '.errors[].message'\n"
         "\n"
-        "Exit code: 0 valid (warnings are allowed), 1 failed, 2 wrong usage or configuration.\n",
+        "Exit code: 0 valid (without --strict, warnings are allowed), 1 failed, 2 wrong usage or\n"
+        "configuration.\n",
         out);
+}
+
+static bool wrong_usage(const char *message)
+{
+    fprintf(stderr, "bulkhead check: %s; try: bulkhead check --help\n", message);
+    return false;
 }
 
 /* True when the command should go on; otherwise *code is the exit code. */
@@ -50,6 +61,7 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
 {
     static const struct option known[] = {
         {"config", required_argument, NULL, 'c'},
+        {"strict", no_argument, NULL, 's'},
         {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -63,14 +75,20 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
         }
         switch (option) {
         case 'c':
+            if (options->file != NULL) {
+                return wrong_usage("one file at a time");
+            }
             options->file = optarg;
+            break;
+        case 's':
+            options->strict = true;
             break;
         case 'j':
             options->json = true;
             break;
         case 'h':
             print_help(stdout);
-            *code = EXIT_GOOD;
+            *code = output_finish("check", EXIT_GOOD);
             return false;
         default:
             fputs("try: bulkhead check --help\n", stderr);
@@ -82,16 +100,18 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
                 argv[optind]);
         return false;
     }
-    if (options->file == NULL) {
-        fputs("bulkhead check: which file? try: bulkhead check -c bulkhead.yaml\n", stderr);
-        return false;
-    }
-    return true;
+    return options->file != NULL || wrong_usage("which file? -c FILE is needed");
 }
 
 static const char *plural(size_t count)
 {
     return count == 1 ? "" : "s";
+}
+
+/* --strict: warnings refuse. */
+static bool is_refused(const struct options *options, const struct diag_list *diags)
+{
+    return options->strict && diags->warning_count > 0;
 }
 
 static void print_text(const struct options *options, const struct diag_list *diags,
@@ -106,6 +126,11 @@ static void print_text(const struct options *options, const struct diag_list *di
     if (material == NULL) {
         printf("%s: %zu error%s, %zu warning%s\n", options->file, diags->error_count,
                plural(diags->error_count), warnings, plural(warnings));
+        return;
+    }
+    if (is_refused(options, diags)) {
+        printf("%s: valid, but refused by --strict: %zu warning%s\n", options->file, warnings,
+               plural(warnings));
         return;
     }
     const struct config *config = material->setup->config;
@@ -161,11 +186,13 @@ static size_t write_json(const struct options *options, const struct diag_list *
     json_writer_init(&w, buf, size);
     json_object_begin(&w);
     json_field_string(&w, "file", options->file);
-    json_field_bool(&w, "valid", material != NULL);
+    json_field_bool(&w, "valid", material != NULL && !is_refused(options, diags));
     json_key(&w, "errors");
     write_diags(&w, diags, DIAG_ERROR);
     json_key(&w, "warnings");
     write_diags(&w, diags, DIAG_WARNING);
+    json_key(&w, "notes");
+    write_diags(&w, diags, DIAG_NOTE);
     json_key(&w, "listeners");
     write_listeners(&w, config);
     json_field_u64(&w, "rules", config == NULL ? 0 : config->rule_count);
@@ -206,10 +233,10 @@ static int check_file(const struct options *options, const struct crypto *crypto
     } else {
         print_text(options, &diags, material);
     }
-    int code = material == NULL ? EXIT_WRONG : EXIT_GOOD;
+    int code = material == NULL || is_refused(options, &diags) ? EXIT_WRONG : EXIT_GOOD;
     sources_free(sources);
     diag_list_fini(&diags);
-    return printed && fflush(stdout) == 0 ? code : EXIT_FAILED;
+    return output_finish("check", printed ? code : EXIT_FAILED);
 }
 
 int check_main(int argc, char **argv)

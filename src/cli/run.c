@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <stdio.h>
 
+#include "cli/output.h"
 #include "control/control.h"
 
 static void print_help(FILE *out)
@@ -33,22 +34,26 @@ int run_main(int argc, char **argv)
         {NULL, 0, NULL, 0},
     };
     const char *config_path = NULL;
+    unsigned files = 0;
     int option;
     while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         switch (option) {
         case 'c':
+            files++;
             config_path = optarg;
             break;
         case 'h':
             print_help(stdout);
-            return 0;
+            return output_finish("run", 0);
         default:
-            fputs("Try: bulkhead run --help\n", stderr);
+            fputs("try: bulkhead run --help\n", stderr);
             return 2;
         }
     }
-    if (config_path == NULL || optind != argc) {
-        fputs("bulkhead run: one configuration is needed: bulkhead run -c FILE\n", stderr);
+    if (files != 1 || optind != argc) {
+        fputs("bulkhead run: one configuration is needed: bulkhead run -c FILE; try: bulkhead run "
+              "--help\n",
+              stderr);
         return 2;
     }
     return control_run(config_path);

@@ -14,6 +14,7 @@
 #include "base/json_writer.h"
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "cli/output.h"
 #include "spiffe/credentials.h"
 #include "spiffe/crypto.h"
 #include "spiffe/svid_inspect.h"
@@ -32,25 +33,28 @@ struct options {
 
 static void print_help(FILE *out)
 {
-    fputs("usage: bulkhead svid [--json] [--bundle FILE --trust-domain NAME] FILE...\n"
-          "\n"
-          "Says what a certificate is: its SPIFFE ID, validity and key, and every rule of the\n"
-          "X509-SVID standard that it breaks. FILE is PEM (leaf first, then intermediates), one\n"
-          "DER certificate, or - for stdin.\n"
-          "\n"
-          "      --json               one JSON object per file and line\n"
-          "      --bundle FILE        verify the chain against these CA certificates (PEM)\n"
-          "      --trust-domain NAME  the trust domain that the bundle belongs to\n"
-          "  -h, --help               this text\n"
-          "\n"
-          "Examples:\n"
-          "  bulkhead svid /run/bulkhead/svid.pem\n"
-          "  bulkhead svid --bundle prod.pem --trust-domain prod.example svid.pem\n"
-          "  openssl s_client -connect orders:8443 </dev/null | bulkhead svid -\n"
-          "  bulkhead svid --json *.pem | jq 'select(.valid | not) | .file'\n"
-          "\n"
-          "Exit code: 0 all are valid, 1 one breaks a rule, 2 wrong usage or unreadable.\n",
-          out);
+    fputs(
+        "usage: bulkhead svid [--json] [--bundle FILE --trust-domain NAME] FILE...\n"
+        "\n"
+        "Says what a certificate is: its SPIFFE ID, validity and key, and every rule of the\n"
+        "X509-SVID standard that it breaks (of a malformed one, only that). FILE is PEM (leaf\n"
+        "first, then intermediates), one DER certificate, or - for stdin.\n"
+        "\n"
+        "      --json               one JSON object per file and line\n"
+        "      --bundle FILE        verify the chain of a leaf that breaks no rule against these\n"
+        "                           CA certificates (PEM, or a SPIFFE bundle document)\n"
+        "      --trust-domain NAME  the trust domain that the bundle belongs to\n"
+        "  -h, --help               this text\n"
+        "\n"
+        "Examples:\n"
+        "  bulkhead svid /run/bulkhead/svid.pem\n"
+        "  bulkhead svid --bundle prod.pem --trust-domain prod.example svid.pem\n"
+        "  openssl s_client -connect orders:8443 </dev/null | bulkhead svid -\n"
+        "  bulkhead svid --json *.pem | jq 'select(.valid | not) | .file'\n"
+        "\n"
+        "Exit code: 0 all are valid, 1 one breaks a rule (or stdout failed), 2 wrong usage or\n"
+        "unreadable.\n",
+        out);
 }
 
 /* True when the command should go on; otherwise *code is the exit code. */
@@ -82,7 +86,7 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
             break;
         case 'h':
             print_help(stdout);
-            *code = EXIT_GOOD;
+            *code = output_finish("svid", EXIT_GOOD);
             return false;
         default:
             fputs("try: bulkhead svid --help\n", stderr);
@@ -92,7 +96,9 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
     options->files = argv + optind;
     options->file_count = argc - optind;
     if ((options->bundle == NULL) != (options->trust_domain == NULL)) {
-        fputs("bulkhead svid: --bundle and --trust-domain belong together\n", stderr);
+        fputs("bulkhead svid: --bundle and --trust-domain belong together; try: bulkhead svid "
+              "--help\n",
+              stderr);
         return false;
     }
     if (options->file_count == 0) {
@@ -231,7 +237,8 @@ static void write_faults(struct json_writer *w, const struct svid_inspection *in
     json_array_end(w);
 }
 
-static void print_json(const char *file, const struct svid_inspection *inspection, char *buf)
+/* False when it is too large, which is said. */
+static bool print_json(const char *file, const struct svid_inspection *inspection, char *buf)
 {
     struct json_writer w;
     char text[CLOCK_TEXT_SIZE];
@@ -256,9 +263,12 @@ static void print_json(const char *file, const struct svid_inspection *inspectio
     json_key(&w, "broken");
     write_faults(&w, inspection);
     json_object_end(&w);
-    if (json_writer_finish(&w) > 0) {
-        puts(buf);
+    if (json_writer_finish(&w) == 0) {
+        fprintf(stderr, "bulkhead svid: %s: the result is too large for JSON\n", file);
+        return false;
     }
+    puts(buf);
+    return true;
 }
 
 static int inspect_file(const struct options *options, const char *file,
@@ -280,10 +290,10 @@ static int inspect_file(const struct options *options, const char *file,
         fprintf(stderr, "bulkhead svid: %s: %s\n", file, err.text);
     } else {
         code = inspection->fault_count == 0 ? EXIT_GOOD : EXIT_BROKEN_RULE;
-        if (options->json) {
-            print_json(file, inspection, buf);
-        } else {
+        if (!options->json) {
             print_text(file, inspection, credentials != NULL, now_s);
+        } else if (!print_json(file, inspection, buf)) {
+            code = EXIT_WRONG;
         }
     }
     mem_free(inspection);
@@ -316,7 +326,11 @@ static int load_credentials(const struct options *options, const struct crypto *
     struct credentials_parts parts = {.domains = &domain, .domain_count = 1};
     *out = credentials_build(&parts, &err);
     trust_bundle_unref(bundle);
-    return *out != NULL ? 0 : -1;
+    if (*out == NULL) {
+        fprintf(stderr, "bulkhead svid: %s: %s\n", options->bundle, err.text);
+        return -1;
+    }
+    return 0;
 }
 
 static int inspect_files(const struct options *options, const struct crypto *crypto)
@@ -333,7 +347,7 @@ static int inspect_files(const struct options *options, const struct crypto *cry
     }
     mem_free(buf);
     credentials_unref(credentials);
-    return fflush(stdout) == 0 ? worst : EXIT_WRONG;
+    return output_finish("svid", worst);
 }
 
 int svid_main(int argc, char **argv)

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "config/decode.h"
 #include "config/field_table.h"
+#include "config/include.h"
 #include "config/validate.h"
 #include "config/yaml_doc.h"
 
@@ -50,6 +51,11 @@ const char *config_kind_name(enum config_kind kind)
     }
     ASSERT(false);
     return "";
+}
+
+bool config_is_included(const struct config *config, struct config_pos pos)
+{
+    return pos.file != config->first_file;
 }
 
 const struct config_listener *config_find_listener(const struct config *config, const char *name)
@@ -97,14 +103,20 @@ static char *directory_of(const char *path)
     return mem_strndup(path, slash == path ? 1 : (size_t)(slash - path));
 }
 
-static struct config *build(const char *name, const struct yaml_node *root, uint32_t file,
-                            struct diag_list *diags)
+static struct config *build(const char *name, const char *text, size_t len,
+                            const struct yaml_node *root, uint32_t file, struct diag_list *diags)
 {
     struct config *config = mem_alloc(sizeof *config);
     char *directory = directory_of(name);
     config->path = mem_strdup(name);
+    config->files = mem_alloc(sizeof *config->files);
+    config->files[config->file_count++] = mem_strdup(name);
+    config->first_file = file;
     decode_tree(field_table_root(), root, file, directory, diags, config);
     mem_free(directory);
+    config->text_hash[0] = hash_bytes(text, len, 0);
+    config->text_hash[1] = hash_bytes(text, len, 1);
+    include_read(config, diags);
     for (size_t i = 0; i < config->listener_count; i++) {
         complete_listener(config, &config->listeners[i]);
     }
@@ -119,7 +131,7 @@ static struct config *parse(const char *name, const char *text, size_t len, uint
     struct config *config = NULL;
     struct yaml_node *root = yaml_doc_parse(text, len, file, diags);
     if (root != NULL) {
-        config = build(name, root, file, diags);
+        config = build(name, text, len, root, file, diags);
         yaml_node_free(root);
     } else if (diags->error_count == errors) {
         diag_error(diags, (struct config_pos){file, 0, 0},
@@ -128,8 +140,6 @@ static struct config *parse(const char *name, const char *text, size_t len, uint
     diag_sort(diags);
     if (config != NULL) {
         config->valid = diags->error_count == errors;
-        config->text_hash[0] = hash_bytes(text, len, 0);
-        config->text_hash[1] = hash_bytes(text, len, 1);
     }
     return config;
 }
@@ -160,6 +170,15 @@ void config_free(struct config *config)
         return;
     }
     decode_release(field_table_root(), config);
+    for (size_t i = 0; i < config->file_count; i++) {
+        mem_free(config->files[i]);
+    }
+    for (size_t i = 0; i < config->directory_count; i++) {
+        mem_free(config->directories[i].path);
+        mem_free(config->directories[i].pattern);
+    }
+    mem_free(config->files);
+    mem_free(config->directories);
     mem_free(config->path);
     mem_free(config);
 }

@@ -115,6 +115,10 @@ static void report_unknown(struct decoder *d, const struct field_table *table,
                            const struct yaml_node *key)
 {
     struct suggest suggest;
+    if (table->elsewhere != NULL && field_table_find(table->elsewhere, key->u.text) != NULL) {
+        diag_error(d->diags, decoder_pos(d, key), "\"%s\" %s", key->u.text, table->elsewhere_note);
+        return;
+    }
     suggest_init(&suggest, key->u.text);
     for (size_t i = 0; i < table->count; i++) {
         suggest_consider(&suggest, table->fields[i].name);

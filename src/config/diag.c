@@ -74,7 +74,7 @@ __attribute__((format(printf, 4, 0))) static void add_diag(struct diag_list *lis
     va_end(again);
     if (severity == DIAG_ERROR) {
         list->error_count++;
-    } else {
+    } else if (severity == DIAG_WARNING) {
         list->warning_count++;
     }
 }
@@ -92,6 +92,14 @@ void diag_warning(struct diag_list *list, struct config_pos pos, const char *for
     va_list args;
     va_start(args, format);
     add_diag(list, DIAG_WARNING, pos, format, args);
+    va_end(args);
+}
+
+void diag_note(struct diag_list *list, struct config_pos pos, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    add_diag(list, DIAG_NOTE, pos, format, args);
     va_end(args);
 }
 
@@ -142,7 +150,8 @@ void diag_sort(struct diag_list *list)
 
 void diag_format(const struct diag_list *list, const struct diag *diag, char *out, size_t size)
 {
-    const char *word = diag->severity == DIAG_ERROR ? "error" : "warning";
+    static const char *const words[] = {"error", "warning", "note"};
+    const char *word = words[diag->severity];
     if (diag->pos.file >= list->file_count) {
         (void)snprintf(out, size, "%s: %s", word, diag->message);
         return;

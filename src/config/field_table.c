@@ -23,7 +23,7 @@
 /* What a table of a named or unnamed struct inside struct config starts from: itself. */
 #define IN_CONFIG(member) offsetof(struct config, member)
 
-enum { MAX_ALPN = 16 };
+enum { MAX_ALPN = 16, MAX_INCLUDE = 1000 };
 
 /* clang-format off */
 static const struct field_choice log_levels[] = {
@@ -283,9 +283,19 @@ static const struct field_table admin_table = {
     .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,
 };
 
+/* What the main file and included files have in common. */
+#define RULES_FIELD                                                                                \
+    {.name = "rules", .type = FIELD_LIST, .table = &rule_table, .default_note = "none: every caller is refused", \
+     .offset = offsetof(struct config, rules), .count_offset = offsetof(struct config, rule_count), \
+     .pos_offset = IN_CONFIG(rules_pos),                                                           \
+     .sentence = "Who may use which listener that accepts mtls. What no rule allows is refused."}
+
 static const struct field root_fields[] = {
     {.name = "version", .type = FIELD_VERSION, .required = true, .min = 1, .max = 1, .example = "1",
      .sentence = "Version of this language; 1."},
+    {.name = "include", .type = FIELD_STRINGS, .offset = offsetof(struct config, include), .max = MAX_INCLUDE,
+     .default_note = "none", .example = "[rules.d/*.yaml]",
+     .sentence = "Files with more `rules`, from this file's directory on; in a file's name `*`, `?` and `[ ]` match as in a shell. In them, what names a listener or trust domain that is not here has no effect."},
     {.name = "identity", .type = FIELD_STRUCT, .required = true, .table = &identity_table,
      .sentence = "Who this process is."},
     {.name = "trust", .type = FIELD_MAP, .required = true, .min = 1, .table = &trust_table,
@@ -294,10 +304,7 @@ static const struct field root_fields[] = {
     {.name = "listeners", .type = FIELD_LIST, .required = true, .min = 1, .max = CONFIG_MAX_LISTENERS, .table = &listener_table,
      .offset = offsetof(struct config, listeners), .count_offset = offsetof(struct config, listener_count),
      .sentence = "Where to accept and where to forward to. mtls to tcp terminates, tcp to mtls originates, mtls to mtls bridges."},
-    {.name = "rules", .type = FIELD_LIST, .table = &rule_table, .default_note = "none: every caller is refused",
-     .offset = offsetof(struct config, rules), .count_offset = offsetof(struct config, rule_count),
-     .pos_offset = IN_CONFIG(rules_pos),
-     .sentence = "Who may use which listener that accepts mtls. What no rule allows is refused."},
+    RULES_FIELD,
     {.name = "timeouts", .type = FIELD_STRUCT, .offset = offsetof(struct config, timeouts), .table = &timeouts_table,
      .sentence = "Time without progress after which things end; nothing bounds the whole time of a session."},
     {.name = "keepalive", .type = FIELD_DURATION, .offset = IN_CONFIG(keepalive.time_ms),
@@ -329,6 +336,23 @@ static const struct field_table root_table = {
     .size = sizeof(struct config),
     .pos_offset = SIZE_MAX,
 };
+
+static const struct field included_fields[] = {
+    RULES_FIELD,
+};
+static const struct field_table included_table = {
+    .title = "included file",
+    TABLE(included_fields),
+    .size = sizeof(struct config),
+    .pos_offset = SIZE_MAX,
+    .elsewhere = &root_table,
+    .elsewhere_note = "stands in the main file only; an included file holds `rules`",
+};
+
+const struct field_table *field_table_included(void)
+{
+    return &included_table;
+}
 
 const struct field_table *field_table_root(void)
 {

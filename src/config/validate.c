@@ -11,31 +11,23 @@
 #include "base/memory.h"
 #include "base/netaddr.h"
 #include "config/address.h"
-#include "config/suggest.h"
+#include "validate_private.h"
 
 enum { MAX_ALPN_LEN = 255 };
 
-struct checker {
-    const struct config *config;
-    uint32_t file;
-    struct diag_list *diags;
-};
-
-static bool is_present(struct config_pos pos)
+bool validate_is_present(struct config_pos pos)
 {
     return pos.line != 0;
 }
 
-/* Written as an empty list; one that could not be read is something else. */
-static bool is_empty(const struct config_strings *strings)
+bool validate_is_empty(const struct config_strings *strings)
 {
-    return is_present(strings->pos) && strings->count == 0 && !strings->broken;
+    return validate_is_present(strings->pos) && strings->count == 0 && !strings->broken;
 }
 
 /* --- one listener ------------------------------------------------------------------------- */
 
-/* Both addresses could be read; the pairs of schemes make sense only then. */
-static bool has_addresses(const struct config_listener *listener)
+bool validate_has_addresses(const struct config_listener *listener)
 {
     return listener->accept.scheme != CONFIG_SCHEME_NONE &&
            listener->forward.scheme != CONFIG_SCHEME_NONE;
@@ -53,7 +45,7 @@ static bool forwards_mtls(const struct config_listener *listener)
 
 static void check_pair(struct checker *c, const struct config_listener *listener, size_t i)
 {
-    if (has_addresses(listener) && !accepts_mtls(listener) && !forwards_mtls(listener)) {
+    if (validate_has_addresses(listener) && !accepts_mtls(listener) && !forwards_mtls(listener)) {
         diag_error(c->diags, listener->forward.text.pos,
                    "listeners[%zu].forward: from plaintext to plaintext there is nothing to "
                    "enforce; make one of the two sides mtls",
@@ -68,7 +60,7 @@ static void check_expect(struct checker *c, const struct config_listener *listen
         return;
     }
     if (!forwards_mtls(listener)) {
-        if (is_present(expect->pos)) {
+        if (validate_is_present(expect->pos)) {
             diag_error(c->diags, expect->pos,
                        "listeners[%zu].expect: names a server's identity, but `forward` is not "
                        "mtls; callers are named in `rules`",
@@ -76,10 +68,10 @@ static void check_expect(struct checker *c, const struct config_listener *listen
         }
         return;
     }
-    if (!is_present(expect->pos)) {
+    if (!validate_is_present(expect->pos)) {
         diag_error(c->diags, listener->forward.text.pos,
                    "listeners[%zu]: `expect` is missing: which SPIFFE ID must the server have?", i);
-    } else if (is_empty(expect)) {
+    } else if (validate_is_empty(expect)) {
         diag_error(c->diags, expect->pos, "listeners[%zu].expect: must name at least one SPIFFE ID",
                    i);
     }
@@ -91,7 +83,7 @@ static void check_alpn_required(struct checker *c, const struct config_listener 
     if (!listener->alpn_required) {
         return;
     }
-    if (!is_present(listener->alpn.pos) || is_empty(&listener->alpn)) {
+    if (!validate_is_present(listener->alpn.pos) || validate_is_empty(&listener->alpn)) {
         diag_error(c->diags, pos,
                    "listeners[%zu].alpn_required: needs `alpn`, the protocols to choose from", i);
     }
@@ -124,7 +116,7 @@ static void check_alpn(struct checker *c, const struct config_listener *listener
 
 static void check_sni(struct checker *c, const struct config_listener *listener, size_t i)
 {
-    if (is_present(listener->sni.pos) && listener->forward.scheme != CONFIG_SCHEME_NONE &&
+    if (validate_is_present(listener->sni.pos) && listener->forward.scheme != CONFIG_SCHEME_NONE &&
         !forwards_mtls(listener)) {
         diag_error(c->diags, listener->sni.pos,
                    "listeners[%zu].sni: needs an mtls `forward`; plaintext has no server name", i);
@@ -133,7 +125,8 @@ static void check_sni(struct checker *c, const struct config_listener *listener,
 
 static void check_socket(struct checker *c, const struct config_listener *listener, size_t i)
 {
-    if (is_present(listener->socket.pos) && listener->accept.scheme != CONFIG_SCHEME_NONE &&
+    if (validate_is_present(listener->socket.pos) &&
+        listener->accept.scheme != CONFIG_SCHEME_NONE &&
         !config_scheme_is_unix(listener->accept.scheme)) {
         diag_error(c->diags, listener->socket.pos,
                    "listeners[%zu].socket: needs a Unix socket in `accept`", i);
@@ -157,7 +150,7 @@ static void check_plaintext(struct checker *c, const struct config_listener *lis
 
 static void check_expiry(struct checker *c, const struct config_listener *listener, size_t i)
 {
-    if (is_present(listener->close_on_expiry_pos) && !listener->close_on_expiry &&
+    if (validate_is_present(listener->close_on_expiry_pos) && !listener->close_on_expiry &&
         listener->max_age_ms == 0) {
         diag_error(c->diags, listener->close_on_expiry_pos,
                    "listeners[%zu].close_on_expiry: `false` needs `max_age`, so that every session "
@@ -189,7 +182,7 @@ static void check_listener(struct checker *c, size_t i)
 static void check_crl_key(struct checker *c, const struct config_trust *trust,
                           struct config_pos pos, const char *key)
 {
-    if (is_present(pos) && !is_present(trust->crl.pos)) {
+    if (validate_is_present(pos) && !validate_is_present(trust->crl.pos)) {
         diag_error(c->diags, pos, "trust.%s.%s: needs `crl`, the file of the lists",
                    trust->domain.text, key);
     }
@@ -203,66 +196,50 @@ static void check_trust(struct checker *c, const struct config_trust *trust)
 
 /* --- what must be unique ------------------------------------------------------------------- */
 
-struct entry {
-    const char *text;
-    struct config_pos pos;
-    size_t index;
-};
-
 static int compare_entries(const void *left, const void *right)
 {
-    const struct entry *a = left;
-    const struct entry *b = right;
+    const struct validate_entry *a = left;
+    const struct validate_entry *b = right;
     int order = strcmp(a->text, b->text);
-    return order != 0 ? order : (a->index > b->index) - (a->index < b->index);
+    return order != 0 ? order : (a->order > b->order) - (a->order < b->order);
 }
 
 /* Sorted, so that a file of very many rules costs no square of them. */
-static void check_unique(struct checker *c, struct entry *entries, size_t count, const char *list,
-                         const char *key, const char *what)
+void validate_unique(struct checker *c, struct validate_entry *entries, size_t count,
+                     const char *list, const char *key, const char *what)
 {
     if (count < 2) {
         return;
     }
     qsort(entries, count, sizeof *entries, compare_entries);
-    const struct entry *first = &entries[0];
+    const struct validate_entry *first = &entries[0];
     for (size_t i = 1; i < count; i++) {
-        if (strcmp(first->text, entries[i].text) != 0) {
-            first = &entries[i];
-            continue;
+        const struct validate_entry *entry = &entries[i];
+        if (strcmp(first->text, entry->text) != 0) {
+            first = entry;
+        } else if (first->pos.file == entry->pos.file) {
+            diag_error(c->diags, entry->pos, "%s[%zu].%s: %s \"%s\" stands on line %u already",
+                       list, entry->index, key, what, entry->text, first->pos.line);
+        } else {
+            diag_error(c->diags, entry->pos, "%s[%zu].%s: %s \"%s\" stands in %s:%u already", list,
+                       entry->index, key, what, entry->text, c->diags->files[first->pos.file],
+                       first->pos.line);
         }
-        diag_error(c->diags, entries[i].pos, "%s[%zu].%s: %s \"%s\" stands on line %u already",
-                   list, entries[i].index, key, what, entries[i].text, first->pos.line);
     }
 }
 
 static void check_listener_names(struct checker *c)
 {
     const struct config *config = c->config;
-    struct entry *entries = mem_alloc_array(config->listener_count + 1, sizeof *entries);
+    struct validate_entry *entries = mem_alloc_array(config->listener_count + 1, sizeof *entries);
     size_t count = 0;
     for (size_t i = 0; i < config->listener_count; i++) {
         const struct config_string *name = &config->listeners[i].name;
         if (name->text != NULL) {
-            entries[count++] = (struct entry){name->text, name->pos, i};
+            entries[count++] = (struct validate_entry){name->text, name->pos, i, i};
         }
     }
-    check_unique(c, entries, count, "listeners", "name", "the name");
-    mem_free(entries);
-}
-
-static void check_rule_names(struct checker *c)
-{
-    const struct config *config = c->config;
-    struct entry *entries = mem_alloc_array(config->rule_count + 1, sizeof *entries);
-    size_t count = 0;
-    for (size_t i = 0; i < config->rule_count; i++) {
-        const struct config_string *name = &config->rules[i].name;
-        if (name->text != NULL) {
-            entries[count++] = (struct entry){name->text, name->pos, i};
-        }
-    }
-    check_unique(c, entries, count, "rules", "name", "the name");
+    validate_unique(c, entries, count, "listeners", "name", "the name");
     mem_free(entries);
 }
 
@@ -270,7 +247,7 @@ static void check_rule_names(struct checker *c)
 static void check_accept_addresses(struct checker *c)
 {
     const struct config *config = c->config;
-    struct entry *entries = mem_alloc_array(config->listener_count + 1, sizeof *entries);
+    struct validate_entry *entries = mem_alloc_array(config->listener_count + 1, sizeof *entries);
     char(*texts)[NETADDR_TEXT_SIZE] = mem_alloc_array(config->listener_count + 1, sizeof *texts);
     size_t count = 0;
     for (size_t i = 0; i < config->listener_count; i++) {
@@ -283,128 +260,11 @@ static void check_accept_addresses(struct checker *c)
             continue;
         }
         const char *text = netaddr_is_unix(&addr) ? accept->path : netaddr_format(&addr, texts[i]);
-        entries[count++] = (struct entry){text, accept->text.pos, i};
+        entries[count++] = (struct validate_entry){text, accept->text.pos, i, i};
     }
-    check_unique(c, entries, count, "listeners", "accept", "the address");
+    validate_unique(c, entries, count, "listeners", "accept", "the address");
     mem_free(texts);
     mem_free(entries);
-}
-
-/* --- rules --------------------------------------------------------------------------------- */
-
-static bool all_listeners_named(const struct config *config)
-{
-    for (size_t i = 0; i < config->listener_count; i++) {
-        if (config->listeners[i].name.text == NULL) {
-            return false;
-        }
-    }
-    return config->listener_count > 0;
-}
-
-static void report_unknown_listener(struct checker *c, const struct config_string *item, size_t i,
-                                    size_t k)
-{
-    struct suggest suggest;
-    suggest_init(&suggest, item->text);
-    suggest_consider(&suggest, "all");
-    for (size_t n = 0; n < c->config->listener_count; n++) {
-        suggest_consider(&suggest, c->config->listeners[n].name.text);
-    }
-    if (suggest.best != NULL) {
-        diag_error(c->diags, item->pos,
-                   "rules[%zu].to[%zu]: unknown listener \"%s\"; did you mean \"%s\"?", i, k,
-                   item->text, suggest.best);
-    } else {
-        diag_error(c->diags, item->pos, "rules[%zu].to[%zu]: unknown listener \"%s\"", i, k,
-                   item->text);
-    }
-}
-
-static void check_target(struct checker *c, const struct config_string *item, size_t i, size_t k)
-{
-    if (strcmp(item->text, "all") == 0) {
-        return;
-    }
-    const struct config_listener *listener = config_find_listener(c->config, item->text);
-    if (listener == NULL) {
-        /* A listener whose name could not be read may be the one that is meant. */
-        if (all_listeners_named(c->config)) {
-            report_unknown_listener(c, item, i, k);
-        }
-        return;
-    }
-    if (has_addresses(listener) && !accepts_mtls(listener)) {
-        diag_error(c->diags, item->pos,
-                   "rules[%zu].to[%zu]: \"%s\" accepts plaintext; `to` names listeners that accept "
-                   "mtls; use `expect` there",
-                   i, k, item->text);
-    }
-}
-
-static void warn_never(struct checker *c, const struct config_strings *strings, const char *key,
-                       size_t i)
-{
-    if (is_empty(strings)) {
-        diag_warning(c->diags, strings->pos, "rules[%zu].%s: is empty: the rule can never match", i,
-                     key);
-    }
-}
-
-static void check_rule(struct checker *c, size_t i)
-{
-    const struct config_rule *rule = &c->config->rules[i];
-    for (size_t k = 0; k < rule->to.count; k++) {
-        check_target(c, &rule->to.items[k], i, k);
-    }
-    warn_never(c, &rule->from, "from", i);
-    warn_never(c, &rule->to, "to", i);
-}
-
-/* --- listeners that nobody may use ---------------------------------------------------------- */
-
-static bool rule_names(const struct config_rule *rule, const char *listener)
-{
-    for (size_t k = 0; k < rule->to.count; k++) {
-        const char *target = rule->to.items[k].text;
-        if (strcmp(target, "all") == 0 || strcmp(target, listener) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool is_allowed_by_any(const struct config *config, const char *listener)
-{
-    for (size_t i = 0; i < config->rule_count; i++) {
-        const struct config_rule *rule = &config->rules[i];
-        if (rule->action == CONFIG_ACTION_ALLOW && rule_names(rule, listener)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void warn_unused(struct checker *c)
-{
-    const struct config *config = c->config;
-    for (size_t i = 0; i < config->listener_count; i++) {
-        const struct config_listener *listener = &config->listeners[i];
-        if (!accepts_mtls(listener) || listener->name.text == NULL) {
-            continue;
-        }
-        if (config->rule_count == 0) {
-            struct config_pos whole = {c->file, 0, 0};
-            diag_warning(c->diags, is_present(config->rules_pos) ? config->rules_pos : whole,
-                         "rules: nothing is allowed: there is no rule");
-            return;
-        }
-        if (!is_allowed_by_any(config, listener->name.text)) {
-            diag_warning(c->diags, listener->name.pos,
-                         "listeners[%zu]: no rule allows anybody to use \"%s\"", i,
-                         listener->name.text);
-        }
-    }
 }
 
 void validate_config(const struct config *config, uint32_t file, struct diag_list *diags)
@@ -418,9 +278,5 @@ void validate_config(const struct config *config, uint32_t file, struct diag_lis
     }
     check_listener_names(&c);
     check_accept_addresses(&c);
-    for (size_t i = 0; i < config->rule_count; i++) {
-        check_rule(&c, i);
-    }
-    check_rule_names(&c);
-    warn_unused(&c);
+    validate_rules(&c);
 }

@@ -227,6 +227,9 @@ static void log_warnings(struct control *control, struct diag_list *diags)
     diag_sort(diags);
     for (size_t i = 0; i < diags->count; i++) {
         const struct diag *diag = &diags->items[i];
+        if (diag->severity == DIAG_NOTE) {
+            continue; /* for `check` */
+        }
         log_begin(log, LOG_WARN, "config_warning");
         if (diag->pos.file < diags->file_count) {
             log_str(log, "file", diags->files[diag->pos.file]);

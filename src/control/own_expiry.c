@@ -28,7 +28,7 @@ struct own_expiry {
 static int64_t moment_s(const struct x509_svid *svid, int index)
 {
     int64_t life = x509_svid_not_after(svid) - x509_svid_not_before(svid);
-    return x509_svid_not_after(svid) - life / 100 * moments[index];
+    return x509_svid_not_after(svid) - life * moments[index] / 100;
 }
 
 static void say(struct own_expiry *own, int64_t now)

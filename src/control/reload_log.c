@@ -18,6 +18,9 @@ void reload_log_diags(struct log *log, const struct diag_list *diags, enum reloa
     for (size_t i = 0; i < diags->count; i++) {
         const struct diag *diag = &diags->items[i];
         char text[MESSAGE_SIZE];
+        if (diag->severity == DIAG_NOTE) {
+            continue;
+        }
         diag_format(diags, diag, text, sizeof(text));
         bool error = diag->severity == DIAG_ERROR;
         log_begin(log, error ? LOG_ERROR : LOG_WARN, error ? "source_failed" : "source_warning");

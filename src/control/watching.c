@@ -4,9 +4,12 @@
  */
 #include "control/watching.h"
 
+#include <fnmatch.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/memory.h"
+#include "config/include.h"
 #include "control/reload.h"
 #include "control/sources.h"
 #include "control_private.h"
@@ -29,6 +32,8 @@ struct watching {
 };
 
 static char tag_config;
+static char tag_included;
+static char tag_directory;
 static char tag_credentials;
 
 static void on_turn_end(void *arg)
@@ -56,6 +61,45 @@ static void log_file(struct watching *watching, enum log_level level, const char
     log_end(log);
 }
 
+static void say_written(struct watching *watching, const char *path)
+{
+    log_file(watching, LOG_WARN, "configuration_written", path,
+             "it was written in place, not replaced by a rename: reload with SIGHUP or `ctl "
+             "reload` when it is complete");
+}
+
+static const char *without_dot(const char *path)
+{
+    return strncmp(path, "./", 2) == 0 ? path + 2 : path;
+}
+
+static bool is_in_force(const struct config *config, const char *path)
+{
+    for (size_t i = 0; i < config->file_count; i++) {
+        if (strcmp(without_dot(config->files[i]), without_dot(path)) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The names in a directory have changed, and none by a rename into it: what is new there? */
+static void say_new_files(struct watching *watching, const struct file_watch_entry *entry)
+{
+    struct include_list list;
+    struct errbuf err;
+    if (include_list_load(entry->path, entry->pattern, &list, &err) != 0) {
+        log_file(watching, LOG_WARN, "directory_failed", entry->path, err.text);
+        return;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        if (!is_in_force(control_config(watching->control), list.paths[i])) {
+            say_written(watching, list.paths[i]);
+        }
+    }
+    include_list_fini(&list);
+}
+
 /* What a change of the configuration causes: true for a reload. */
 static bool config_counts(struct watching *watching, const struct file_watch_entry *entry,
                           enum file_change change)
@@ -63,19 +107,25 @@ static bool config_counts(struct watching *watching, const struct file_watch_ent
     if (control_config(watching->control)->reload.watch == CONFIG_WATCH_NONE) {
         return false;
     }
-    if (change == FILE_WRITTEN) {
-        log_file(watching, LOG_WARN, "configuration_written", entry->path,
-                 "it was written in place, not replaced by a rename: reload with SIGHUP or `ctl "
-                 "reload` when it is complete");
+    if (change == FILE_WRITTEN && entry->tag == &tag_directory) {
+        say_new_files(watching, entry);
+    } else if (change == FILE_WRITTEN) {
+        say_written(watching, entry->path);
     }
-    return change == FILE_REPLACED;
+    /* A file that a pattern has found may go as it came: the rest is the configuration. */
+    return change == FILE_REPLACED || (change == FILE_GONE && entry->tag == &tag_included);
+}
+
+static bool is_of_config(const struct file_watch_entry *entry)
+{
+    return entry->tag == &tag_config || entry->tag == &tag_included || entry->tag == &tag_directory;
 }
 
 static void on_change(void *arg, const struct file_watch_entry *entry, enum file_change change)
 {
     struct watching *watching = arg;
-    bool is_config = entry->tag == &tag_config;
-    if (change == FILE_GONE) {
+    bool is_config = is_of_config(entry);
+    if (change == FILE_GONE && entry->tag != &tag_included) {
         log_file(watching, LOG_WARN, "file_gone", entry->path,
                  "it was removed; the last good state is kept");
         return;
@@ -121,6 +171,38 @@ static void add(struct file_watch_entry *entries, size_t *count, const char *pat
     }
 }
 
+/* Does a pattern find the file? One that an entry of `include` names in full must be there. */
+static bool comes_by_pattern(const struct config *config, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == NULL ? 0 : (size_t)(slash - path);
+    for (size_t i = 0; i < config->directory_count; i++) {
+        const struct config_directory *directory = &config->directories[i];
+        const char *name = slash == NULL ? path : slash + 1;
+        if (strlen(directory->path) == len && strncmp(directory->path, path, len) == 0 &&
+            fnmatch(directory->pattern, name, FNM_PERIOD) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The main file, those that it includes, and the directories where more may come. */
+static void add_config(const struct config *config, struct file_watch_entry *entries, size_t *count)
+{
+    add(entries, count, config->path, STILL_CONFIG_MS, &tag_config);
+    for (size_t i = 1; i < config->file_count; i++) {
+        bool by_pattern = comes_by_pattern(config, config->files[i]);
+        add(entries, count, config->files[i], STILL_CONFIG_MS,
+            by_pattern ? &tag_included : &tag_config);
+    }
+    for (size_t i = 0; i < config->directory_count; i++) {
+        const char *path = config->directories[i].path;
+        add(entries, count, path[0] == '\0' ? "." : path, STILL_CONFIG_MS, &tag_directory);
+        entries[*count - 1].pattern = config->directories[i].pattern;
+    }
+}
+
 static void say_limit(struct watching *watching)
 {
     const char *limit = file_watch_limit(watching->files);
@@ -136,10 +218,10 @@ static void say_limit(struct watching *watching)
 void watching_update(struct watching *watching)
 {
     const struct config *config = control_config(watching->control);
-    size_t most = 3 + 2 * config->trust_count;
+    size_t most = 2 + config->file_count + config->directory_count + 2 * config->trust_count;
     struct file_watch_entry *entries = mem_alloc_array(most, sizeof(*entries));
     size_t count = 0;
-    add(entries, &count, config->path, STILL_CONFIG_MS, &tag_config);
+    add_config(config, entries, &count);
     add(entries, &count, config->identity.certificate.text, STILL_CREDENTIALS_MS, &tag_credentials);
     add(entries, &count, config->identity.private_key.text, STILL_CREDENTIALS_MS, &tag_credentials);
     for (size_t i = 0; i < config->trust_count; i++) {

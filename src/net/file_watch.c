@@ -22,15 +22,16 @@
 #include "net/file_watch.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/stat.h>
 
 #include "base/assert.h"
 #include "base/memory.h"
 #include "dir_watch.h"
+#include "file_print.h"
 #include "net/path_trail.h"
 
 enum {
@@ -43,16 +44,6 @@ enum {
 
 static const uint64_t never = UINT64_MAX;
 
-/* What stat says of a file; compared as a whole. */
-struct print {
-    bool exists;
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec modified;
-    struct timespec changed;
-};
-
 enum evidence { EVIDENCE_NONE, EVIDENCE_MOVED, EVIDENCE_WRITTEN };
 enum pending { PENDING_NONE, PENDING_REPLACED, PENDING_WRITTEN, PENDING_GONE };
 
@@ -60,7 +51,8 @@ enum pending { PENDING_NONE, PENDING_REPLACED, PENDING_WRITTEN, PENDING_GONE };
 struct hold {
     int dir;
     enum path_step step;
-    char *name; /* NULL: the directory itself */
+    char *name;      /* NULL: the directory itself */
+    bool is_pattern; /* name is one */
 };
 
 struct holds {
@@ -70,14 +62,15 @@ struct holds {
 };
 
 struct entry {
-    struct file_watch_entry given; /* its path is the next */
+    struct file_watch_entry given; /* its path and pattern are the next */
     char *path;
+    char *pattern; /* or NULL */
     struct holds holds;
-    struct print known;    /* as last reported, or as first seen */
-    struct print seen;     /* as last looked at */
-    char *resolved;        /* of the last look that found it; "" before */
-    enum pending pending;  /* difference between known and seen */
-    uint64_t still_due_ms; /* PENDING_WRITTEN */
+    struct file_print known; /* as last reported, or as first seen */
+    struct file_print seen;  /* as last looked at */
+    char *resolved;          /* of the last look that found it; "" before */
+    enum pending pending;    /* difference between known and seen */
+    uint64_t still_due_ms;   /* PENDING_WRITTEN */
     enum evidence evidence;
     bool touched;             /* something happened: look */
     bool is_new;              /* not looked at yet */
@@ -107,37 +100,6 @@ struct file_watch {
 
 /* ---- Looking ---- */
 
-static void take_print(const char *path, struct print *print)
-{
-    struct stat info;
-    memset(print, 0, sizeof(*print));
-    if (stat(path, &info) == 0) {
-        print->exists = true;
-        print->device = info.st_dev;
-        print->inode = info.st_ino;
-        print->size = info.st_size;
-        print->modified = info.st_mtim;
-        print->changed = info.st_ctim;
-    }
-}
-
-static bool same_time(struct timespec a, struct timespec b)
-{
-    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
-/* Whether the content may be another. Mode, owner and names do not count. */
-static bool same_content(const struct print *a, const struct print *b)
-{
-    return a->exists == b->exists && a->device == b->device && a->inode == b->inode &&
-           a->size == b->size && same_time(a->modified, b->modified);
-}
-
-static bool same_print(const struct print *a, const struct print *b)
-{
-    return same_content(a, b) && same_time(a->changed, b->changed);
-}
-
 struct holding {
     struct file_watch *watch;
     struct holds holds;
@@ -148,12 +110,10 @@ static enum dir_watch_scope scope_of(const struct hold *hold)
     return hold->name != NULL ? DIR_WATCH_NAMES : DIR_WATCH_SELF;
 }
 
-static void on_step(void *arg, enum path_step step, const char *dir, const char *name)
+static void hold_step(struct holding *holding, struct hold hold, const char *dir, const char *name)
 {
-    struct holding *holding = arg;
     struct file_watch *watch = holding->watch;
     struct holds *holds = &holding->holds;
-    struct hold hold = {.step = step};
     if (watch->dirs == NULL) {
         return;
     }
@@ -173,6 +133,11 @@ static void on_step(void *arg, enum path_step step, const char *dir, const char 
     holds->items[holds->count++] = hold;
 }
 
+static void on_step(void *arg, enum path_step step, const char *dir, const char *name)
+{
+    hold_step(arg, (struct hold){.step = step}, dir, name);
+}
+
 static void let_go(struct file_watch *watch, struct holds *holds)
 {
     for (size_t i = 0; i < holds->count; i++) {
@@ -183,16 +148,35 @@ static void let_go(struct file_watch *watch, struct holds *holds)
     *holds = (struct holds){0};
 }
 
-/* The new directories are held before the old ones are let go: what stays is never unwatched. */
-static bool walk(struct file_watch *watch, struct entry *entry, enum path_names names,
-                 char resolved[PATH_MAX])
+static bool hold_along(struct file_watch *watch, const struct entry *entry, enum path_names names,
+                       struct holds *holds, char resolved[PATH_MAX])
 {
     struct holding holding = {.watch = watch};
     bool found = path_trail_walk(entry->path, names, on_step, &holding, resolved);
-    struct holds old = entry->holds;
-    entry->holds = holding.holds;
-    let_go(watch, &old);
+    if (found && entry->pattern != NULL) {
+        hold_step(&holding, (struct hold){.step = PATH_STEP_FILE, .is_pattern = true}, resolved,
+                  entry->pattern);
+    }
+    *holds = holding.holds;
     return found;
+}
+
+/*
+ * Every name on the way is watched only where the file is not found. The new directories are held
+ * before the old ones are let go: what stays is never unwatched. That goes for both walks of a file
+ * that is not there too: else each look would give up a watch, hear of it, and look again for ever.
+ */
+static void walk(struct file_watch *watch, struct entry *entry, char resolved[PATH_MAX])
+{
+    struct holds holds;
+    if (!hold_along(watch, entry, PATH_NAMES_LINKS, &holds, resolved)) {
+        struct holds links = holds;
+        (void)hold_along(watch, entry, PATH_NAMES_ALL, &holds, resolved);
+        let_go(watch, &links);
+    }
+    struct holds old = entry->holds;
+    entry->holds = holds;
+    let_go(watch, &old);
 }
 
 static void pend_settling(struct file_watch *watch, struct entry *entry, enum pending pending)
@@ -213,14 +197,14 @@ static void pend_written(struct file_watch *watch, struct entry *entry)
 }
 
 /* A rename's result may still change its mode, owner or names. */
-static bool has_changed(const struct entry *entry, const struct print *now)
+static bool has_changed(const struct entry *entry, const struct file_print *now)
 {
-    return entry->pending == PENDING_REPLACED ? !same_content(now, &entry->seen)
-                                              : !same_print(now, &entry->seen);
+    return entry->pending == PENDING_REPLACED ? !file_print_same_content(now, &entry->seen)
+                                              : !file_print_same(now, &entry->seen);
 }
 
 static void judge(struct file_watch *watch, struct entry *entry, enum evidence evidence,
-                  const struct print *now, const char *resolved)
+                  const struct file_print *now, const char *resolved)
 {
     if (!now->exists) {
         if (!entry->known.exists) {
@@ -232,10 +216,13 @@ static void judge(struct file_watch *watch, struct entry *entry, enum evidence e
     }
     /* Before a write: what was written is the file that the way led to before. */
     bool elsewhere = entry->resolved[0] != '\0' && strcmp(resolved, entry->resolved) != 0;
-    if (evidence == EVIDENCE_MOVED || elsewhere) {
+    /* Names that go from a directory undo no rename into it. */
+    bool stays_replaced = entry->pattern != NULL && entry->pending == PENDING_REPLACED &&
+                          evidence != EVIDENCE_WRITTEN && has_changed(entry, now);
+    if (evidence == EVIDENCE_MOVED || elsewhere || stays_replaced) {
         pend_settling(watch, entry, PENDING_REPLACED);
     } else if (evidence == EVIDENCE_NONE && entry->pending == PENDING_GONE &&
-               same_print(now, &entry->known)) {
+               file_print_same(now, &entry->known)) {
         entry->pending = PENDING_NONE; /* hidden for a moment: a link taken away and put back */
     } else if (evidence == EVIDENCE_WRITTEN || has_changed(entry, now)) {
         pend_written(watch, entry);
@@ -249,11 +236,9 @@ static void look(struct file_watch *watch, struct entry *entry)
     entry->evidence = EVIDENCE_NONE;
     entry->touched = false;
     char resolved[PATH_MAX];
-    struct print now;
-    if (!walk(watch, entry, PATH_NAMES_LINKS, resolved)) {
-        (void)walk(watch, entry, PATH_NAMES_ALL, resolved);
-    }
-    take_print(entry->path, &now);
+    struct file_print now;
+    walk(watch, entry, resolved);
+    file_print_take(entry->path, entry->pattern, &now);
     judge(watch, entry, evidence, &now, resolved);
     if (touched && entry->pending == PENDING_WRITTEN) {
         pend_written(watch, entry); /* whatever it was, the file was not left alone */
@@ -285,7 +270,11 @@ static void look_at_touched(struct file_watch *watch)
 static void note_event(struct file_watch *watch, struct entry *entry, const struct hold *hold,
                        uint32_t mask)
 {
+    static const uint32_t names = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO;
     bool is_file = hold->step == PATH_STEP_FILE && hold->name != NULL;
+    if (hold->is_pattern && mask != 0 && (mask & names) == 0) {
+        return; /* what the files hold is not asked for */
+    }
     if ((mask & IN_MOVED_TO) != 0 && hold->name != NULL) {
         entry->evidence = EVIDENCE_MOVED;
     } else if (is_file && (mask & (IN_MODIFY | IN_CREATE)) != 0) {
@@ -301,8 +290,11 @@ static void note_event(struct file_watch *watch, struct entry *entry, const stru
 
 static bool concerns(const struct hold *hold, int dir, const char *name)
 {
-    return hold->dir == dir &&
-           (name == NULL || (hold->name != NULL && strcmp(hold->name, name) == 0));
+    if (hold->dir != dir || name == NULL || hold->name == NULL) {
+        return hold->dir == dir && name == NULL;
+    }
+    return hold->is_pattern ? fnmatch(hold->name, name, FNM_PERIOD) == 0
+                            : strcmp(hold->name, name) == 0;
 }
 
 static void on_dir_event(void *arg, int dir, uint32_t mask, const char *name)
@@ -432,9 +424,9 @@ static void mark_still(struct file_watch *watch)
         if (entry->pending != PENDING_WRITTEN || entry->still_due_ms > now) {
             continue;
         }
-        struct print now_print;
-        take_print(entry->path, &now_print);
-        if (same_print(&now_print, &entry->seen)) {
+        struct file_print now_print;
+        file_print_take(entry->path, entry->pattern, &now_print);
+        if (file_print_same(&now_print, &entry->seen)) {
             entry->reported_as = PENDING_WRITTEN;
         } else {
             look(watch, entry);
@@ -486,8 +478,14 @@ static void free_entries(struct file_watch *watch, struct entry *entries, size_t
         let_go(watch, &entries[i].holds);
         mem_free(entries[i].resolved);
         mem_free(entries[i].path);
+        mem_free(entries[i].pattern);
     }
     mem_free(entries);
+}
+
+static bool same_pattern(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
 /* One of the old entries that nobody has taken yet; with the same tag if there is one. */
@@ -495,7 +493,8 @@ static struct entry *find_old(struct entry *old, size_t count, const struct file
 {
     struct entry *found = NULL;
     for (size_t i = 0; i < count; i++) {
-        if (old[i].path == NULL || strcmp(old[i].path, given->path) != 0) {
+        if (old[i].path == NULL || strcmp(old[i].path, given->path) != 0 ||
+            !same_pattern(old[i].pattern, given->pattern)) {
             continue;
         }
         if (old[i].given.tag == given->tag) {
@@ -522,6 +521,8 @@ static void take_new(struct entry *entry, const struct file_watch_entry *given)
     entry->path = mem_strdup(given->path);
     entry->given = *given;
     entry->given.path = entry->path;
+    entry->pattern = given->pattern != NULL ? mem_strdup(given->pattern) : NULL;
+    entry->given.pattern = entry->pattern;
     entry->resolved = mem_strdup("");
     entry->is_new = true;
 }

@@ -99,9 +99,7 @@ static struct keys find_keys(const struct loader *loader, const struct config_st
         }
         const struct name *listener = find_name(&loader->listeners, text);
         if (listener == NULL) {
-            /* config_load has refused a name that no listener has. */
-            ASSERT(!loader->config->valid);
-            continue;
+            continue; /* of another process: config_load has told about it or refused it */
         }
         keys.items[keys.count++] = policy_key(listener->index);
     }
@@ -128,6 +126,7 @@ struct place {
     const char *key;
     size_t index;
     struct config_string string;
+    enum id_effect effect;
 };
 
 #define PLACE_FORMAT "%s[%zu].%s[%zu]: \"%s\""
@@ -171,16 +170,21 @@ static void warn_of_unknown_domain(const struct loader *loader, const struct pla
         /* `trust` is missing or could not be read, which was reported. */
         return;
     }
-    if (find_name(&loader->domains, pattern->trust_domain) == NULL) {
-        diag_warning(loader->diags, place->string.pos,
-                     PLACE_FORMAT ": never matches: `trust` has no bundle for \"%.*s\"",
-                     PLACE_ARGS(place), (int)pattern->trust_domain.len, pattern->trust_domain.ptr);
+    if (find_name(&loader->domains, pattern->trust_domain) != NULL) {
+        return;
     }
+    /* An included file may be shared with processes that know the trust domain. A deny is told
+       about always: a typing error takes its effect away. */
+    bool only_note =
+        place->effect == ID_EFFECT_ALLOW && config_is_included(loader->config, place->string.pos);
+    (only_note ? diag_note : diag_warning)(
+        loader->diags, place->string.pos,
+        PLACE_FORMAT ": never matches: `trust` has no bundle for \"%.*s\"", PLACE_ARGS(place),
+        (int)pattern->trust_domain.len, pattern->trust_domain.ptr);
 }
 
 static void add_pattern(const struct loader *loader, const struct place *place,
-                        struct id_matcher *matcher, const struct keys *keys, uint32_t rank,
-                        enum id_effect effect)
+                        struct id_matcher *matcher, const struct keys *keys, uint32_t rank)
 {
     struct id_pattern pattern;
     if (parse_pattern(loader, place, &pattern) != 0) {
@@ -188,7 +192,7 @@ static void add_pattern(const struct loader *loader, const struct place *place,
     }
     warn_of_unknown_domain(loader, place, &pattern);
     for (size_t i = 0; i < keys->count; i++) {
-        if (!id_matcher_add(matcher, &pattern, keys->items[i], rank, effect)) {
+        if (!id_matcher_add(matcher, &pattern, keys->items[i], rank, place->effect)) {
             diag_error(loader->diags, place->string.pos,
                        PLACE_FORMAT ": patterns of more than six segments in this trust domain"
                                     " have `*` in over %d different arrangements; use fewer",
@@ -198,7 +202,8 @@ static void add_pattern(const struct loader *loader, const struct place *place,
     }
 }
 
-static void load_rule(const struct loader *loader, size_t index)
+/* shown: how messages number it. */
+static void load_rule(const struct loader *loader, size_t index, size_t shown)
 {
     const struct config_rule *rule = &loader->config->rules[index];
     struct policy *policy = loader->policy;
@@ -208,8 +213,8 @@ static void load_rule(const struct loader *loader, size_t index)
     struct keys keys = find_keys(loader, &rule->to);
     note_rule(policy, &keys, rule->action);
     for (size_t i = 0; i < rule->from.count; i++) {
-        struct place place = {"rules", index, "from", i, rule->from.items[i]};
-        add_pattern(loader, &place, policy->downstream, &keys, (uint32_t)index, effect);
+        struct place place = {"rules", shown, "from", i, rule->from.items[i], effect};
+        add_pattern(loader, &place, policy->downstream, &keys, (uint32_t)index);
     }
     mem_free(keys.items);
 }
@@ -224,8 +229,8 @@ static void load_expect(const struct loader *loader, size_t index)
     struct keys keys = {.items = &all, .count = 1};
     struct id_matcher *matcher = id_matcher_new();
     for (size_t i = 0; i < expect->count; i++) {
-        struct place place = {"listeners", index, "expect", i, expect->items[i]};
-        add_pattern(loader, &place, matcher, &keys, (uint32_t)i, ID_EFFECT_ALLOW);
+        struct place place = {"listeners", index, "expect", i, expect->items[i], ID_EFFECT_ALLOW};
+        add_pattern(loader, &place, matcher, &keys, (uint32_t)i);
     }
     id_matcher_freeze(matcher);
     loader->policy->listeners[index].expect = matcher;
@@ -249,8 +254,10 @@ struct policy *policy_load(const struct config *config, struct diag_list *diags)
     struct loader loader = {.config = config, .diags = diags, .policy = policy};
     size_t errors_before = diags->error_count;
     index_names(&loader);
+    size_t shown = 0;
     for (size_t i = 0; i < config->rule_count; i++) {
-        load_rule(&loader, i);
+        shown = config_rule_index(config, i, shown);
+        load_rule(&loader, i, shown);
     }
     for (size_t i = 0; i < config->listener_count; i++) {
         load_expect(&loader, i);

@@ -1,9 +1,15 @@
 /*
  * A newcomer's places are reserved before it is accepted. Where there are none, accepting pauses
  * and leaves newcomers in the kernel's queue; it is looked at again 20 ms later, by looking only,
- * so that workers that wait don't take places from each other. One bound is special:
- * when too many handshakes are unfinished, the oldest of them gives way if it has had its second,
- * so that clients that send a byte now and then can't keep the others out.
+ * so that workers that wait don't take places from each other. One bound is special: when too many
+ * handshakes are unfinished, the one that is longest overdue gives way (proxy/handshakes.h), of the
+ * listener whose own bound is full, or of all when the process's is.
+ *
+ * A worker can end its own handshakes only; those of others it must wait for, and who makes room
+ * for itself takes it at once. So that no worker is kept out by the others, each has a share, its
+ * part of the bound. One that pauses with less than that says that it is short (limits_set_short).
+ * While any is, a worker that has its share takes no more, and one that has more lets overdue ones
+ * go.
  */
 #include "proxy/accepting.h"
 
@@ -11,10 +17,13 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "base/pace.h"
+#include "proxy/handshakes.h"
+#include "proxy/pause_log.h"
 #include "proxy/snapshot.h"
 #include "proxy/worker.h"
 
-enum { ACCEPTS_PER_TURN = 16, HANDSHAKE_GRACE_MS = 1000, RESUME_LOOK_MS = 20 };
+enum { ACCEPTS_PER_TURN = 16, LOOK_MS = 20, LINE_INTERVAL_MS = 10000 };
 
 /* One listener's accepting in one worker, by slot. */
 struct worker_listener {
@@ -23,13 +32,19 @@ struct worker_listener {
     struct acceptor *acceptor;      /* NULL: none in this slot */
     struct listen_sockets *sockets; /* that it accepts from */
     bool paused;                    /* by a limit */
+    enum limits_bound is_short_of;  /* a bound of handshakes, while paused by it; or none */
+    enum limits_bound paused_by;    /* or was last */
+    struct pause_log pause_log;
+    struct pace exhausted_lines;
+    struct handshakes handshakes; /* of its sessions in this worker */
 };
 
 struct accepting {
     struct worker *worker;
     struct worker_listener *listeners; /* SETUP_SLOTS of them */
     size_t slot_count;                 /* slots from here on were never used */
-    struct timer *resume_timer;        /* while a listener is paused */
+    uint64_t handshake_count;          /* of all listeners */
+    struct timer *look_timer;          /* while a listener is paused, or has more than a share */
 };
 
 static const struct setup_listener *settings_of(const struct worker_listener *listener)
@@ -37,35 +52,159 @@ static const struct setup_listener *settings_of(const struct worker_listener *li
     return setup_find_slot(listener->worker->snapshot->setup, listener->slot);
 }
 
-static bool may_evict(const struct worker *worker)
+/* Which handshake of this worker may give way, if one: of the listener, when its own bound is full,
+   else of all. */
+static struct session *find_overdue(const struct worker_listener *listener, enum limits_bound full)
 {
-    const struct session *oldest = TAILQ_FIRST(&worker->handshakes);
-    return oldest != NULL && loop_now_ms(worker->loop) - oldest->started_ms >= HANDSHAKE_GRACE_MS;
+    const struct accepting *accepting = listener->worker->accepting;
+    uint64_t now_ms = loop_now_ms(listener->worker->loop);
+    if (full == LIMITS_LISTENER_HANDSHAKES) {
+        return handshakes_overdue(&listener->handshakes, now_ms);
+    }
+    struct session *first = NULL;
+    for (size_t slot = 0; full == LIMITS_HANDSHAKES && slot < accepting->slot_count; slot++) {
+        struct session *here = handshakes_overdue(&accepting->listeners[slot].handshakes, now_ms);
+        if (here != NULL && (first == NULL || handshakes_due_ms(here) < handshakes_due_ms(first))) {
+            first = here;
+        }
+    }
+    return first;
 }
 
-/* True when a place was made: the oldest unfinished handshake had had its time. */
-static bool evict_oldest_handshake(struct worker *worker)
+/* True when a handshake gave way: there may be a place now. */
+static bool make_room(struct worker_listener *listener, enum limits_bound full)
 {
-    if (!may_evict(worker)) {
+    struct session *overdue = find_overdue(listener, full);
+    if (overdue == NULL) {
         return false;
     }
-    session_end(TAILQ_FIRST(&worker->handshakes), REASON_HANDSHAKE_EVICTED, NULL);
+    session_end(overdue, REASON_HANDSHAKE_EVICTED, NULL);
     return true;
 }
 
-static bool is_of_handshakes(enum limits_bound bound)
+static void look_soon(struct accepting *accepting)
 {
-    return bound == LIMITS_HANDSHAKES || bound == LIMITS_LISTENER_HANDSHAKES;
+    if (!timer_is_set(accepting->look_timer) && !accepting->worker->draining) {
+        timer_set(accepting->look_timer, LOOK_MS);
+    }
 }
 
-static void pause_accepting(struct worker_listener *listener)
+/* ---- shares ---- */
+
+static uint64_t held_of(const struct worker_listener *listener, enum limits_bound bound)
 {
-    struct accepting *accepting = listener->worker->accepting;
+    return bound == LIMITS_HANDSHAKES ? listener->worker->accepting->handshake_count
+                                      : listener->handshakes.count;
+}
+
+/* Of a bound that is smaller than the number of workers nobody has a share: one of them is more. */
+static uint64_t share_of(const struct worker_listener *listener, enum limits_bound bound)
+{
+    uint64_t all = limits_handshake_bound(settings_of(listener), bound);
+    return all == 0 ? UINT64_MAX : all / listener->worker->session_step;
+}
+
+static bool has_more_than_share(const struct worker_listener *listener, enum limits_bound bound)
+{
+    return held_of(listener, bound) > share_of(listener, bound);
+}
+
+static bool has_share(const struct worker_listener *listener, enum limits_bound bound)
+{
+    uint64_t held = held_of(listener, bound);
+    return held > 0 && held >= share_of(listener, bound);
+}
+
+static bool another_is_short(const struct worker_listener *listener, enum limits_bound bound)
+{
+    return limits_is_short(listener->worker->limits, bound, listener->slot);
+}
+
+/* The bound of which this worker must not take more now, because another is short; or none. */
+static enum limits_bound held_back_by(const struct worker_listener *listener)
+{
+    if (settings_of(listener)->server == NULL) {
+        return LIMITS_NONE;
+    }
+    if (another_is_short(listener, LIMITS_LISTENER_HANDSHAKES) &&
+        has_share(listener, LIMITS_LISTENER_HANDSHAKES)) {
+        return LIMITS_LISTENER_HANDSHAKES;
+    }
+    if (another_is_short(listener, LIMITS_HANDSHAKES) && has_share(listener, LIMITS_HANDSHAKES)) {
+        return LIMITS_HANDSHAKES;
+    }
+    return LIMITS_NONE;
+}
+
+static void let_go(struct worker_listener *listener, enum limits_bound bound)
+{
+    while (has_more_than_share(listener, bound) && another_is_short(listener, bound) &&
+           make_room(listener, bound)) {
+    }
+}
+
+static void set_short(struct worker_listener *listener, enum limits_bound full)
+{
+    bool is_short = (full == LIMITS_HANDSHAKES || full == LIMITS_LISTENER_HANDSHAKES) &&
+                    !has_share(listener, full);
+    if (is_short) {
+        limits_set_short(listener->worker->limits, full, listener->slot, true);
+        listener->is_short_of = full;
+    }
+}
+
+static void clear_short(struct worker_listener *listener)
+{
+    if (listener->is_short_of != LIMITS_NONE) {
+        limits_set_short(listener->worker->limits, listener->is_short_of, listener->slot, false);
+        listener->is_short_of = LIMITS_NONE;
+    }
+}
+
+/* ---- pausing and resuming ---- */
+
+static void log_pause(struct worker_listener *listener)
+{
+    struct worker *worker = listener->worker;
+    uint64_t lasted_ms = 0;
+    enum pause_line line =
+        pause_log_due(&listener->pause_log, loop_now_ms(worker->loop), &lasted_ms);
+    if (line == PAUSE_LINE_NONE) {
+        return;
+    }
+    bool paused = line == PAUSE_LINE_PAUSED;
+    log_begin(&worker->log, paused ? LOG_WARN : LOG_INFO,
+              paused ? "accept_paused" : "accept_resumed");
+    log_str(&worker->log, "listener", settings_of(listener)->config->name.text);
+    log_u64(&worker->log, "worker", worker->index);
+    if (paused) {
+        log_str(&worker->log, "limit", limits_bound_name(listener->paused_by));
+        log_str(&worker->log, "scope",
+                limits_bound_is_of_listener(listener->paused_by) ? "listener" : "process");
+    } else {
+        log_u64(&worker->log, "lasted_ms", lasted_ms);
+    }
+    log_end(&worker->log);
+}
+
+static void pause_accepting(struct worker_listener *listener, enum limits_bound full)
+{
+    ASSERT(!listener->paused);
     listener->paused = true;
     acceptor_pause(listener->acceptor);
-    if (!timer_is_set(accepting->resume_timer)) {
-        timer_set(accepting->resume_timer, RESUME_LOOK_MS);
-    }
+    set_short(listener, full);
+    listener->paused_by = full;
+    pause_log_pause(&listener->pause_log, loop_now_ms(listener->worker->loop));
+    log_pause(listener);
+    look_soon(listener->worker->accepting);
+}
+
+static void resume_accepting(struct worker_listener *listener)
+{
+    clear_short(listener);
+    listener->paused = false;
+    pause_log_resume(&listener->pause_log, loop_now_ms(listener->worker->loop));
+    acceptor_resume(listener->acceptor);
 }
 
 /*
@@ -76,7 +215,10 @@ static bool on_reserve(void *arg)
 {
     struct worker_listener *listener = arg;
     struct worker *worker = listener->worker;
-    enum limits_bound full = limits_reserve(worker->limits, settings_of(listener));
+    enum limits_bound held_back = held_back_by(listener);
+    enum limits_bound full = held_back != LIMITS_NONE
+                                 ? held_back
+                                 : limits_reserve(worker->limits, settings_of(listener));
     if (full == LIMITS_NONE) {
         return true;
     }
@@ -84,11 +226,15 @@ static bool on_reserve(void *arg)
         return false;
     }
     /* Looked at again: another worker may have taken the place, or another bound may be full. */
-    if (is_of_handshakes(full) && evict_oldest_handshake(worker) &&
-        limits_reserve(worker->limits, settings_of(listener)) == LIMITS_NONE) {
-        return true;
+    while (held_back == LIMITS_NONE && make_room(listener, full)) {
+        full = limits_reserve(worker->limits, settings_of(listener));
+        if (full == LIMITS_NONE) {
+            return true;
+        }
     }
-    pause_accepting(listener);
+    if (!listener->paused) {
+        pause_accepting(listener, full);
+    }
     return false;
 }
 
@@ -101,31 +247,34 @@ static void on_cancel(void *arg)
 static bool may_resume(const struct worker_listener *listener)
 {
     struct worker *worker = listener->worker;
+    if (held_back_by(listener) != LIMITS_NONE) {
+        return false;
+    }
     enum limits_bound full = limits_check(worker->limits, settings_of(listener));
-    return full == LIMITS_NONE || (is_of_handshakes(full) && may_evict(worker));
+    return full == LIMITS_NONE || find_overdue(listener, full) != NULL;
 }
 
-static void resume_where_possible(struct accepting *accepting)
+static void on_look_timer(void *arg)
 {
+    struct accepting *accepting = arg;
     struct worker *worker = accepting->worker;
-    bool paused = false;
+    bool again = false;
     const struct setup *setup = worker->snapshot->setup;
     for (size_t i = 0; i < setup->config->listener_count; i++) {
         struct worker_listener *listener = &accepting->listeners[setup->listeners[i].slot];
+        let_go(listener, LIMITS_LISTENER_HANDSHAKES);
+        let_go(listener, LIMITS_HANDSHAKES);
         if (listener->paused && listener->acceptor != NULL && may_resume(listener)) {
-            listener->paused = false;
-            acceptor_resume(listener->acceptor);
+            resume_accepting(listener);
         }
-        paused = paused || listener->paused;
+        log_pause(listener);
+        again = again || listener->pause_log.open ||
+                has_more_than_share(listener, LIMITS_LISTENER_HANDSHAKES) ||
+                has_more_than_share(listener, LIMITS_HANDSHAKES);
     }
-    if (paused && !worker->draining) {
-        timer_set(accepting->resume_timer, RESUME_LOOK_MS);
+    if (again) {
+        look_soon(accepting);
     }
-}
-
-static void on_resume_timer(void *arg)
-{
-    resume_where_possible(arg);
 }
 
 static void on_accept(void *arg, int fd, const struct netaddr *peer)
@@ -141,10 +290,17 @@ static void on_exhausted(void *arg, int error)
 {
     struct worker_listener *listener = arg;
     struct worker *worker = listener->worker;
-    log_begin(&worker->log, LOG_WARN, "accept_paused");
+    uint64_t left_out;
+    if (!pace_allows(&listener->exhausted_lines, loop_now_ms(worker->loop), LINE_INTERVAL_MS,
+                     &left_out)) {
+        return;
+    }
+    log_begin(&worker->log, LOG_WARN, "accept_exhausted");
     log_str(&worker->log, "listener", settings_of(listener)->config->name.text);
+    log_u64(&worker->log, "worker", worker->index);
     log_str(&worker->log, "error", strerror(error));
     log_u64(&worker->log, "sessions", worker->session_count);
+    log_u64(&worker->log, "left_out", left_out);
     log_end(&worker->log);
 }
 
@@ -157,10 +313,12 @@ static const struct acceptor_callbacks acceptor_callbacks = {
 
 static void close_acceptor(struct worker_listener *listener)
 {
+    clear_short(listener);
     acceptor_free(listener->acceptor);
     listener->acceptor = NULL;
     listener->sockets = NULL;
     listener->paused = false;
+    listener->pause_log = (struct pause_log){.open = false};
 }
 
 /* What is queued is accepted first, as far as the bounds allow: closing resets it. */
@@ -256,7 +414,7 @@ void accepting_stop(struct accepting *accepting)
     for (size_t i = 0; i < setup->config->listener_count; i++) {
         stop_listening(&accepting->listeners[setup->listeners[i].slot]);
     }
-    timer_cancel(accepting->resume_timer);
+    timer_cancel(accepting->look_timer);
 }
 
 struct accepting *accepting_new(struct worker *worker)
@@ -264,8 +422,11 @@ struct accepting *accepting_new(struct worker *worker)
     struct accepting *accepting = mem_alloc(sizeof(*accepting));
     accepting->worker = worker;
     accepting->listeners = mem_alloc_array(SETUP_SLOTS, sizeof(*accepting->listeners));
-    accepting->resume_timer = timer_new(worker->loop, on_resume_timer, accepting);
-    if (accepting->resume_timer == NULL) {
+    for (size_t slot = 0; slot < SETUP_SLOTS; slot++) {
+        handshakes_init(&accepting->listeners[slot].handshakes);
+    }
+    accepting->look_timer = timer_new(worker->loop, on_look_timer, accepting);
+    if (accepting->look_timer == NULL) {
         accepting_free(accepting);
         return NULL;
     }
@@ -280,7 +441,31 @@ void accepting_free(struct accepting *accepting)
     for (size_t slot = 0; slot < accepting->slot_count; slot++) {
         close_acceptor(&accepting->listeners[slot]);
     }
-    timer_free(accepting->resume_timer);
+    timer_free(accepting->look_timer);
     mem_free(accepting->listeners);
     mem_free(accepting);
+}
+
+void accepting_add_handshake(struct accepting *accepting, struct session *session)
+{
+    struct worker_listener *listener = &accepting->listeners[session->listener->slot];
+    handshakes_add(&listener->handshakes, session);
+    accepting->handshake_count++;
+    if (settings_of(listener) != NULL &&
+        (has_more_than_share(listener, LIMITS_HANDSHAKES) ||
+         has_more_than_share(listener, LIMITS_LISTENER_HANDSHAKES))) {
+        look_soon(accepting);
+    }
+}
+
+void accepting_remove_handshake(struct accepting *accepting, struct session *session)
+{
+    ASSERT(accepting->handshake_count > 0);
+    handshakes_remove(&accepting->listeners[session->listener->slot].handshakes, session);
+    accepting->handshake_count--;
+}
+
+uint64_t accepting_handshake_count(const struct accepting *accepting)
+{
+    return accepting->handshake_count;
 }

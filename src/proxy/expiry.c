@@ -139,9 +139,38 @@ static void set_end(struct expiry *expiry, struct expiry_entry *entry, const str
     entry->quiet_from_ms = end->mono_ms - draw(expiry, window + 1);
 }
 
+/* What has no end by time any more stays in the heap until its far-off moment. */
+static void recompute(struct expiry *expiry)
+{
+    expiry->wall_offset_ms = wall_offset();
+    for (size_t i = 0; i < expiry->heap.count; i++) {
+        struct session *session = session_of(expiry->heap.items[i]);
+        struct end end = end_of(expiry, session);
+        set_end(expiry, &session->expiry, &end);
+        session->expiry.deadline.due_ms = session->expiry.quiet_from_ms;
+    }
+    deadline_heap_restore(&expiry->heap);
+}
+
+static bool clock_has_jumped(const struct expiry *expiry)
+{
+    int64_t drift = wall_offset() - expiry->wall_offset_ms;
+    return drift > CLOCK_JUMP_MS || drift < -CLOCK_JUMP_MS;
+}
+
+/* While nothing is waited for nobody looks, so a clock may have gone far since. */
+static void follow_clock(struct expiry *expiry)
+{
+    if (clock_has_jumped(expiry)) {
+        recompute(expiry);
+        arm(expiry);
+    }
+}
+
 enum reason expiry_schedule(struct expiry *expiry, struct session *session)
 {
     struct expiry_entry *entry = &session->expiry;
+    follow_clock(expiry);
     struct end end = end_of(expiry, session);
     if (end.mono_ms == UINT64_MAX) {
         expiry_forget(expiry, session);
@@ -192,25 +221,6 @@ static void look_at(struct expiry *expiry, struct session *session, uint64_t now
     }
     bool kept = deadline_heap_set(&expiry->heap, &session->expiry.deadline, next);
     ASSERT(kept); /* it is in the heap: moving needs no memory */
-}
-
-/* What has no end by time any more stays in the heap until its far-off moment. */
-static void recompute(struct expiry *expiry)
-{
-    expiry->wall_offset_ms = wall_offset();
-    for (size_t i = 0; i < expiry->heap.count; i++) {
-        struct session *session = session_of(expiry->heap.items[i]);
-        struct end end = end_of(expiry, session);
-        set_end(expiry, &session->expiry, &end);
-        session->expiry.deadline.due_ms = session->expiry.quiet_from_ms;
-    }
-    deadline_heap_restore(&expiry->heap);
-}
-
-static bool clock_has_jumped(const struct expiry *expiry)
-{
-    int64_t drift = wall_offset() - expiry->wall_offset_ms;
-    return drift > CLOCK_JUMP_MS || drift < -CLOCK_JUMP_MS;
 }
 
 static void on_timer(void *arg)

@@ -159,6 +159,34 @@ void limits_handshake_end(struct limits *limits, size_t slot)
     subtract(&limits->listeners[slot].handshakes, 1);
 }
 
+static _Atomic uint64_t *short_count(struct limits *limits, enum limits_bound bound, size_t slot)
+{
+    ASSERT(bound == LIMITS_HANDSHAKES || bound == LIMITS_LISTENER_HANDSHAKES);
+    return bound == LIMITS_HANDSHAKES ? &limits->process.short_of_handshakes
+                                      : &limits->listeners[slot].short_of_handshakes;
+}
+
+void limits_set_short(struct limits *limits, enum limits_bound bound, size_t slot, bool is_short)
+{
+    if (is_short) {
+        add(short_count(limits, bound, slot), 1);
+    } else {
+        subtract(short_count(limits, bound, slot), 1);
+    }
+}
+
+bool limits_is_short(struct limits *limits, enum limits_bound bound, size_t slot)
+{
+    return get(short_count(limits, bound, slot)) > 0;
+}
+
+uint64_t limits_handshake_bound(const struct setup_listener *listener, enum limits_bound bound)
+{
+    ASSERT(bound == LIMITS_HANDSHAKES || bound == LIMITS_LISTENER_HANDSHAKES);
+    return bound == LIMITS_HANDSHAKES ? listener->setup->config->limits.handshakes
+                                      : listener->config->limits.handshakes;
+}
+
 void limits_session_end(struct limits *limits, size_t slot)
 {
     subtract(&limits->process.sessions, 1);
@@ -191,6 +219,11 @@ const char *limits_bound_name(enum limits_bound bound)
         return "handshakes";
     }
     return "none";
+}
+
+bool limits_bound_is_of_listener(enum limits_bound bound)
+{
+    return bound == LIMITS_LISTENER_CONNECTIONS || bound == LIMITS_LISTENER_HANDSHAKES;
 }
 
 bool limits_buffer(struct limits *limits, const struct setup_listener *listener, size_t bytes)

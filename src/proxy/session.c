@@ -1,5 +1,6 @@
 /*
- *   NEW → HANDSHAKE   mtls accepted; deadline: timeouts.handshake, from accept, whatever arrives
+ *   NEW → HELLO       mtls accepted; deadline: timeouts.handshake, from accept, whatever arrives
+ *   HELLO → HANDSHAKE a whole ClientHello has come; same deadline
  *   NEW → SERVING     plaintext accepted (an originating listener)
  *   HANDSHAKE → SERVING   the gate in tls_conn has been passed
  *   any → CLOSED      by session_close, from exchange_finish only
@@ -14,25 +15,39 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "net/plain_conn.h"
+#include "proxy/accepting.h"
 #include "proxy/snapshot.h"
 #include "proxy/walk.h"
 #include "proxy/worker.h"
 #include "tls/tls_conn.h"
 
+/* Its handshake is counted, and may have to give way. */
+static bool is_unfinished(const struct session *session)
+{
+    return session->state == SESSION_HELLO || session->state == SESSION_HANDSHAKE;
+}
+
 static void session_enter(struct session *session, enum session_state state)
 {
     ASSERT(session->state != SESSION_CLOSED && state > session->state);
     struct worker *worker = session->worker;
-    if (session->state == SESSION_HANDSHAKE) {
-        TAILQ_REMOVE(&worker->handshakes, session, handshake_link);
-        limits_handshake_end(worker->limits, session->listener->slot);
+    size_t slot = session->listener->slot;
+    bool was_unfinished = is_unfinished(session);
+    if (was_unfinished) {
+        accepting_remove_handshake(worker->accepting, session);
     }
     session->state = state;
+    session->entered_ms = loop_now_ms(worker->loop);
+    if (is_unfinished(session)) {
+        accepting_add_handshake(worker->accepting, session);
+    } else if (was_unfinished) {
+        limits_handshake_end(worker->limits, slot);
+    }
     switch (state) {
     case SESSION_NEW:
-        break;
     case SESSION_HANDSHAKE:
-        TAILQ_INSERT_TAIL(&worker->handshakes, session, handshake_link);
+        break;
+    case SESSION_HELLO:
         session_set_timer(session, session->listener->config->timeouts.handshake_ms);
         break;
     case SESSION_SERVING:
@@ -43,7 +58,7 @@ static void session_enter(struct session *session, enum session_state state)
         walk_pass_by(worker, session);
         expiry_forget(worker->expiry, session);
         TAILQ_REMOVE(&worker->sessions, session, link);
-        limits_session_end(worker->limits, session->listener->slot);
+        limits_session_end(worker->limits, slot);
         break;
     }
 }
@@ -79,11 +94,18 @@ static void on_timer(void *arg)
     struct session *session = arg;
     CHECK_MAGIC(session, SESSION_MAGIC);
     session->timer_due_ms = UINT64_MAX;
-    if (session->state == SESSION_HANDSHAKE) {
+    if (is_unfinished(session)) {
         exchange_finish(&session->exchange, session, REASON_HANDSHAKE_TIMEOUT, NULL, NULL);
         return;
     }
     exchange_on_timer(&session->exchange, session);
+}
+
+static void on_hello(void *arg)
+{
+    struct session *session = arg;
+    CHECK_MAGIC(session, SESSION_MAGIC);
+    session_enter(session, SESSION_HANDSHAKE);
 }
 
 static void on_handshake(void *arg, const struct tls_failure *failure)
@@ -104,7 +126,8 @@ static void on_handshake(void *arg, const struct tls_failure *failure)
     exchange_start(&session->exchange, session);
 }
 
-static const struct tls_conn_callbacks tls_callbacks = {.on_handshake = on_handshake};
+static const struct tls_conn_callbacks tls_callbacks = {.on_hello = on_hello,
+                                                        .on_handshake = on_handshake};
 
 static struct conn *make_conn(struct session *session, int fd)
 {
@@ -159,7 +182,7 @@ void session_accept(struct worker *worker, const struct setup_listener *listener
     worker->session_count++;
     TAILQ_INSERT_TAIL(&worker->sessions, session, link);
     if (listener->server != NULL) {
-        session_enter(session, SESSION_HANDSHAKE);
+        session_enter(session, SESSION_HELLO);
         return;
     }
     session_enter(session, SESSION_SERVING);

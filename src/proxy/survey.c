@@ -97,7 +97,7 @@ static size_t put_peer_id(struct surveying *surveying, const struct peer_info *p
 
 static const char *state_name(const struct session *session)
 {
-    if (session->state == SESSION_HANDSHAKE) {
+    if (session->state < SESSION_SERVING) {
         return "handshake";
     }
     return session->exchange.state == EXCHANGE_RELAY ? "relay" : "dial";

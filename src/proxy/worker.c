@@ -181,7 +181,6 @@ struct worker *worker_new(const struct worker_options *options, struct errbuf *e
     log_init(&worker->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_ring_sink, worker->ring);
     TAILQ_INIT(&worker->sessions);
-    TAILQ_INIT(&worker->handshakes);
     TAILQ_INIT(&worker->walks);
     if (make_parts(worker, options, err) != 0) {
         worker_free(worker);

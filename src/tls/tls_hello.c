@@ -46,6 +46,10 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg)
     struct tls_conn *tls = tls_bio_conn(ssl);
     ASSERT(tls->handshake != NULL);
     struct tls_failure *failure = &tls->handshake->failure;
+    const struct tls_conn_callbacks *callbacks = tls->handshake->callbacks;
+    if (!tls->handshake->hello_seen && callbacks->on_hello != NULL) {
+        callbacks->on_hello(tls->handshake->arg); /* not for the second one after a retry request */
+    }
     tls->handshake->hello_seen = true;
     keep_server_name(ssl, failure);
     tls_resumption_look_at_hello(tls);

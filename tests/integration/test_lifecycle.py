@@ -207,7 +207,7 @@ def test_few_descriptors_queue_and_recover(start, backends, credentials, web):
             ping(stream)
             stream.end()
             assert stream.read_to_end() == (b"", CLEAN)
-    assert not bulkhead.log.find(event="accept_paused"), "EMFILE was reached"
+    assert not bulkhead.log.find(event="accept_exhausted"), "EMFILE was reached"
 
 
 def test_bounds_hold_for_all_workers_and_listeners(start, backends, credentials, web):
@@ -218,6 +218,8 @@ def test_bounds_hold_for_all_workers_and_listeners(start, backends, credentials,
     idle = bulkhead.descriptors()
     waiting = [PlainStream(dial(bulkhead.address(f"l{i % 20}"))) for i in range(120)]
     until(lambda: bulkhead.descriptors() == idle + 1, "the one session")
+    paused = bulkhead.wait_log("accept_paused")
+    assert (paused["limit"], paused["scope"]) == ("connections", "process")
     waiting[0].close()
     for _ in range(20):  # whoever comes next: one at a time
         most = max(bulkhead.descriptors() for _ in range(20))
@@ -247,6 +249,9 @@ def test_few_descriptors_outlive_a_flood_of_refused_clients(start, backends, cre
     for stream in refused:
         stream.send(b"GET / HTTP/1.0\r\n\r\n")  # and stays, whatever it is told
     until(lambda: len(bulkhead.access.find(reason="tls_not_tls")) == len(refused), "the refusals")
+    paused = bulkhead.wait_log("accept_paused")
+    assert (paused["level"], paused["limit"], paused["scope"]) == ("warn", "descriptors", "process")
+    assert bulkhead.wait_log("accept_resumed")["lasted_ms"] > 0
     for _ in range(20):
         with tls_connect(bulkhead.address(), web) as stream:
             ping(stream)
@@ -254,7 +259,7 @@ def test_few_descriptors_outlive_a_flood_of_refused_clients(start, backends, cre
             assert stream.read_to_end() == (b"", CLEAN)
     for stream in refused:
         stream.close()
-    assert not bulkhead.log.find(event="accept_paused"), "EMFILE was reached"
+    assert not bulkhead.log.find(event="accept_exhausted"), "EMFILE was reached"
 
 
 def test_too_few_descriptors_refuse_the_start(start, backends, credentials):

@@ -339,6 +339,25 @@ def test_slow_handshakes_make_room_for_good_clients(start, backends, credentials
         stream.close()
 
 
+@pytest.mark.parametrize("whose", ["process", "listener"])
+def test_slow_handshakes_of_one_worker_make_room_in_the_others(start, backends, credentials, whose):
+    """Each worker has its share of the bound, whichever of them took the places first."""
+    backend = backends.plain()
+    bound = {"limits": {"handshakes": 4}}
+    listener = terminate(backend.url, timeouts={"handshake": "1h"},
+                         **(bound if whose == "listener" else {}))
+    bulkhead = start(configuration(credentials, listener, workers=4,
+                                   **(bound if whose == "process" else {})))
+    slow = [PlainStream(dial(bulkhead.address())) for _ in range(40)]
+    for _ in range(12):  # to whichever worker the kernel chooses
+        with tls_connect(bulkhead.address(), client_context(credentials.pair("web"))) as stream:
+            stream.send(b"ping")
+            assert stream.recv_exactly(4) == b"ping"
+    assert bulkhead.wait_log("accept_paused", limit="handshakes", scope=whose)
+    for stream in slow:
+        stream.close()
+
+
 def test_a_full_listener_queues_and_recovers(start, backends, credentials):
     backend = backends.plain()
     bulkhead = start(configuration(credentials, terminate(backend.url, limits={"connections": 1}),
@@ -350,11 +369,16 @@ def test_a_full_listener_queues_and_recovers(start, backends, credentials):
     waiting.send(b"GET / HTTP/1.0\r\n\r\n")  # answered (by a refusal) only once it is accepted
     with pytest.raises(TimeoutError):
         waiting.recv(1)
+    paused = bulkhead.wait_log("accept_paused")
+    assert (paused["level"], paused["limit"], paused["scope"]) == ("warn", "connections", "listener")
     first.end()
     assert first.read_to_end()[1] == CLEAN
     first.close()
     line = bulkhead.wait_access(downstream=waiting.local_address())
     assert line["reason"] == "tls_not_tls"
+    resumed = bulkhead.wait_log("accept_resumed", listener=paused["listener"])
+    assert resumed["level"] == "info" and resumed["lasted_ms"] >= 300
+    assert len(bulkhead.log.find(event="accept_paused")) == 1
     waiting.close()
 
 

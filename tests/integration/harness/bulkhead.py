@@ -142,14 +142,16 @@ class Lines:
 
 
 class Bulkhead:
-    """`bulkhead run` with a configuration (a dict, or the file's text)."""
+    """`bulkhead run` with a configuration: a dict, or the file's text; with config_path the file
+    is there already."""
 
     def __init__(self, config, directory, env=None, descriptors=None, stdout=subprocess.PIPE,
-                 pass_fds=(), before_exec=None, clock=None):
+                 pass_fds=(), before_exec=None, clock=None, config_path=None):
         self.directory = pathlib.Path(directory)
-        self.config_file = self.directory / "bulkhead.yaml"
-        text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
-        self.config_file.write_text(text)
+        self.config_file = config_path or self.directory / "bulkhead.yaml"
+        if config_path is None:
+            text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
+            self.config_file.write_text(text)
 
         def limit():
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
@@ -259,11 +261,11 @@ class Bulkhead:
         self.stopped = True
 
 
-def run_command(*arguments, timeout=None, **more):
+def run_command(*arguments, timeout=None, stdout_file=subprocess.PIPE, **more):
     """One short command of the program, to its end."""
     result = subprocess.run(
-        [program(), *map(str, arguments)], capture_output=True, text=True, errors="replace",
-        stdin=subprocess.DEVNULL, timeout=timeout or 2 * DEADLINE_S, **more,
+        [program(), *map(str, arguments)], stdout=stdout_file, stderr=subprocess.PIPE, text=True,
+        errors="replace", stdin=subprocess.DEVNULL, timeout=timeout or 2 * DEADLINE_S, **more,
     )
     assert not SANITIZER_REPORT.search(result.stderr), result.stderr
     return result

@@ -67,9 +67,13 @@ class Issuer:
             directory=self.directory,
             root_name="" if anonymous else f"subjectAltName = URI:spiffe://{domain}"))
         self.bundle, self.root_key = self.directory / "root.pem", self.directory / "root.key"
-        self._openssl("req", "-x509", *self._new_key(self.root_key), "-days", "36500",
-                      "-subj", f"/O={domain}/CN=root", "-config", self.conf, "-extensions", "root",
-                      "-out", self.bundle)
+        csr = self.directory / "root.csr"
+        self._openssl("req", "-new", *self._new_key(self.root_key), "-subj",
+                      f"/O={domain}/CN=root", "-config", self.conf, "-out", csr)
+        self._write("index.txt", "")
+        self._openssl("ca", "-batch", "-notext", "-selfsign", "-config", self.conf, "-extensions",
+                      "root", "-keyfile", self.root_key, "-in", csr, "-out", self.bundle,
+                      "-startdate", "20000101000000Z", "-enddate", "99991231235959Z")
 
     def _write(self, name, text):
         path = self.directory / name

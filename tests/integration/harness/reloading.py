@@ -31,7 +31,7 @@ class Reloadable:
     DOMAIN.pem for each trust domain. By default the configuration is read by signal alone, so that
     a test knows which reload it sees."""
 
-    def __init__(self, start, directory, issuer, *listeners, own=None, clock=None, env=None,
+    def __init__(self, start, directory, issuer, *listeners, own=None, clock=None, before_exec=None,
                  crl=False, trust_more=None, **more):
         self.directory, self.issuer = pathlib.Path(directory), issuer
         self.own = own or issuer.issue("orders")
@@ -49,7 +49,7 @@ class Reloadable:
             **configuration(_Paths(self), *listeners, trust=()),
             "trust": trust, "reload": {"watch": "none"}, **more,
         }
-        self.bulkhead = start(self.config, clock=clock, env=env)
+        self.bulkhead = start(self.config, clock=clock, before_exec=before_exec)
 
     def __getattr__(self, name):
         return getattr(self.bulkhead, name)

@@ -192,8 +192,8 @@ static char tag_b[] = "b";
 
 static inline void watch_two(struct fixture *fixture, const char *a, const char *b)
 {
-    const struct file_watch_entry entries[] = {{a, fixture->still_ms, tag_a},
-                                               {b, fixture->still_ms, tag_b}};
+    const struct file_watch_entry entries[] = {{a, fixture->still_ms, tag_a, NULL},
+                                               {b, fixture->still_ms, tag_b, NULL}};
     file_watch_set(fixture->watch, entries, b != NULL ? 2 : 1);
 }
 

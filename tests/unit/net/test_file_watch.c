@@ -157,7 +157,7 @@ static void test_each_entry_has_its_own_stillness(void **state)
     (void)state;
     struct fixture *fixture = new_inotify_fixture();
     make_file("a", "1");
-    const struct file_watch_entry entries[] = {{"a", SLOW_MS, tag_b}, {"a", 0, tag_a}};
+    const struct file_watch_entry entries[] = {{"a", SLOW_MS, tag_b, NULL}, {"a", 0, tag_a, NULL}};
     file_watch_set(fixture->watch, entries, 2);
     make_file("a", "2");
     fixture->stop_len = 1;

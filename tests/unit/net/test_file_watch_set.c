@@ -13,7 +13,8 @@ static void test_a_set_keeps_what_it_knows(void **state)
     append("a", "2");
     rename_over("b", "2");
     run_loop_ms(fixture->loop, 5); /* both pending */
-    const struct file_watch_entry swapped[] = {{"b", SLOW_MS, tag_a}, {"a", SLOW_MS, tag_b}};
+    const struct file_watch_entry swapped[] = {{"b", SLOW_MS, tag_a, NULL},
+                                               {"a", SLOW_MS, tag_b, NULL}};
     file_watch_set(fixture->watch, swapped, 2);
     expect(fixture, "aR bW"); /* with the new tags */
     append("a", "3");         /* not even seen yet */
@@ -39,14 +40,14 @@ static void test_callbacks_may_set_and_free(void **state)
     make_file("b", "1");
     watch_two(fixture, "a", "b");
     /* The second report survives a set inside the first, in another order. */
-    fixture->next_set[0] = (struct file_watch_entry){"b", STILL_MS, tag_b};
-    fixture->next_set[1] = (struct file_watch_entry){"a", STILL_MS, tag_a};
+    fixture->next_set[0] = (struct file_watch_entry){"b", STILL_MS, tag_b, NULL};
+    fixture->next_set[1] = (struct file_watch_entry){"a", STILL_MS, tag_a, NULL};
     fixture->next_count = 2;
     rename_over("a", "2");
     rename_over("b", "2");
     expect(fixture, "aR bR");
     /* But not a set without it. */
-    fixture->next_set[0] = (struct file_watch_entry){"b", STILL_MS, tag_b};
+    fixture->next_set[0] = (struct file_watch_entry){"b", STILL_MS, tag_b, NULL};
     fixture->next_count = 1;
     rename_over("a", "3");
     rename_over("b", "3");
@@ -248,6 +249,36 @@ static void test_a_way_is_not_watched_by_name_for_longer_than_needed(void **stat
     end(fixture);
 }
 
+/* While a file is not there its way is watched by name, and others share that way. */
+static void test_looking_for_a_file_that_has_gone_ends(void **state)
+{
+    (void)state;
+    struct fixture *fixture = new_inotify_fixture();
+    char a[300];
+    char b[300];
+    make_dir("d");
+    make_dir("d/e");
+    (void)snprintf(a, sizeof(a), "%.255s/d/e/a", fixture->base);
+    (void)snprintf(b, sizeof(b), "%.255s/d/b", fixture->base);
+    make_file(a, "1");
+    make_file(b, "1");
+    watch_two(fixture, a, b);
+    alarm(60); /* a look without end would hold the loop, and with it every deadline of this test */
+    assert_return_code(unlink(a), errno);
+    expect(fixture, "aG");
+    append(b, "2");
+    expect(fixture, "bW");
+    unsigned long calls = add_calls;
+    assert_return_code(unlink(b), errno);
+    expect(fixture, "bG");
+    assert_in_range(add_calls - calls, 1, 400);
+    make_file(a, "2");
+    make_file(b, "2");
+    expect(fixture, "aW bW");
+    alarm(0);
+    end(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +290,7 @@ int main(void)
         cmocka_unit_test(test_an_overflow_looks_at_everything),
         cmocka_unit_test(test_nothing_is_left_of_many_sets),
         cmocka_unit_test(test_a_way_is_not_watched_by_name_for_longer_than_needed),
+        cmocka_unit_test(test_looking_for_a_file_that_has_gone_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

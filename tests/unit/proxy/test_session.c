@@ -5,6 +5,8 @@
 #include "proxy_test.h"
 #include "unit/tls/damaged.h"
 
+#include "proxy/handshakes.h"
+
 /* A site with the listeners `in` (mtls) and, where it makes sense, `out` (plaintext). */
 static struct site *site_to(const struct backend *backend, const char *more)
 {
@@ -21,7 +23,7 @@ static struct site *site_to(const struct backend *backend, const char *more)
 static bool is_in_handshake(void *arg)
 {
     const struct session *session = site_session(arg);
-    return session != NULL && session->state == SESSION_HANDSHAKE;
+    return session != NULL && session->state < SESSION_SERVING;
 }
 
 static bool is_serving(void *arg)
@@ -182,7 +184,7 @@ static void test_session_ended_in_its_handshake(void **state)
         struct site *site = site_to(&backend, "");
         int fd = site_dial(site, 0);
         run_until(&site->world, is_in_handshake, site);
-        assert_ptr_equal(TAILQ_FIRST(&site->worker->handshakes), site_session(site));
+        assert_false(site_has_no_handshakes(site));
         session_end(site_session(site), reasons[i], NULL);
         assert_null(site_session(site)); /* at once; the memory goes at the end of the turn */
         assert_int_equal(wait_for_end(site, fd), ECONNRESET);
@@ -193,27 +195,130 @@ static void test_session_ended_in_its_handshake(void **state)
     }
 }
 
-/* limits.handshakes 1: the oldest gives way once it has had its second. */
-static void test_session_the_oldest_handshake_gives_way(void **state)
+static bool is_answered(void *arg)
+{
+    const struct session *session = site_session(arg);
+    return session != NULL && session->state == SESSION_HANDSHAKE;
+}
+
+static int make_client_hello(void *out, int size)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(ctx);
+    assert_non_null(ssl);
+    SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    assert_int_equal(SSL_connect(ssl), -1);
+    int len = BIO_read(SSL_get_wbio(ssl), out, size);
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    return len;
+}
+
+/* The beginning of a ClientHello, or a whole one with nothing behind it. */
+enum hello_kind { HELLO_NONE, HELLO_BEGUN, HELLO_WHOLE };
+
+/* A client that sends no more than that. Its TLS, where it has some, is left to itself. */
+static int stalled_client(struct site *site, size_t listener, enum hello_kind kind)
+{
+    int fd = site_dial(site, listener);
+    if (kind == HELLO_BEGUN) {
+        assert_int_equal(send(fd, "\x16\x03", 2, MSG_NOSIGNAL), 2);
+    } else if (kind == HELLO_WHOLE) {
+        uint8_t hello[2048];
+        int len = make_client_hello(hello, sizeof(hello));
+        assert_true(len > 0);
+        assert_int_equal(send(fd, hello, (size_t)len, MSG_NOSIGNAL), len);
+    }
+    run_until(&site->world, kind == HELLO_WHOLE ? is_answered : is_in_handshake, site);
+    return fd;
+}
+
+/* limits.handshakes 1: an unfinished one gives way, soon without a whole hello, else later. */
+static void test_session_overdue_handshakes_give_way(void **state)
+{
+    (void)state;
+    static const struct {
+        enum hello_kind kind;
+        const char *limits; /* of the process, or of the listener */
+        uint64_t least_ms;
+        uint64_t most_ms;
+    } cases[] = {
+        {HELLO_NONE, ", limits: {handshakes: 1}", HANDSHAKES_HELLO_MS, HANDSHAKES_ANSWER_MS},
+        {HELLO_BEGUN, ", limits: {handshakes: 1}", HANDSHAKES_HELLO_MS, HANDSHAKES_ANSWER_MS},
+        {HELLO_WHOLE, ", limits: {handshakes: 1}", HANDSHAKES_ANSWER_MS, UINT64_MAX},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct backend backend;
+        struct peer peer;
+        backend_open(&backend);
+        struct site *site = site_to(&backend, cases[i].limits);
+        int stalled = stalled_client(site, 0, cases[i].kind);
+        uint64_t entered = site_session(site)->entered_ms;
+        const struct peer_options options = {.show = &site->world.peer};
+        peer_init(&site->world, &peer, &options, site_dial(site, 0));
+        while (site->worker->ended[REASON_HANDSHAKE_EVICTED] == 0) {
+            run_loop_ms(site->world.loop, 1);
+        }
+        assert_in_range(loop_now_ms(site->world.loop) - entered, cases[i].least_ms,
+                        cases[i].most_ms);
+        run_until(&site->world, backend_accepted, &backend);
+        assert_int_equal(site->worker->ended[REASON_HANDSHAKE_EVICTED], 1);
+        assert_int_equal(wait_for_end(site, stalled), ECONNRESET);
+        assert_int_equal(site_session(site)->state, SESSION_SERVING);
+        peer_fini(&peer);
+        (void)close(stalled);
+        backend_hang_up(&backend);
+        site_free(site);
+        (void)close(backend.listening);
+    }
+}
+
+/* A listener's own bound is none of the others' business. */
+static void test_session_a_listeners_bound_spares_the_others(void **state)
 {
     (void)state;
     struct backend backend;
     struct peer peer;
+    char text[1024];
     backend_open(&backend);
-    struct site *site = site_to(&backend, ", limits: {handshakes: 1}");
-    int silent = site_dial(site, 0);
-    run_until(&site->world, is_in_handshake, site);
-    uint64_t started = site_session(site)->started_ms;
+    (void)snprintf(
+        text, sizeof(text),
+        "listeners:\n"
+        "  - {name: in, accept: 'mtls://127.0.0.1:0', forward: 'tcp://%s',\n"
+        "     limits: {handshakes: 1}}\n"
+        "  - {name: other, accept: 'mtls://127.0.0.1:0', forward: 'tcp://%s'}\n" ALLOW_PEER,
+        backend.host_port, backend.host_port);
+    struct site *site = site_new(text);
+    int older = stalled_client(site, 1, HELLO_NONE);
+    struct session *spared = site_session(site);
+    int stalled = site_dial(site, 0);
     const struct peer_options options = {.show = &site->world.peer};
     peer_init(&site->world, &peer, &options, site_dial(site, 0));
     run_until(&site->world, backend_accepted, &backend);
-    assert_true(loop_now_ms(site->world.loop) - started >= 1000);
     assert_int_equal(site->worker->ended[REASON_HANDSHAKE_EVICTED], 1);
-    assert_int_equal(wait_for_end(site, silent), ECONNRESET);
-    assert_int_equal(site_session(site)->state, SESSION_SERVING);
+    assert_int_equal(wait_for_end(site, stalled), ECONNRESET);
+    assert_ptr_equal(site_session(site), spared);
+    assert_int_equal(spared->state, SESSION_HELLO);
+    (void)close(older);
+    (void)close(stalled);
     peer_fini(&peer);
-    (void)close(silent);
     backend_hang_up(&backend);
+    site_free(site);
+    (void)close(backend.listening);
+}
+
+/* Who is overdue stays as long as nobody waits for the place. */
+static void test_session_nobody_gives_way_to_nobody(void **state)
+{
+    (void)state;
+    struct backend backend;
+    backend_open(&backend);
+    struct site *site = site_to(&backend, ", limits: {handshakes: 1}");
+    int fd = stalled_client(site, 0, HELLO_NONE);
+    run_loop_ms(site->world.loop, 3 * HANDSHAKES_HELLO_MS);
+    assert_true(is_in_handshake(site));
+    assert_int_equal(site->worker->ended[REASON_HANDSHAKE_EVICTED], 0);
+    (void)close(fd);
     site_free(site);
     (void)close(backend.listening);
 }
@@ -227,7 +332,7 @@ static void test_session_plaintext_has_no_handshake(void **state)
     int fd = site_dial(site, 1);
     run_until(&site->world, site_has_session, site);
     assert_int_equal(site_session(site)->state, SESSION_SERVING);
-    assert_true(TAILQ_EMPTY(&site->worker->handshakes));
+    assert_true(site_has_no_handshakes(site));
     assert_int_equal(site->limits.process.handshakes, 0);
     assert_int_equal(site->limits.listeners[1].sessions, 1);
     session_end(site_session(site), REASON_STOPPED, NULL);
@@ -247,7 +352,7 @@ static void test_session_passes_its_handshake(void **state)
     const struct peer_options options = {.show = &site->world.peer};
     peer_init(&site->world, &peer, &options, site_dial(site, 0));
     run_until(&site->world, is_serving, site);
-    assert_true(TAILQ_EMPTY(&site->worker->handshakes));
+    assert_true(site_has_no_handshakes(site));
     assert_int_equal(site->limits.process.handshakes, 0);
     assert_int_equal(site->limits.process.sessions, 1);
     run_until(&site->world, backend_accepted, &backend);
@@ -373,7 +478,9 @@ int main(void)
         cmocka_unit_test(test_session_refused_lingers_and_is_counted),
         cmocka_unit_test(test_session_certificate_that_cannot_be_parsed),
         cmocka_unit_test(test_session_ended_in_its_handshake),
-        cmocka_unit_test(test_session_the_oldest_handshake_gives_way),
+        cmocka_unit_test(test_session_overdue_handshakes_give_way),
+        cmocka_unit_test(test_session_a_listeners_bound_spares_the_others),
+        cmocka_unit_test(test_session_nobody_gives_way_to_nobody),
         cmocka_unit_test(test_session_drain_while_dialling),
         cmocka_unit_test(test_session_drain_takes_who_is_queued),
         cmocka_unit_test(test_session_plaintext_has_no_handshake),

@@ -309,7 +309,8 @@ static inline enum reason ours_check(void *arg, const struct spiffe_id *id, char
     return ours->check;
 }
 
-static const struct tls_conn_callbacks ours_callbacks = {ours_on_handshake, ours_check};
+static const struct tls_conn_callbacks ours_callbacks = {.on_handshake = ours_on_handshake,
+                                                         .peer_check = ours_check};
 
 static inline void ours_accept(struct world *world, struct ours *ours, struct tls_context *context,
                                int fd)

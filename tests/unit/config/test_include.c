@@ -1,0 +1,232 @@
+/* Included files: what is read, in what order, what may stand in them, and what they mean. */
+#include "config/include.h"
+
+#include <ftw.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config/same.h"
+#include "policy/policy.h"
+#include "unit/config/config_test.h"
+
+#define HEAD(include)                                                                     \
+    "version: 1\n"                                                                        \
+    "include: " include "\n"                                                              \
+    "identity: {files: {certificate: a.pem, private_key: a.key}}\n"                       \
+    "trust: {prod.example: {bundle: b.pem}}\n"                                            \
+    "listeners: [{name: in, accept: 'mtls://0.0.0.0:1', forward: 'tcp://127.0.0.1:2'},\n" \
+    "  {name: out, accept: 'tcp://127.0.0.1:3', forward: 'mtls://a.b:4',\n"               \
+    "   expect: spiffe://prod.example/a}]\n"                                              \
+    "rules: [{name: main, from: spiffe://prod.example/main, to: in}]\n"
+#define RULE(name, to) "{name: " name ", from: spiffe://prod.example/x, to: " to "}"
+
+struct site {
+    char base[64];
+    struct diag_list diags;
+    struct config *config;
+};
+
+static void put(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Works in a directory of its own, so that the messages name files without a directory. */
+static struct site *site_new(const char *main_text)
+{
+    static struct site site;
+    site = (struct site){.base = "/tmp/bulkhead-include-XXXXXX"};
+    assert_non_null(mkdtemp(site.base));
+    assert_int_equal(chdir(site.base), 0);
+    assert_int_equal(mkdir("rules.d", 0700), 0);
+    put("main.yaml", main_text);
+    diag_list_init(&site.diags);
+    return &site;
+}
+
+static void load(struct site *site)
+{
+    config_free(site->config);
+    diag_list_fini(&site->diags);
+    diag_list_init(&site->diags);
+    site->config = config_load("main.yaml", &site->diags);
+    assert_non_null(site->config);
+}
+
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *ftw)
+{
+    (void)info;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static void site_end(struct site *site)
+{
+    config_free(site->config);
+    diag_list_fini(&site->diags);
+    assert_int_equal(chdir("/"), 0);
+    assert_int_equal(nftw(site->base, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+static void assert_files(const struct config *config, const char *const *wanted, size_t count)
+{
+    assert_int_equal(config->file_count, count);
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(config->files[i], wanted[i]);
+    }
+}
+
+static void test_include_reads_files_in_order_and_once(void **state)
+{
+    (void)state;
+    struct site *site = site_new(HEAD("[one.yaml, rules.d/*.yaml, rules.d/b.yaml]"));
+    put("one.yaml", "rules: [" RULE("one", "in") "]");
+    put("rules.d/b.yaml", "rules: [" RULE("b0", "in") ", " RULE("b1", "in") "]");
+    put("rules.d/a.yaml", "rules: [" RULE("a", "all") "]");
+    put("rules.d/c.yaml", "# nothing yet\n");
+    put("rules.d/.hidden.yaml", "broken: [");
+    put("rules.d/d.yaml~", "broken: [");
+    load(site);
+    static const char *const none[WANTED_MAX] = {NULL};
+    assert_diags(&site->diags, none);
+    assert_true(site->config->valid);
+    static const char *const files[] = {"main.yaml", "one.yaml", "rules.d/a.yaml", "rules.d/b.yaml",
+                                        "rules.d/c.yaml"};
+    assert_files(site->config, files, COUNT_OF(files));
+    static const char *const names[] = {"main", "one", "a", "b0", "b1"};
+    assert_int_equal(site->config->rule_count, COUNT_OF(names));
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        assert_string_equal(site->config->rules[i].name.text, names[i]);
+    }
+    assert_int_equal(site->config->rules[4].pos.file, 3);
+    assert_int_equal(site->config->directory_count, 1);
+    assert_string_equal(site->config->directories[0].path, "rules.d");
+    assert_string_equal(site->config->directories[0].pattern, "*.yaml");
+    site_end(site);
+}
+
+static void test_include_names_the_right_file(void **state)
+{
+    (void)state;
+    struct site *site = site_new(HEAD("[rules.d/*.yaml]"));
+    put("rules.d/a.yaml", "rules:\n- {name: main, from: spiffe:/x, to: in}\n- {name: b, form: x, "
+                          "from: [], to: out}\n");
+    put("rules.d/b.yaml", "rules: [" RULE("b", "in") "]\nlisteners: []\ninclude: c.yaml\nrule: []");
+    put("rules.d/c.yaml", "rules: [");
+    load(site);
+    policy_free(policy_load(site->config, &site->diags));
+    diag_sort(&site->diags);
+    static const char *const wanted[WANTED_MAX] = {
+        "rules.d/a.yaml:2:10: error: rules[0].name: the name \"main\" stands in main.yaml:8 "
+        "already",
+        "rules.d/a.yaml:2:22: error: rules[0].from[0]: \"spiffe:/x\": must start with "
+        "\"spiffe://\"",
+        "rules.d/a.yaml:3:13: error: rules[1]: unknown key \"form\"; did you mean \"from\"?",
+        "rules.d/a.yaml:3:28: warning: rules[1].from: is empty",
+        "rules.d/a.yaml:3:36: error: rules[1].to[0]: \"out\" accepts plaintext",
+        "rules.d/b.yaml:1:16: error: rules[0].name: the name \"b\" stands in rules.d/a.yaml:3 "
+        "already",
+        "rules.d/b.yaml:2:1: error: \"listeners\" stands in the main file only; an included file",
+        "rules.d/b.yaml:3:1: error: \"include\" stands in the main file only; an included file",
+        "rules.d/b.yaml:4:1: error: unknown key \"rule\"; did you mean \"rules\"?",
+        "rules.d/c.yaml:2:1: error: ",
+    };
+    assert_diags(&site->diags, wanted);
+    assert_false(site->config->valid);
+    site_end(site);
+}
+
+static void test_include_of_what_is_not_there(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *include;
+        const char *wanted;
+    } rows[] = {
+        {HEAD("[rules.d/*.yaml]"),
+         "main.yaml:2:11: warning: include: no file matches \"rules.d/*.yaml\""},
+        {HEAD("nowhere/*.yaml"), "main.yaml:2:10: warning: include: no file matches"},
+        {HEAD("nowhere.yaml"),
+         "main.yaml:2:10: error: include: can't open \"nowhere.yaml\": No such file"},
+        {HEAD("rules.d"), "main.yaml:2:10: error: include: "},
+        {HEAD("main.yaml/*.yaml"), "main.yaml:2:10: error: include: main.yaml: Not a directory"},
+        {HEAD("'*/x.yaml'"),
+         "main.yaml:2:10: error: include: \"*/x.yaml\": only the file's name may be a pattern"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct site *site = site_new(rows[i].include);
+        load(site);
+        const char *const wanted[WANTED_MAX] = {rows[i].wanted};
+        assert_diags(&site->diags, wanted);
+        assert_int_equal(site->config->valid, strstr(rows[i].wanted, "warning") != NULL);
+        site_end(site);
+    }
+}
+
+static void test_include_leaves_out_what_is_for_others(void **state)
+{
+    (void)state;
+    struct site *site = site_new(HEAD("rules.d/*.yaml"));
+    put("rules.d/a.yaml", "rules:\n"
+                          "- {name: a, from: spiffe://prod.example/x, to: [in, billing]}\n"
+                          "- {name: b, from: spiffe://other.example/x, to: in}\n"
+                          "- {name: c, action: deny, from: spiffe://prod.example/x, to: inn}\n"
+                          "- {name: d, action: deny, from: spiffe://other.example/x, to: in}\n");
+    load(site);
+    struct policy *policy = policy_load(site->config, &site->diags);
+    assert_non_null(policy);
+    diag_sort(&site->diags);
+    static const char *const wanted[WANTED_MAX] = {
+        "rules.d/a.yaml:2:53: note: rules[0].to[1]: has no effect: there is no listener "
+        "\"billing\"",
+        "rules.d/a.yaml:3:19: note: rules[1].from[0]: \"spiffe://other.example/x\": never "
+        "matches: ",
+        "rules.d/a.yaml:4:62: warning: rules[2].to[0]: denies nobody: there is no listener \"inn\" "
+        "here; did you mean \"in\"?",
+        "rules.d/a.yaml:5:33: warning: rules[3].from[0]: \"spiffe://other.example/x\": never",
+    };
+    assert_diags(&site->diags, wanted);
+    assert_int_equal(site->diags.warning_count, 2);
+    policy_free(policy);
+    site_end(site);
+}
+
+static void test_include_counts_as_text_of_the_configuration(void **state)
+{
+    (void)state;
+    struct site *site = site_new(HEAD("rules.d/*.yaml"));
+    put("rules.d/a.yaml", "rules: []\n");
+    load(site);
+    struct config *before = site->config;
+    site->config = NULL;
+    load(site);
+    assert_true(config_same_text(before, site->config));
+    put("rules.d/a.yaml", "rules: [" RULE("a", "in") "]\n");
+    load(site);
+    assert_false(config_same_text(before, site->config));
+    put("rules.d/a.yaml", "rules: []\n");
+    load(site);
+    assert_true(config_same_text(before, site->config));
+    put("rules.d/b.yaml", "");
+    load(site);
+    assert_false(config_same_text(before, site->config));
+    config_free(before);
+    site_end(site);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_include_reads_files_in_order_and_once),
+        cmocka_unit_test(test_include_names_the_right_file),
+        cmocka_unit_test(test_include_of_what_is_not_there),
+        cmocka_unit_test(test_include_leaves_out_what_is_for_others),
+        cmocka_unit_test(test_include_counts_as_text_of_the_configuration),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
