@@ -154,7 +154,7 @@ struct config {
     struct config_pos rules_pos; /* line 0: absent */
     struct config_timeouts timeouts;
     struct {
-        uint64_t time_ms; /* 0: off; also the TCP_USER_TIMEOUT */
+        uint64_t time_ms; /* 0: off */
     } keepalive;
     struct {
         uint64_t delay_ms;

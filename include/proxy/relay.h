@@ -44,8 +44,15 @@ struct relay_owner {
 struct relay_settings {
     uint64_t idle_ms;
     uint64_t half_close_ms;
+    uint64_t keepalive_ms; /* a peer that acknowledges nothing for so long has vanished; 0: never */
     bool tolerate_truncation;
     bool upstream_is_tls; /* an end before the first byte is a refusal */
+};
+
+/* What waits for an acknowledgement of one side's peer. */
+struct relay_silence {
+    uint64_t since_ms; /* a look found it waiting, and none has come since; 0: nothing waits */
+    uint64_t acked_bytes;
 };
 
 struct relay {
@@ -58,6 +65,8 @@ struct relay {
     size_t outstanding[2]; /* by side: what had not reached it at the last look */
     bool measured;         /* that look came after the last byte that was read */
     uint8_t flush_look_ms;
+    bool acks_due; /* something was written since a look found nothing outstanding */
+    struct relay_silence silence[2];
     enum reason abort_reason; /* flushing one side before its reset */
     enum relay_side abort_side;
     bool closed_early; /* an mtls upstream ended in order before its first byte */

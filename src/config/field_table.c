@@ -309,7 +309,7 @@ static const struct field root_fields[] = {
      .sentence = "Time without progress after which things end; nothing bounds the whole time of a session."},
     {.name = "keepalive", .type = FIELD_DURATION, .offset = IN_CONFIG(keepalive.time_ms),
      .min = SECOND, .max = 9 * HOUR, .zero_ok = true, .default_text = "60s",
-     .sentence = "TCP keepalive on both sides, and how long sent bytes may stay unacknowledged; `0s` turns both off."},
+     .sentence = "On both sides: an idle peer is probed after so long, and one that acknowledges nothing for so long (2s at least) has vanished. A peer that only does not read is no such peer. `0s` turns both off."},
     {.name = "drain", .type = FIELD_STRUCT, .table = &drain_table,
      .sentence = "How the process ends after SIGTERM or SIGINT."},
     {.name = "limits", .type = FIELD_STRUCT, .offset = offsetof(struct config, limits), .table = &limits_table,

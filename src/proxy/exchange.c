@@ -85,6 +85,7 @@ static void start_relay(struct exchange *exchange, struct session *session)
     const struct relay_settings settings = {
         .idle_ms = listener->config->timeouts.idle_ms,
         .half_close_ms = listener->config->timeouts.half_close_ms,
+        .keepalive_ms = listener->setup->config->keepalive.time_ms,
         .tolerate_truncation = listener->config->truncation == CONFIG_TRUNCATION_TOLERATE,
         .upstream_is_tls = listener->client != NULL,
     };

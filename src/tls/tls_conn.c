@@ -61,7 +61,7 @@ ssize_t tls_conn_receive(struct tls_conn *tls, uint8_t *out, size_t size, int fl
     if (got == 0) {
         *end = CONN_END_TRUNCATED;
     } else if (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
-        *end = CONN_END_RESET;
+        *end = conn_end_of_error(errno);
     }
     return got;
 }
