@@ -153,6 +153,24 @@ static void tls_read(struct conn *conn, size_t max, struct conn_input *input)
     input->end = tls->end;
 }
 
+/*
+ * RFC 8446 5.5: "Implementations SHOULD do a key update as described in Section 4.6.3 prior to
+ * reaching these limits"; libssl leaves it to us. The peer's keys for its own records are its own
+ * business. TLS 1.2 has no such message: there the 64-bit sequence number is the only bound.
+ */
+static void rekey(struct tls_conn *tls, size_t len)
+{
+    size_t records = len / SSL3_RT_MAX_PLAIN_LENGTH + 1;
+    if (tls->records + records > tls->thread->rekey_records &&
+        SSL_version(tls->ssl) == TLS1_3_VERSION &&
+        SSL_key_update(tls->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1) {
+        tls->records = 0; /* else a ticket is on its way: with the next write */
+    }
+    if (tls->records < UINT32_MAX - records) {
+        tls->records += (uint32_t)records;
+    }
+}
+
 static enum conn_end tls_write(struct conn *conn, const uint8_t *data, size_t len)
 {
     struct tls_conn *tls = tls_conn_from(conn);
@@ -162,6 +180,7 @@ static enum conn_end tls_write(struct conn *conn, const uint8_t *data, size_t le
     if (tls->ticket_due) {
         tls_resumption_issue(tls);
     }
+    rekey(tls, len);
     tls_error_clear();
     int result = SSL_write_ex(tls->ssl, data, len, &written);
     struct tls_error error;

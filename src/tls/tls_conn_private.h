@@ -48,6 +48,7 @@ struct tls_conn {
     struct tls_handshake *handshake; /* NULL in OPEN */
     char *alpn;                      /* client: the one protocol to offer; NULL: the context's */
     struct peer_info peer;           /* but for the chain: filled in OPEN */
+    uint32_t records;                /* written under the present key, at least so many */
     uint32_t idle_bytes;             /* ciphertext since the last application byte */
     uint16_t idle_messages;          /* records without application data, likewise */
     int16_t alert;                   /* that ended the stream, or TLS_ALERT_NONE */

@@ -586,10 +586,7 @@ static inline void peer_write(struct peer *peer, const void *data, size_t len)
 {
     size_t written = 0;
     ERR_clear_error();
-    if (SSL_write_ex(peer->ssl, data, len, &written) != 1) {
-        ERR_print_errors_fp(stderr);
-        fail_msg("the peer can't write");
-    }
+    assert_int_equal(SSL_write_ex(peer->ssl, data, len, &written), 1);
     assert_int_equal(written, len);
     if (!peer->options.hold) {
         peer_flush(peer);
