@@ -9,6 +9,7 @@
 
 #include "base/errbuf.h"
 #include "base/log.h"
+#include "base/pace.h"
 #include "base/reason.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -57,7 +58,8 @@ struct worker {
     struct session_list sessions;
     uint64_t next_session;
     uint64_t session_count;
-    uint64_t session_step; /* ids of the workers interleave */
+    uint64_t session_step;    /* ids of the workers interleave */
+    struct pace failed_lines; /* connections that ended before they were a session */
     bool draining;
     uint64_t ended[REASON_COUNT]; /* sessions by reason */
 };

@@ -6,6 +6,7 @@
 #include "unit/tls/damaged.h"
 
 #include "proxy/handshakes.h"
+#include "spiffe/crypto_memory.h"
 
 /* A site with the listeners `in` (mtls) and, where it makes sense, `out` (plaintext). */
 static struct site *site_to(const struct backend *backend, const char *more)
@@ -390,6 +391,80 @@ static void test_session_has_no_deadline_while_dialling(void **state)
     hanging_close(&hanging);
 }
 
+/* ---- memory is out ---- */
+
+/* Set: libcrypto and libssl get no memory. */
+static bool memory_is_out;
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return memory_is_out ? NULL : malloc(size);
+}
+
+static void *openssl_realloc(void *old, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return memory_is_out ? NULL : realloc(old, size);
+}
+
+/* Before anything else of libcrypto is used. Its own way to free stays. */
+static bool take_memory_over(void)
+{
+    CRYPTO_free_fn free_block = NULL;
+    if (!crypto_memory_install()) {
+        return false;
+    }
+    CRYPTO_get_mem_functions(NULL, NULL, &free_block);
+    return CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, free_block) == 1;
+}
+
+struct lines {
+    char text[4096];
+    size_t count;
+};
+
+static void keep_line(void *arg, const char *line, size_t len)
+{
+    struct lines *lines = arg;
+    lines->count++;
+    (void)snprintf(lines->text, sizeof(lines->text), "%.*s", (int)len, line);
+}
+
+static bool two_connections_failed(void *arg)
+{
+    return ((struct site *)arg)->worker->ended[REASON_OUT_OF_MEMORY] == 2;
+}
+
+/* A connection for which there is no session ends: closed, counted, its places given back, and told
+   once, however many there are. */
+static void test_session_without_memory(void **state)
+{
+    (void)state;
+    struct backend backend;
+    struct lines lines = {.count = 0};
+    backend_open(&backend);
+    struct site *site = site_to(&backend, ", limits: {handshakes: 1}");
+    log_init(&site->worker->log, LOG_WARN, LOG_FORMAT_TEXT, keep_line, &lines);
+    int fds[2] = {site_dial(site, 0), site_dial(site, 0)};
+    memory_is_out = true;
+    run_until(&site->world, two_connections_failed, site);
+    memory_is_out = false;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(wait_for_end(site, fds[i]), 0);
+        (void)close(fds[i]);
+    }
+    assert_null(site_session(site));
+    assert_int_equal(lines.count, 1);
+    assert_non_null(strstr(lines.text, "level=warn event=session_failed listener=in worker=0 "));
+    int fd = stalled_client(site, 0, HELLO_NONE); /* and the next one is served */
+    (void)close(fd);
+    site_free(site);
+    (void)close(backend.listening);
+}
+
 /* ---- drain ---- */
 
 static bool control_heard_idle(void *arg)
@@ -473,6 +548,9 @@ static void test_session_drain_takes_who_is_queued(void **state)
 
 int main(void)
 {
+    if (!take_memory_over()) {
+        return 1;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_session_handshakes_that_fail),
         cmocka_unit_test(test_session_refused_lingers_and_is_counted),
@@ -481,6 +559,7 @@ int main(void)
         cmocka_unit_test(test_session_overdue_handshakes_give_way),
         cmocka_unit_test(test_session_a_listeners_bound_spares_the_others),
         cmocka_unit_test(test_session_nobody_gives_way_to_nobody),
+        cmocka_unit_test(test_session_without_memory),
         cmocka_unit_test(test_session_drain_while_dialling),
         cmocka_unit_test(test_session_drain_takes_who_is_queued),
         cmocka_unit_test(test_session_plaintext_has_no_handshake),
