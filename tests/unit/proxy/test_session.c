@@ -5,6 +5,8 @@
 #include "proxy_test.h"
 #include "unit/tls/damaged.h"
 
+#include <malloc.h>
+
 #include "proxy/handshakes.h"
 #include "spiffe/crypto_memory.h"
 
@@ -495,6 +497,37 @@ static bool worker_is_draining(void *arg)
     return ((struct site *)arg)->worker->draining;
 }
 
+/* Every order that ends a process, again and again, and the answers: no memory is asked for. */
+static void test_session_orders_take_no_memory(void **state)
+{
+    (void)state;
+    struct backend backend;
+    backend_open(&backend);
+    struct site *site = site_to(&backend, "");
+    assert_non_null(site->worker->to_say[WORKER_SAYS_NOT_ACCEPTING]);
+    assert_non_null(site->worker->to_say[WORKER_SAYS_IDLE]);
+    size_t before = mallinfo2().uordblks;
+    for (int i = 0; i < 100; i++) {
+        worker_order(site->worker, WORKER_CLOCK_SET, REASON_NONE);
+        worker_order(site->worker, WORKER_CUT, REASON_DRAIN_DEADLINE);
+        worker_order(site->worker, WORKER_STOP_ACCEPTING, REASON_NONE);
+    }
+    assert_int_equal(mallinfo2().uordblks, before);
+    run_until(&site->world, worker_is_draining, site);
+    assert_null(site->worker->to_say[WORKER_SAYS_NOT_ACCEPTING]);
+    assert_null(site->worker->to_say[WORKER_SAYS_IDLE]);
+    control_until(site, control_heard_idle);
+    assert_int_equal(site->said_not_accepting, 1);
+    assert_int_equal(site->said_idle, 1);
+    /* What was carried out may be given again. */
+    worker_order(site->worker, WORKER_STOP_ACCEPTING, REASON_NONE);
+    worker_order(site->worker, WORKER_EXIT, REASON_NONE);
+    loop_run(site->worker->loop);
+    expect_sockets_closed(site);
+    site_free(site);
+    (void)close(backend.listening);
+}
+
 /* Draining, a session that is still dialling may go on; the deadline ends it, and then the worker
    says that it is idle, once. */
 static void test_session_drain_while_dialling(void **state)
@@ -560,6 +593,7 @@ int main(void)
         cmocka_unit_test(test_session_a_listeners_bound_spares_the_others),
         cmocka_unit_test(test_session_nobody_gives_way_to_nobody),
         cmocka_unit_test(test_session_without_memory),
+        cmocka_unit_test(test_session_orders_take_no_memory),
         cmocka_unit_test(test_session_drain_while_dialling),
         cmocka_unit_test(test_session_drain_takes_who_is_queued),
         cmocka_unit_test(test_session_plaintext_has_no_handshake),
