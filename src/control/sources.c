@@ -84,19 +84,21 @@ static struct x509_svid *read_own(struct loader *loader)
 {
     const struct config *config = loader->config;
     struct errbuf err;
-    bool world_readable = false;
+    struct file_key_facts key;
     if (config->identity.certificate.text == NULL || config->identity.private_key.text == NULL) {
         return NULL;
     }
-    struct x509_svid *own =
-        file_source_load_svid(loader->crypto, config->identity.certificate.text,
-                              config->identity.private_key.text, &world_readable, &err);
-    if (world_readable) {
+    struct x509_svid *own = file_source_load_svid(loader->crypto, config->identity.certificate.text,
+                                                  config->identity.private_key.text, &key, &err);
+    if (key.world_readable) {
         diag_warning(loader->diags, config->identity.private_key.pos,
                      "identity.files.private_key: everyone on this host may read %s: chmod 0600",
                      config->identity.private_key.text);
     }
-    if (own == NULL) {
+    if (own == NULL && key.at_fault) {
+        diag_error(loader->diags, config->identity.private_key.pos,
+                   "identity.files.private_key: %s%s", err.text, kept_note(loader->former != NULL));
+    } else if (own == NULL) {
         diag_error(loader->diags, config->identity.certificate.pos, "identity.files: %s%s",
                    err.text, kept_note(loader->former != NULL));
     } else {
