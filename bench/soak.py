@@ -9,6 +9,12 @@ stalled  1,000 connections whose readers stop, first in one direction, then in b
 slow     2,000 clients that send a byte of their handshake each second, beside good ones
 few      64 descriptors, two workers and 200 clients
 
+These take minutes, and only run when they are named:
+
+reload   9,000 live sessions of 90 identities, of which a reload takes one's authority away
+rotate   1,000 rotations of certificate and key in every order of writing, under load
+churn    1,000 reloads and 200,000 connections, good and bad
+
 Only 127.0.0.1 is talked to, on ports of the kernel's choice; what is started is ended by its id.
 """
 
@@ -23,118 +29,19 @@ import resource
 import shutil
 import socket
 import ssl
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "integration"))
-
-from harness.bulkhead import (  # noqa: E402
-    Bulkhead, bridge, configuration, originate, program, terminate,
+# First of ours: it says where the harness is.
+from soak_kit import (
+    DEADLINE_S, MB, POOL, Asker, Crowd, Echo, Proxy, World, Wrong, check, mib, random_piece,
 )
-from harness.credentials import Credentials  # noqa: E402
-from harness.streams import CLEAN, client_context, server_context  # noqa: E402
-from soak_peers import END, Late, Loop, Server, Stream  # noqa: E402
-
-MB = 1_000_000
-DEADLINE_S = 180  # for what hangs; no measure of speed
-POOL = random.Random(1).randbytes(4 * MB)
-
-
-def random_piece(generator, most):
-    """Of any size, small ones as likely as large ones, from anywhere in the pool."""
-    size = min(most, int(2 ** generator.uniform(0, 18)))
-    start = generator.randrange(len(POOL) - size)
-    return POOL[start:start + size]
-
-
-class Wrong(Exception):
-    """A check of correctness that failed."""
-
-
-def check(condition, what):
-    if not condition:
-        raise Wrong(what)
-
-
-class Proxy:
-    """A running bulkhead and its memory."""
-
-    def __init__(self, world, *listeners, own="orders", descriptors=None, **more):
-        directory = pathlib.Path(tempfile.mkdtemp(dir=world.directory))
-        config = configuration(world.credentials, *listeners, own=own,
-                               **{"log": {"format": "json"}, "drain": {"timeout": "1s"}, **more})
-        self.bulkhead = Bulkhead(config, directory, descriptors=descriptors)
-        self.peak = {"rss": 0, "pss": 0}
-
-    def __enter__(self):
-        self.bulkhead.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        if kind is not None:
-            self.bulkhead.kill()
-            return
-        try:
-            self.bulkhead.stop()
-        except AssertionError as error:
-            raise Wrong(f"the end of the program: {error}") from None
-
-    def address(self, listener=None):
-        return self.bulkhead.address(listener)
-
-    def memory(self):
-        """KiB; the peak is kept."""
-        now = {}
-        text = pathlib.Path(f"/proc/{self.bulkhead.pid}/smaps_rollup").read_text()
-        for line in text.splitlines():
-            name = line.partition(":")[0].lower()
-            if name in self.peak:
-                now[name] = int(line.split()[1])
-                self.peak[name] = max(self.peak[name], now[name])
-        return now
-
-    def sample(self):
-        self.memory()
-
-    def lines(self):
-        return list(self.bulkhead.access.parsed)
-
-    def wait_lines(self, loop, count):
-        """As many access lines: every session has ended."""
-        loop.until(lambda: len(self.bulkhead.access.parsed) >= count, f"{count} access lines",
-                   DEADLINE_S)
-        return self.lines()
-
-    def reasons(self):
-        counts = {}
-        for line in self.lines():
-            counts[line["reason"]] = counts.get(line["reason"], 0) + 1
-        return counts
-
-
-def mib(*memories):
-    """RSS/PSS of each, as text."""
-    return ", ".join(f"{m['rss'] / 1024:.1f}/{m['pss'] / 1024:.1f}" for m in memories)
-
-
-class World:
-    """What all parts share."""
-
-    def __init__(self, directory):
-        self.directory = pathlib.Path(directory)
-        self.credentials = Credentials.make(self.directory / "certs")
-
-    def client(self):
-        return client_context(self.credentials.pair("web"))
-
-    def server(self):
-        return server_context(self.credentials.pair("payments"),
-                              self.credentials.bundle("prod.example"))
-
+from harness.bulkhead import bridge, originate, program, terminate
+from harness.streams import CLEAN
+from soak_peers import END, Late, Loop, Server, Stream
+from soak_reload import churn, reload, rotate
 
 # ---- what several parts use ------------------------------------------------------------------
 
@@ -196,64 +103,6 @@ def check_sides(clients, servers, also=""):
     count = 2 * len(clients)
     check(not faults, f"{len(faults)} of {count} directions, the first: {faults[:1]}{also}")
     return count
-
-
-class Echo:
-    """A backend that sends back what comes and ends when the peer ends."""
-
-    def __init__(self):
-        self.waiting = bytearray()
-        self.ended = False
-
-    def on_open(self, stream):
-        pass
-
-    def on_data(self, stream, data):
-        self.waiting += data
-        stream.wake()
-
-    def on_end(self, stream, how):
-        self.ended = True
-        stream.wake()
-
-    def more(self, stream):
-        if self.waiting:
-            data, self.waiting = bytes(self.waiting), bytearray()
-            return data
-        return END if self.ended else None
-
-
-class Asker:
-    """A good client: dials, asks, compares the answer, stays while hold() says so, ends."""
-
-    QUESTION = POOL[:1000]
-
-    def __init__(self, loop, address, context, done, hold=lambda: False):
-        self.done, self.hold = done, hold
-        self.answer = b""
-        self.asked = self.served = False
-        self.handshake_ms = None
-        self.started = time.monotonic()
-        self.stream = Stream.dial(loop, address, self, context)
-
-    def on_open(self, stream):
-        self.handshake_ms = 1000 * (time.monotonic() - self.started)
-
-    def on_data(self, stream, data):
-        self.answer += data
-        self.served = self.answer == self.QUESTION
-        stream.wake()
-
-    def on_end(self, stream, how):
-        self.served = self.served and how == CLEAN
-        stream.close()
-        self.done(self, how)
-
-    def more(self, stream):
-        if not self.asked:
-            self.asked = True
-            return self.QUESTION
-        return END if self.served and not self.hold() else None
 
 
 # ---- bulk ------------------------------------------------------------------------------------
@@ -466,46 +315,6 @@ class SlowHello:
         return self.hello[self.next - 1:self.next]
 
 
-class Crowd:
-    """Good clients, always as many at once, each new one after another has ended."""
-
-    def __init__(self, loop, address, context):
-        self.loop, self.address, self.context = loop, address, context
-        self.finished, self.running = [], 0
-        self.going = True
-
-    def start(self, count):
-        for _ in range(count):
-            self.running += 1
-            Asker(self.loop, self.address, self.context, self.done)
-
-    def done(self, asker, how):
-        self.running -= 1
-        self.finished.append((asker, how))
-        if self.going:
-            self.start(1)
-
-    def stop(self):
-        self.going = False
-        self.loop.until(lambda: self.running == 0, "the last good clients", DEADLINE_S)
-
-    def times(self):
-        """Of the handshakes, in ms: median, p99, most."""
-        for asker, how in self.finished:
-            check(asker.served, f"a good client was not served: {how}")
-        times = sorted(asker.handshake_ms for asker, _ in self.finished)
-        return {"served": len(times), "median_ms": statistics.median(times),
-                "p99_ms": times[int(0.99 * (len(times) - 1))], "max_ms": times[-1]}
-
-
-def run_crowd(loop, address, context, seconds):
-    crowd = Crowd(loop, address, context)
-    crowd.start(GOOD_AT_ONCE)
-    loop.run(seconds)
-    crowd.stop()
-    return crowd.times()
-
-
 def client_hello(context):
     """The first flight of a client."""
     outgoing = ssl.MemoryBIO()
@@ -601,7 +410,8 @@ def few(world):
 
 # ---- all -------------------------------------------------------------------------------------
 
-PARTS = {"bulk": bulk, "stalled": stalled, "slow": slow, "few": few}
+SHORT = {"bulk": bulk, "stalled": stalled, "slow": slow, "few": few}
+PARTS = {**SHORT, "reload": reload, "rotate": rotate, "churn": churn}
 
 
 def machine():
@@ -634,7 +444,7 @@ def run(part, world):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="all numbers, for machines")
-    parser.add_argument("part", nargs="*", help=f"{', '.join(PARTS)}; without: all")
+    parser.add_argument("part", nargs="*", help=f"{', '.join(PARTS)}; without: {', '.join(SHORT)}")
     arguments = parser.parse_args()
     unknown = [part for part in arguments.part if part not in PARTS]
     if unknown:
@@ -647,7 +457,7 @@ def main():
         if not arguments.json:
             print(describe(result["machine"]))
         world = World(directory)
-        for part in arguments.part or PARTS:
+        for part in arguments.part or SHORT:
             found = result["parts"][part] = run(part, world)
             if not arguments.json:
                 print(f"{part}: {'ok' if found['ok'] else 'WRONG'}: {found['sentence']}",

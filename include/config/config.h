@@ -161,7 +161,7 @@ struct config {
     size_t group_count;
     struct config_timeouts timeouts;
     struct {
-        uint64_t time_ms; /* 0: off; also the TCP_USER_TIMEOUT */
+        uint64_t time_ms; /* 0: off */
     } keepalive;
     struct {
         uint64_t delay_ms;

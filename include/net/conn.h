@@ -30,6 +30,7 @@ enum conn_end {
     CONN_END_CLEAN,    /* FIN (plain) or close_notify (TLS): no more will come, all was delivered */
     CONN_END_TRUNCATED,   /* TLS: FIN without close_notify (RFC 8446 6.1) */
     CONN_END_RESET,       /* the peer's kernel reset it, or a socket error */
+    CONN_END_VANISHED,    /* nothing answers any more: the kernel has given up */
     CONN_END_ALERT,       /* TLS: a fatal alert; tls_conn_alert_name says which */
     CONN_END_PROTOCOL,    /* TLS: the peer broke the record protocol */
     CONN_END_NO_PROGRESS, /* TLS: too many records without data */
@@ -50,7 +51,7 @@ struct conn_handler {
     void (*on_readable)(void *arg);
     /* All that was kept has been sent (only after conn_is_blocked was true). */
     void (*on_drained)(void *arg);
-    /* Sending failed after conn_write had returned: CONN_END_RESET. */
+    /* Sending failed after conn_write had returned: CONN_END_RESET or CONN_END_VANISHED. */
     void (*on_write_failed)(void *arg, enum conn_end end);
 };
 
@@ -91,6 +92,9 @@ int conn_init(struct conn *conn, struct loop *loop, int fd, const struct conn_op
 enum conn_end conn_send_raw(struct conn *conn, const uint8_t *data, size_t len)
     __attribute__((warn_unused_result));
 
+/* What an errno of a read or a write says of the stream. For the ops. */
+enum conn_end conn_end_of_error(int error);
+
 /* handler must outlive the conn and have all three functions; NULL: nobody is told. */
 void conn_set_handler(struct conn *conn, const struct conn_handler *handler, void *arg);
 /* At most about max bytes (TLS may return up to one record more). */
@@ -121,8 +125,11 @@ size_t conn_outstanding(const struct conn *conn);
 bool conn_is_gone(const struct conn *conn);
 /* Gone, or the peer has closed in order and takes no more bytes. */
 bool conn_has_left(const struct conn *conn);
-/* See socket_has_input. */
-bool conn_has_input(const struct conn *conn);
+/* How reading would fail once all that came before has been read, or CONN_END_NONE. Then the conn
+   is not to be read any more (see socket_peek_error). */
+enum conn_end conn_peek_failure(const struct conn *conn);
+/* See socket_acks. */
+void conn_acks(const struct conn *conn, struct socket_acks *acks);
 int conn_fd(const struct conn *conn);
 
 /* Both close at once and free at the end of the turn; no callback comes after. NULL is fine. */

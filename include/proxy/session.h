@@ -56,7 +56,8 @@ struct session {
     struct loop_deferred deferred;
 };
 
-/* Takes fd, and the places that limits_reserve took for it. Out of memory: closes it, counted. */
+/* Takes fd, and the places that limits_reserve took for it. Out of memory: closes it, counted and
+   told. */
 void session_accept(struct worker *worker, const struct setup_listener *listener, int fd,
                     const struct netaddr *peer);
 /* Ends a session from outside: drain deadline, eviction, lost authority. detail may be NULL. */

@@ -9,6 +9,7 @@
 
 #include "base/errbuf.h"
 #include "base/log.h"
+#include "base/pace.h"
 #include "base/reason.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -20,6 +21,7 @@
 #include "telemetry/log_writer.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,12 +39,47 @@ struct tls_thread;
 TAILQ_HEAD(session_list, session);
 TAILQ_HEAD(walk_list, walk);
 
+/* Messages to a worker. */
+enum worker_order {
+    WORKER_STOP_ACCEPTING, /* accept what is queued, then no more; WORKER_SAYS_IDLE when empty */
+    WORKER_CUT,            /* end every session with the reason */
+    WORKER_CLOCK_SET,      /* the wall clock was set: look at deadlines */
+    WORKER_EXIT,           /* leave the loop */
+    WORKER_SWAP,           /* take the snapshot; WORKER_SAYS_IN_FORCE when all were judged */
+    WORKER_SURVEY          /* describe the sessions; WORKER_SAYS_SURVEYED */
+};
+enum { WORKER_PLAIN_ORDERS = WORKER_EXIT + 1 };
+struct worker_message {
+    struct mailbox_message node;
+    enum reason reason;
+    struct snapshot *snapshot;             /* WORKER_SWAP: a reference; WORKER_SURVEY: or NULL */
+    struct listen_sockets *const *sockets; /* WORKER_SWAP: by config index; lives until in force */
+    bool reread_resolver;                  /* WORKER_SWAP */
+};
+/* An order that needs no more than a reason has its message from the start, so that a process that
+   is short of memory can still stop. */
+struct worker_plain_order {
+    struct worker_message message;
+    _Atomic bool posted; /* and not taken yet */
+};
+
+/* Messages of a worker to control. */
+enum worker_says {
+    WORKER_SAYS_NOT_ACCEPTING,
+    WORKER_SAYS_IDLE,
+    WORKER_SAYS_IN_FORCE,
+    WORKER_SAYS_SURVEYED
+};
+enum { WORKER_SAYS_ONCE = WORKER_SAYS_IDLE + 1 };
+
 struct worker {
     pthread_t thread;
     unsigned index;
     struct loop *loop;
     struct mailbox *mailbox; /* from control */
     struct mailbox *control; /* to control; posts WORKER_SAYS_* */
+    struct worker_plain_order orders[WORKER_PLAIN_ORDERS];
+    struct worker_report *to_say[WORKER_SAYS_ONCE]; /* made at the start; NULL: said */
     struct log log;
     struct log_ring *ring;
     struct resolver *resolver;
@@ -57,26 +94,10 @@ struct worker {
     struct session_list sessions;
     uint64_t next_session;
     uint64_t session_count;
-    uint64_t session_step; /* ids of the workers interleave */
+    uint64_t session_step;    /* ids of the workers interleave */
+    struct pace failed_lines; /* connections that ended before they were a session */
     bool draining;
     uint64_t ended[REASON_COUNT]; /* sessions by reason */
-};
-
-/* Messages to a worker. */
-enum worker_order {
-    WORKER_STOP_ACCEPTING, /* accept what is queued, then no more; WORKER_SAYS_IDLE when empty */
-    WORKER_CUT,            /* end every session with the reason */
-    WORKER_SWAP,           /* take the snapshot; WORKER_SAYS_IN_FORCE when all were judged */
-    WORKER_SURVEY,         /* describe the sessions; WORKER_SAYS_SURVEYED */
-    WORKER_CLOCK_SET,      /* the wall clock was set: look at deadlines */
-    WORKER_EXIT            /* leave the loop */
-};
-struct worker_message {
-    struct mailbox_message node;
-    enum reason reason;
-    struct snapshot *snapshot;             /* WORKER_SWAP: a reference; WORKER_SURVEY: or NULL */
-    struct listen_sockets *const *sockets; /* WORKER_SWAP: by config index; lives until in force */
-    bool reread_resolver;                  /* WORKER_SWAP */
 };
 
 /* What a swap did to one worker's sessions. */
@@ -87,13 +108,7 @@ struct swap_result {
     uint64_t longest_slice_us;
 };
 
-/* Messages of a worker to control. */
-enum worker_says {
-    WORKER_SAYS_NOT_ACCEPTING,
-    WORKER_SAYS_IDLE,
-    WORKER_SAYS_IN_FORCE,
-    WORKER_SAYS_SURVEYED
-};
+/* Control frees it. */
 struct worker_report {
     struct mailbox_message node;
     unsigned worker;
@@ -116,7 +131,8 @@ struct worker_options {
 /* Makes everything but the thread. NULL with err. */
 struct worker *worker_new(const struct worker_options *options, struct errbuf *err);
 int worker_start(struct worker *worker, struct errbuf *err);
-/* Any thread; the order is carried out between events. For what needs no more than a reason. */
+/* Any thread; the order is carried out between events. For what needs no more than a reason; one
+   that is still to be carried out is not given again. Takes no memory. */
 void worker_order(struct worker *worker, enum worker_order order, enum reason reason);
 /* WORKER_SWAP; takes a reference of snapshot. */
 void worker_swap(struct worker *worker, struct snapshot *snapshot,

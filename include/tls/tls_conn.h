@@ -13,6 +13,9 @@
  * it are a bug. Application bytes that arrive with the last handshake message stay with the conn
  * until read.
  *
+ * A TLS 1.3 conn renews its key for writing before AES-GCM's limit (RFC 8446 5.5), by itself. TLS
+ * 1.2 has no way to: one conn that carries more than 360 GiB one way belongs on TLS 1.3.
+ *
  * Signing is done here and at once, so a handshake waits for nothing but the peer's bytes; the
  * caller's deadline is the only thing that ends one whose peer falls silent.
  */
@@ -64,6 +67,7 @@ struct peer_info {
     const char *cipher;       /* "TLS_AES_128_GCM_SHA256" */
     const char *group;        /* "X25519", "P-256", "P-384", "P-521" */
     const char *alpn;         /* "" when none was selected */
+    bool resumed;             /* the peer proved the secret of a session, not its key again */
 };
 
 /* What a failed handshake learned. Valid during on_handshake only. */

@@ -4,9 +4,11 @@
  *
  * Immutable, counted atomically; made on control, used by all workers.
  *
- * TLS 1.3 and 1.2 with ECDHE and AEAD; no renegotiation, compression, early data, tickets or
- * session cache; security level 2; a peer certificate always required; the host's OpenSSL
- * configuration ignored.
+ * TLS 1.3 and 1.2 with ECDHE and AEAD; no renegotiation, compression or early data; security
+ * level 2; a peer certificate always required; the host's OpenSSL configuration ignored.
+ *
+ * Resumption: of TLS 1.3 sessions, where a session store is given, and always with a key exchange
+ * of its own. A TLS 1.2 handshake is always a full one.
  */
 #ifndef BULKHEAD_TLS_TLS_CONTEXT_H
 #define BULKHEAD_TLS_TLS_CONTEXT_H
@@ -18,13 +20,15 @@
 
 struct crypto;
 struct tls_context;
+struct tls_session_store;
 
 struct tls_settings {
     bool server;             /* we accept; else we connect */
     const char *const *alpn; /* in order of preference; copied */
     size_t alpn_count;       /* 0: none is offered or selected */
     bool alpn_required;      /* server: a client that offers none is refused */
-    const char *name;        /* the listener's: bound into the session id context */
+    const char *name;        /* the listener's: sessions are never resumed under another */
+    struct tls_session_store *sessions; /* a reference is taken; NULL: nothing is resumed */
 };
 
 struct tls_context *tls_context_new(const struct crypto *crypto,

@@ -57,6 +57,13 @@ static ssize_t send_some(int fd, const uint8_t *data, size_t len)
     return sent;
 }
 
+enum conn_end conn_end_of_error(int error)
+{
+    /* The last two are what ICMP had said when the kernel gave up. */
+    bool vanished = error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH;
+    return vanished ? CONN_END_VANISHED : CONN_END_RESET;
+}
+
 static enum conn_end shut_down(struct conn *conn)
 {
     if (shutdown(conn->fd, SHUT_WR) != 0) {
@@ -70,7 +77,7 @@ static enum conn_end flush(struct conn *conn)
 {
     ssize_t sent = send_some(conn->fd, bytebuf_data(&conn->pending), bytebuf_len(&conn->pending));
     if (sent < 0) {
-        return fail_sending(conn, CONN_END_RESET);
+        return fail_sending(conn, conn_end_of_error(errno));
     }
     bytebuf_consume(&conn->pending, (size_t)sent);
     if (bytebuf_len(&conn->pending) > 0) {
@@ -145,7 +152,7 @@ enum conn_end conn_send_raw(struct conn *conn, const uint8_t *data, size_t len)
     }
     ssize_t sent = send_some(conn->fd, data, len);
     if (sent < 0) {
-        return fail_sending(conn, CONN_END_RESET);
+        return fail_sending(conn, conn_end_of_error(errno));
     }
     size_t taken = (size_t)sent;
     return taken == len ? CONN_END_NONE : keep(conn, data + taken, len - taken);
@@ -241,10 +248,17 @@ bool conn_has_left(const struct conn *conn)
     return conn->write_end != CONN_END_NONE || socket_peer(conn->fd) != SOCKET_PEER_THERE;
 }
 
-bool conn_has_input(const struct conn *conn)
+enum conn_end conn_peek_failure(const struct conn *conn)
 {
     CHECK_MAGIC(conn, CONN_MAGIC);
-    return socket_has_input(conn->fd);
+    int error = socket_peek_error(conn->fd);
+    return error == 0 ? CONN_END_NONE : conn_end_of_error(error);
+}
+
+void conn_acks(const struct conn *conn, struct socket_acks *acks)
+{
+    CHECK_MAGIC(conn, CONN_MAGIC);
+    socket_acks(conn->fd, acks);
 }
 
 int conn_fd(const struct conn *conn)

@@ -42,7 +42,7 @@ static void plain_read(struct conn *conn, size_t max, struct conn_input *input)
     } else if (got == 0) {
         input->end = CONN_END_CLEAN;
     } else if (errno != EAGAIN) {
-        input->end = CONN_END_RESET;
+        input->end = conn_end_of_error(errno);
     }
 }
 

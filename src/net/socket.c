@@ -5,15 +5,14 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <linux/tcp.h> /* all of struct tcp_info; not together with netinet/tcp.h */
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-enum { KEEPALIVE_PROBES = 3 };
 
 static void set_int(int fd, int level, int name, int value)
 {
@@ -29,17 +28,20 @@ static int clamp_int(uint64_t value, int low, int high)
     return value < (uint64_t)low ? low : (int)value;
 }
 
-/* An idle peer that vanished is found by probes, one that vanished with our data on the way by
-   TCP_USER_TIMEOUT (tcp(7)); the kernel's own limits are 2 h and about 15 min. */
+/*
+ * An idle peer that vanished is found by these probes (the kernel's own time is 2 h); one that
+ * vanished with our data on the way by whoever looks at socket_acks. TCP_USER_TIMEOUT would find
+ * both, but it also ends a connection whose peer has shut its window for that long, though it
+ * answers every window probe (tcp_probe_timer in Linux): a live peer that does not read.
+ */
 static void set_keepalive(int fd, uint64_t keepalive_ms)
 {
-    enum { MAX_KERNEL_IDLE_S = 32767 };
+    enum { MAX_KERNEL_IDLE_S = 32767, PROBES = 3, INTERVALS = 12 };
     int idle_s = clamp_int(keepalive_ms / 1000, 1, MAX_KERNEL_IDLE_S);
     set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
-    set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, idle_s / 4 > 0 ? idle_s / 4 : 1);
-    set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
-    set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, clamp_int(keepalive_ms, 1, INT32_MAX));
+    set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, idle_s / INTERVALS > 0 ? idle_s / INTERVALS : 1);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, PROBES);
 }
 
 void socket_apply_options(int fd, bool is_unix, const struct socket_options *options)
@@ -98,6 +100,24 @@ unsigned socket_unsent(int fd)
     return socket_outstanding(fd);
 }
 
+void socket_acks(int fd, struct socket_acks *acks)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof(info);
+    *acks = (struct socket_acks){0};
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
+        size < offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof(info.tcpi_bytes_acked)) {
+        return; /* Unix; or a kernel older than 4.1 */
+    }
+    /* A receiver without room acknowledges, again and again, what it had before: an answer too.
+       Both the probes and the repetitions that it answers come ever more rarely, up to 2 min apart.
+     */
+    bool unanswered = info.tcpi_last_ack_recv > info.tcpi_last_data_sent;
+    acks->awaited = (info.tcpi_unacked > 0 && unanswered) || info.tcpi_probes > 0;
+    acks->silent_ms = info.tcpi_last_ack_recv;
+    acks->acked_bytes = info.tcpi_bytes_acked;
+}
+
 enum socket_peer socket_peer(int fd)
 {
     struct pollfd poll_fd = {.fd = fd, .events = 0};
@@ -110,14 +130,14 @@ enum socket_peer socket_peer(int fd)
     return (poll_fd.revents & POLLHUP) != 0 ? SOCKET_PEER_LEFT : SOCKET_PEER_THERE;
 }
 
-bool socket_has_input(int fd)
+int socket_peek_error(int fd)
 {
     char byte;
     ssize_t got;
     do {
         got = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     } while (got < 0 && errno == EINTR);
-    return got >= 0;
+    return got >= 0 || errno == EAGAIN ? 0 : errno;
 }
 
 void socket_local_address(int fd, struct netaddr *addr)

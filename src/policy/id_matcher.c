@@ -80,7 +80,10 @@ static void step(const struct id_matcher *matcher, struct strview segment,
 static const struct matcher_grant *find_grant(const struct id_matcher *matcher,
                                               struct matcher_span span, uint32_t key)
 {
-    const struct matcher_grant *grants = matcher->grants + span.first;
+    if (span.count == 0) {
+        return NULL;
+    }
+    const struct matcher_grant *grants = &matcher->grants[span.first];
     uint32_t low = 0;
     uint32_t high = span.count;
     while (low < high) {

@@ -85,6 +85,7 @@ static void start_relay(struct exchange *exchange, struct session *session)
     const struct relay_settings settings = {
         .idle_ms = listener->config->timeouts.idle_ms,
         .half_close_ms = listener->config->timeouts.half_close_ms,
+        .keepalive_ms = listener->setup->config->keepalive.time_ms,
         .tolerate_truncation = listener->config->truncation == CONFIG_TRUNCATION_TOLERATE,
         .upstream_is_tls = listener->client != NULL,
     };
@@ -247,6 +248,7 @@ static void fill_tls(struct access_tls *tls, const struct peer_info *peer)
         .cipher = peer->cipher,
         .group = peer->group,
         .alpn = peer->alpn,
+        .resumed = peer->resumed,
     };
 }
 

@@ -9,7 +9,9 @@
  *   destination drained            source is read again        → SHUT              -
  *   source truncated or reset      the whole relay aborts: what was read goes out to the other
  *                                  side, then that side is reset (an abort that loses nothing)
- *   both directions SHUT           done, REASON_CLOSED
+ *   destination takes no more      CUT: its own stream is still relayed to its end (an early
+ * answer, an alert that says why), then as if that had been reset both directions SHUT done,
+ * REASON_CLOSED
  *
  * An immediate reset would throw away what the kernel has accepted and the peer not yet read:
  * hence the wait until nothing is unacknowledged, for at most half_close.
@@ -26,6 +28,9 @@ enum {
     /* Nothing tells of a peer that leaves a conn that is not read, nor of bytes that leave the
        kernel before a third of its buffer is free. */
     LOOK_MS = 1000,
+    /* Linux answers one probe in 500 ms at most (tcp_invalid_ratelimit), and the one after an
+       unanswered one comes up to a second later. */
+    VANISHED_LEAST_MS = 2000,
     LOOK_AT_FLUSH_FIRST_MS = 5, /* doubles from look to look */
     LOOK_AT_FLUSH_MAX_MS = 250
 };
@@ -61,6 +66,39 @@ static void finish(struct relay *relay, enum reason reason)
 {
     relay_stop(relay);
     relay->owner->on_done(relay->owner_arg, reason);
+}
+
+/* The one look that finds a peer that acknowledges nothing: armed by the first byte of a while, not
+   by each. */
+static void expect_acks(struct relay *relay)
+{
+    if (!relay->acks_due && relay->settings.keepalive_ms != 0) {
+        relay->acks_due = true;
+        relay->owner->look_soon(relay->owner_arg, relay->settings.keepalive_ms / 4);
+    }
+}
+
+/*
+ * Whether the side's peer has vanished: what was waiting for an acknowledgement `keepalive` ago is
+ * waiting still, and none of any kind has come. A live peer that does not read answers what the
+ * kernel sends to probe it; between two probes, up to two minutes, nothing waits for it.
+ */
+static bool has_vanished(struct relay *relay, enum relay_side side, uint64_t now_ms)
+{
+    struct relay_silence *silence = &relay->silence[side];
+    struct socket_acks acks;
+    conn_acks(relay->conns[side], &acks);
+    if (!acks.awaited) {
+        silence->since_ms = 0;
+        return false;
+    }
+    if (silence->since_ms == 0 || acks.acked_bytes != silence->acked_bytes) {
+        *silence = (struct relay_silence){.since_ms = now_ms, .acked_bytes = acks.acked_bytes};
+        return false;
+    }
+    uint64_t patience = relay->settings.keepalive_ms;
+    patience = patience < VANISHED_LEAST_MS ? VANISHED_LEAST_MS : patience;
+    return now_ms - silence->since_ms >= patience && acks.silent_ms >= patience;
 }
 
 static void note_progress(struct relay *relay, uint64_t now_ms)
@@ -114,6 +152,11 @@ static enum reason reset_reason(enum relay_side side)
     return side == RELAY_DOWNSTREAM ? REASON_DOWNSTREAM_RESET : REASON_UPSTREAM_RESET;
 }
 
+static enum reason vanished_reason(enum relay_side side)
+{
+    return side == RELAY_DOWNSTREAM ? REASON_DOWNSTREAM_VANISHED : REASON_UPSTREAM_VANISHED;
+}
+
 /* An mtls server that ends before its first byte has most often refused us: a TLS 1.3 client is
    done before the server has judged its certificate. */
 static bool is_early_end(const struct relay *relay, enum relay_side side)
@@ -141,6 +184,8 @@ static enum reason end_reason(const struct relay *relay, enum relay_side side, e
         return REASON_OUT_OF_MEMORY;
     case CONN_END_RESET:
         return early ? REASON_UPSTREAM_CLOSED_EARLY : reset_reason(side);
+    case CONN_END_VANISHED:
+        return vanished_reason(side);
     case CONN_END_NONE:
     case CONN_END_CLEAN:
         break;
@@ -174,6 +219,29 @@ static bool count_waiting(struct relay *relay, enum relay_side source)
     return true;
 }
 
+/*
+ * Sending to a side failed. What it had sent before that may wait to be read, an early answer or an
+ * alert that says why: with the kernel's help nothing of it is lost (Linux keeps what was received
+ * before a reset). The relay counts as half-closed until then.
+ */
+static void on_send_failed(struct relay *relay, enum relay_side broken, enum conn_end end)
+{
+    enum relay_side source = other(broken);
+    bool is_dead = end == CONN_END_RESET || end == CONN_END_VANISHED;
+    if (!is_dead || relay->directions[broken].flow != RELAY_OPEN) {
+        abort_after_flush(relay, broken, end_reason(relay, broken, end));
+        return;
+    }
+    struct relay_direction *direction = &relay->directions[source];
+    direction->flow = RELAY_CUT;
+    direction->paused = false;
+    relay->cut_by = end;
+    give_back(relay, direction);
+    conn_stop_reading(relay->conns[source]);
+    note_progress(relay, loop_now_ms(relay->conns[source]->loop));
+    look_in_time(relay, relay->settings.half_close_ms);
+}
+
 /* The source has ended in order: so does its destination, behind what is pending. */
 static void end_direction(struct relay *relay, enum relay_side source)
 {
@@ -191,8 +259,9 @@ static void end_direction(struct relay *relay, enum relay_side source)
     note_progress(relay, loop_now_ms(to->loop));
     look_in_time(relay, relay->settings.half_close_ms);
     enum conn_end end = conn_end_stream(to);
+    expect_acks(relay);
     if (end != CONN_END_NONE) {
-        abort_after_flush(relay, destination, end_reason(relay, destination, end));
+        on_send_failed(relay, destination, end);
         return;
     }
     if (conn_is_blocked(to)) {
@@ -206,6 +275,10 @@ static void end_direction(struct relay *relay, enum relay_side source)
 
 static void on_source_end(struct relay *relay, enum relay_side source, enum conn_end end)
 {
+    if (relay->directions[other(source)].flow == RELAY_CUT) {
+        /* The failure to send has taken the kernel's error: what follows looks like an end. */
+        end = end == CONN_END_ALERT ? end : relay->cut_by;
+    }
     if (end == CONN_END_CLEAN ||
         (end == CONN_END_TRUNCATED && relay->settings.tolerate_truncation)) {
         end_direction(relay, source);
@@ -254,8 +327,9 @@ static bool copy_piece(struct relay *relay, enum relay_side source)
         direction->bytes += input.len;
         note_progress(relay, loop_now_ms(relay->conns[source]->loop));
         enum conn_end end = conn_write(relay->conns[destination], input.data, input.len);
+        expect_acks(relay);
         if (end != CONN_END_NONE) {
-            abort_after_flush(relay, destination, end_reason(relay, destination, end));
+            on_send_failed(relay, destination, end);
             return false;
         }
     }
@@ -307,10 +381,9 @@ static void on_drained(struct relay *relay, enum relay_side destination)
 static void on_write_failed(struct relay *relay, enum relay_side side, enum conn_end end)
 {
     if (relay->abort_reason != REASON_NONE) {
-        finish(relay, relay->abort_reason);
-        return;
+        return; /* the next look finds it gone */
     }
-    abort_after_flush(relay, side, end_reason(relay, side, end));
+    on_send_failed(relay, side, end);
 }
 
 static void on_downstream_readable(void *arg)
@@ -410,13 +483,29 @@ static bool tick_paused(struct relay *relay, uint64_t now_ms)
         if (!direction->paused || !conn_has_left(conn)) {
             continue;
         }
-        if (conn_is_gone(conn) && !conn_has_input(conn)) {
-            abort_after_flush(relay, side, reset_reason(side));
+        enum conn_end failure = conn_is_gone(conn) ? conn_peek_failure(conn) : CONN_END_NONE;
+        if (failure != CONN_END_NONE) {
+            abort_after_flush(relay, side, end_reason(relay, side, failure));
             return false;
         }
         if (!direction->left) {
             direction->left = true;
             note_progress(relay, now_ms);
+        }
+    }
+    return true;
+}
+
+static bool tick_acks(struct relay *relay, uint64_t now_ms)
+{
+    if (!relay->acks_due) {
+        return true;
+    }
+    for (int i = 0; i < 2; i++) {
+        enum relay_side side = (enum relay_side)i;
+        if (has_vanished(relay, side, now_ms)) {
+            abort_after_flush(relay, side, vanished_reason(side));
+            return false;
         }
     }
     return true;
@@ -429,9 +518,35 @@ static bool is_half_closed(const struct relay *relay)
     return down->flow != RELAY_OPEN || up->flow != RELAY_OPEN || down->left || up->left;
 }
 
+static bool is_cut(const struct relay *relay, enum relay_side source)
+{
+    return relay->directions[source].flow == RELAY_CUT;
+}
+
+enum reason relay_broken_by(const struct relay *relay)
+{
+    bool cut = is_cut(relay, RELAY_DOWNSTREAM) || is_cut(relay, RELAY_UPSTREAM);
+    if (relay->abort_reason == REASON_NONE && cut) {
+        return end_reason(relay, relay_broken_side(relay), relay->cut_by);
+    }
+    return relay->abort_reason;
+}
+
+enum relay_side relay_broken_side(const struct relay *relay)
+{
+    if (relay->abort_reason == REASON_NONE) {
+        return is_cut(relay, RELAY_DOWNSTREAM) ? RELAY_UPSTREAM : RELAY_DOWNSTREAM;
+    }
+    return other(relay->abort_side);
+}
+
 /* A broken stream whose last bytes nobody takes ended by its break. */
 static enum reason timeout_reason(const struct relay *relay, bool half)
 {
+    enum reason broken = relay_broken_by(relay);
+    if (broken != REASON_NONE) {
+        return broken;
+    }
     for (int side = 0; side < 2; side++) {
         if (relay->directions[side].left && conn_is_gone(relay->conns[side])) {
             return reset_reason((enum relay_side)side);
@@ -440,12 +555,25 @@ static enum reason timeout_reason(const struct relay *relay, bool half)
     return half ? REASON_HALF_CLOSE_TIMEOUT : REASON_IDLE_TIMEOUT;
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t next_look(const struct relay *relay, uint64_t left, bool closing)
+{
+    if (relay->directions[0].paused || relay->directions[1].paused || closing) {
+        left = least(left, LOOK_MS);
+    }
+    return relay->acks_due ? least(left, relay->settings.keepalive_ms / 4) : left;
+}
+
 uint64_t relay_tick(struct relay *relay, uint64_t now_ms)
 {
     if (relay->abort_reason != REASON_NONE) {
         return tick_abort(relay, now_ms);
     }
-    if (!tick_paused(relay, now_ms)) {
+    if (!tick_paused(relay, now_ms) || !tick_acks(relay, now_ms)) {
         return relay->running ? next_flush_look(relay) : 0;
     }
     bool half = is_half_closed(relay);
@@ -456,20 +584,14 @@ uint64_t relay_tick(struct relay *relay, uint64_t now_ms)
         finish(relay, timeout_reason(relay, half));
         return 0;
     }
-    bool paused = relay->directions[0].paused || relay->directions[1].paused;
-    uint64_t next = bound - quiet;
-    return (paused || (half && waiting)) && next > LOOK_MS ? LOOK_MS : next;
+    relay->acks_due = relay->acks_due && waiting;
+    return next_look(relay, bound - quiet, half && waiting);
 }
 
 bool relay_ended_in_order(const struct relay *relay)
 {
     return relay->directions[RELAY_DOWNSTREAM].flow == RELAY_SHUT &&
            relay->directions[RELAY_UPSTREAM].flow == RELAY_SHUT;
-}
-
-enum reason relay_broken_by(const struct relay *relay)
-{
-    return relay->abort_reason;
 }
 
 uint64_t relay_bytes(const struct relay *relay, enum relay_side source)

@@ -21,6 +21,8 @@
 #include "proxy/worker.h"
 #include "tls/tls_conn.h"
 
+enum { LINE_INTERVAL_MS = 10000 };
+
 /* Its handshake is counted, and may have to give way. */
 static bool is_unfinished(const struct session *session)
 {
@@ -167,14 +169,31 @@ static struct session *session_new(struct worker *worker, const struct setup_lis
     return session;
 }
 
+/* There is no exchange whose end could be logged. */
+static void log_not_made(struct worker *worker, const struct setup_listener *listener)
+{
+    uint64_t left_out;
+    if (!pace_allows(&worker->failed_lines, loop_now_ms(worker->loop), LINE_INTERVAL_MS,
+                     &left_out)) {
+        return;
+    }
+    log_begin(&worker->log, LOG_WARN, "session_failed");
+    log_str(&worker->log, "listener", listener->config->name.text);
+    log_u64(&worker->log, "worker", worker->index);
+    log_str(&worker->log, "error", "memory is out: the connection was closed");
+    log_u64(&worker->log, "left_out", left_out);
+    log_end(&worker->log);
+}
+
 void session_accept(struct worker *worker, const struct setup_listener *listener, int fd,
                     const struct netaddr *peer)
 {
     struct session *session = session_new(worker, listener, fd, peer);
     if (session == NULL) {
-        close(fd);
+        (void)close(fd);
         limits_cancel(worker->limits, listener);
         worker->ended[REASON_OUT_OF_MEMORY]++;
+        log_not_made(worker, listener);
         return;
     }
     session->id = worker->next_session;

@@ -25,9 +25,13 @@ void worker_report(struct worker *worker, enum worker_says what, struct worker_r
     mailbox_post(worker->control, &report->node);
 }
 
+/* Once each, without asking for memory: a worker must not fail at that. */
 static void say(struct worker *worker, enum worker_says what)
 {
-    worker_report(worker, what, mem_alloc(sizeof(struct worker_report)));
+    struct worker_report *report = worker->to_say[what];
+    ASSERT(report != NULL);
+    worker->to_say[what] = NULL;
+    worker_report(worker, what, report);
 }
 
 void worker_access_line(struct worker *worker, const char *line, size_t len)
@@ -85,20 +89,28 @@ static void on_order(void *arg, struct mailbox_message *node)
 {
     struct worker *worker = arg;
     struct worker_message *message = (struct worker_message *)(void *)node;
-    switch ((enum worker_order)node->kind) {
+    enum worker_order order = (enum worker_order)node->kind;
+    enum reason reason = message->reason;
+    if (order <= WORKER_EXIT) {
+        /* From here on control may give it again, and then this message is no longer ours. */
+        atomic_store_explicit(&worker->orders[order].posted, false, memory_order_release);
+    }
+    switch (order) {
     case WORKER_STOP_ACCEPTING:
         if (!worker->draining) {
             stop_accepting(worker);
         }
         break;
     case WORKER_CUT:
-        cut(worker, message->reason);
+        cut(worker, reason);
         break;
     case WORKER_SWAP:
         take_snapshot(worker, message);
+        mem_free(message);
         break;
     case WORKER_SURVEY:
         survey_start(worker, message->snapshot);
+        mem_free(message);
         break;
     case WORKER_CLOCK_SET:
         expiry_clock_set(worker->expiry);
@@ -107,15 +119,18 @@ static void on_order(void *arg, struct mailbox_message *node)
         loop_stop(worker->loop);
         break;
     }
-    mem_free(message);
 }
 
 void worker_order(struct worker *worker, enum worker_order order, enum reason reason)
 {
-    struct worker_message *message = mem_alloc(sizeof(*message));
-    message->node.kind = (int)order;
-    message->reason = reason;
-    mailbox_post(worker->mailbox, &message->node);
+    ASSERT(order <= WORKER_EXIT);
+    struct worker_plain_order *plain = &worker->orders[order];
+    if (atomic_exchange_explicit(&plain->posted, true, memory_order_acquire)) {
+        return;
+    }
+    plain->message.node.kind = (int)order;
+    plain->message.reason = reason;
+    mailbox_post(worker->mailbox, &plain->message.node);
 }
 
 void worker_swap(struct worker *worker, struct snapshot *snapshot,
@@ -175,6 +190,9 @@ struct worker *worker_new(const struct worker_options *options, struct errbuf *e
     worker->ring = options->ring;
     worker->limits = options->limits;
     worker->snapshot = snapshot_ref(options->snapshot);
+    for (size_t i = 0; i < WORKER_SAYS_ONCE; i++) {
+        worker->to_say[i] = mem_alloc(sizeof(*worker->to_say[i]));
+    }
     worker->next_session = options->index + 1;
     worker->session_step = options->count;
     const struct config *config = options->snapshot->setup->config;
@@ -241,5 +259,8 @@ void worker_free(struct worker *worker)
         plain_thread_free(worker->plain);
     }
     snapshot_unref(worker->snapshot);
+    for (size_t i = 0; i < WORKER_SAYS_ONCE; i++) {
+        mem_free(worker->to_say[i]);
+    }
     mem_free(worker);
 }

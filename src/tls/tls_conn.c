@@ -20,6 +20,7 @@
 #include "tls_handshake.h"
 #include "tls_hello.h"
 #include "tls_linger.h"
+#include "tls_resumption.h"
 #include "tls_thread.h"
 
 #include <errno.h>
@@ -60,7 +61,7 @@ ssize_t tls_conn_receive(struct tls_conn *tls, uint8_t *out, size_t size, int fl
     if (got == 0) {
         *end = CONN_END_TRUNCATED;
     } else if (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
-        *end = CONN_END_RESET;
+        *end = conn_end_of_error(errno);
     }
     return got;
 }
@@ -152,12 +153,34 @@ static void tls_read(struct conn *conn, size_t max, struct conn_input *input)
     input->end = tls->end;
 }
 
+/*
+ * RFC 8446 5.5: "Implementations SHOULD do a key update as described in Section 4.6.3 prior to
+ * reaching these limits"; libssl leaves it to us. The peer's keys for its own records are its own
+ * business. TLS 1.2 has no such message: there the 64-bit sequence number is the only bound.
+ */
+static void rekey(struct tls_conn *tls, size_t len)
+{
+    size_t records = len / SSL3_RT_MAX_PLAIN_LENGTH + 1;
+    if (tls->records + records > tls->thread->rekey_records &&
+        SSL_version(tls->ssl) == TLS1_3_VERSION &&
+        SSL_key_update(tls->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1) {
+        tls->records = 0; /* else a ticket is on its way: with the next write */
+    }
+    if (tls->records < UINT32_MAX - records) {
+        tls->records += (uint32_t)records;
+    }
+}
+
 static enum conn_end tls_write(struct conn *conn, const uint8_t *data, size_t len)
 {
     struct tls_conn *tls = tls_conn_from(conn);
     ASSERT(tls->state == TLS_STATE_OPEN);
     size_t written = 0;
     tls_io_begin(tls, NULL, 0);
+    if (tls->ticket_due) {
+        tls_resumption_issue(tls);
+    }
+    rekey(tls, len);
     tls_error_clear();
     int result = SSL_write_ex(tls->ssl, data, len, &written);
     struct tls_error error;
@@ -189,6 +212,11 @@ static enum conn_end tls_end_stream(struct conn *conn)
 static void free_parts(struct tls_conn *tls)
 {
     tls_linger_forget(tls);
+    if (tls->ssl != NULL) {
+        /* Else libssl drops the session of each stream that was not ended in order, as TLS 1.0
+           would have it. A fatal alert has dropped it already. */
+        SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN);
+    }
     SSL_free(tls->ssl);
     peer_chain_unref(tls->peer.chain);
     tls_context_unref(tls->context);
@@ -212,24 +240,12 @@ static const struct conn_ops ops = {
     .destroy = tls_destroy,
 };
 
-/* Even with sessions off: some resumption attempts abort without an id context. It names the
-   listener and the credentials, so that no session can mean anything elsewhere or later. */
-static bool set_session_id_context(SSL *ssl, const struct tls_context *context,
-                                   const struct credentials *credentials)
-{
-    unsigned char id[SSL_MAX_SID_CTX_LENGTH];
-    uint64_t generation = credentials != NULL ? credentials_generation(credentials) : 0;
-    _Static_assert(sizeof(id) == TLS_NAME_HASH_SIZE + sizeof(generation), "fills the id");
-    memcpy(id, context->name_hash, TLS_NAME_HASH_SIZE);
-    memcpy(id + TLS_NAME_HASH_SIZE, &generation, sizeof(generation));
-    return SSL_set_session_id_context(ssl, id, sizeof(id)) == 1;
-}
-
 static bool make_ssl(struct tls_conn *tls)
 {
     struct tls_context *context = tls->context;
     tls->ssl = SSL_new(context->ssl_ctx);
-    if (tls->ssl == NULL || !set_session_id_context(tls->ssl, context, tls->thread->credentials)) {
+    /* The id context is there with sessions off too: without it some resumption attempts abort. */
+    if (tls->ssl == NULL || !tls_resumption_bind(tls)) {
         return false;
     }
     BIO_up_ref(tls->thread->bio);
@@ -317,6 +333,8 @@ struct conn *tls_conn_connect(struct tls_thread *thread, struct loop *loop,
         free_parts(tls);
         return NULL;
     }
+    tls_resumption_offer(tls, fd, sni);
+    tls_error_clear();
     return start(tls, loop, fd, is_unix);
 }
 

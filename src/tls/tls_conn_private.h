@@ -13,6 +13,7 @@
 
 #include "net/conn.h"
 #include "tls/tls_conn.h"
+#include "tls_session_store_private.h"
 
 #include <openssl/ssl.h>
 
@@ -30,6 +31,8 @@ struct tls_handshake {
     uint64_t generation;        /* of the credentials that admitted the chain */
     size_t bytes_in;
     bool hello_seen; /* server: the ClientHello was complete */
+    bool can_resume; /* server: the client can use a ticket. client: session_key is set */
+    uint8_t session_key[TLS_SESSION_KEY_SIZE]; /* client */
     /* LINGER only */
     struct timer *timer;
     size_t discarded;
@@ -45,9 +48,11 @@ struct tls_conn {
     struct tls_handshake *handshake; /* NULL in OPEN */
     char *alpn;                      /* client: the one protocol to offer; NULL: the context's */
     struct peer_info peer;           /* but for the chain: filled in OPEN */
+    uint32_t records;                /* written under the present key, at least so many */
     uint32_t idle_bytes;             /* ciphertext since the last application byte */
     uint16_t idle_messages;          /* records without application data, likewise */
     int16_t alert;                   /* that ended the stream, or TLS_ALERT_NONE */
+    bool ticket_due;                 /* server: the first write brings the ticket */
     enum tls_state state;
     enum conn_end end; /* of what the peer sends; once set it stays */
 };

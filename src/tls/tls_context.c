@@ -3,11 +3,11 @@
  * so everything that matters is set here, options and modes after clearing them all.
  *
  * Off, and why: renegotiation (CVE-2009-3555, CVE-2021-3449), compression (CVE-2012-4929), early
- * data (replayable, RFC 8446 8), sessions and tickets (a resumed session would carry an old
- * judgement: CVE-2022-21654, CVE-2025-23419), static RSA and finite-field DH, SHA-1, TLS below 1.2
- * (RFC 8996). SSL_MODE_NO_AUTO_CHAIN: without it libssl builds and verifies our own chain in every
- * handshake. No SSL_MODE_ENABLE_PARTIAL_WRITE: a write into memory takes all. No
- * SSL_MODE_AUTO_RETRY: records without data come back to us one by one, to be counted.
+ * data (replayable, RFC 8446 8), stateless tickets and the resumption of TLS 1.2, static RSA and
+ * finite-field DH, SHA-1, TLS below 1.2 (RFC 8996). SSL_MODE_NO_AUTO_CHAIN: without it libssl
+ * builds and verifies our own chain in every handshake. No SSL_MODE_ENABLE_PARTIAL_WRITE: a write
+ * into memory takes all. No SSL_MODE_AUTO_RETRY: records without data come back to us one by one,
+ * to be counted.
  */
 #include "tls_context_private.h"
 
@@ -15,8 +15,10 @@
 #include "base/memory.h"
 #include "spiffe/crypto.h"
 #include "spiffe/svid_verify.h"
+#include "tls/tls_session_store.h"
 #include "tls_error.h"
 #include "tls_hello.h"
+#include "tls_resumption.h"
 #include "tls_verify.h"
 
 #include <openssl/crypto.h>
@@ -75,7 +77,6 @@ static int set_behaviour(SSL_CTX *ssl_ctx, struct errbuf *err)
     (void)SSL_CTX_clear_mode(ssl_ctx, SSL_CTX_get_mode(ssl_ctx));
     (void)SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN |
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    (void)SSL_CTX_set_session_cache_mode(ssl_ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_max_cert_list(ssl_ctx, SVID_CHAIN_BYTES_MAX);
     SSL_CTX_set_read_ahead(ssl_ctx, 0);
     if (SSL_CTX_set_num_tickets(ssl_ctx, 0) != 1 || SSL_CTX_set_max_early_data(ssl_ctx, 0) != 1) {
@@ -88,11 +89,17 @@ static int hash_name(struct tls_context *context, const struct crypto *crypto, c
                      struct errbuf *err)
 {
     unsigned char digest[SHA256_DIGEST_LENGTH];
-    if (name == NULL) {
-        name = "";
+    size_t len = name != NULL ? strlen(name) : 0;
+    unsigned char *text = mem_alloc(1 + len); /* the role first */
+    text[0] = context->server ? 's' : 'c';
+    if (len > 0) {
+        memcpy(text + 1, name, len);
     }
-    if (EVP_Q_digest(crypto_libctx(crypto), "SHA256", NULL, name, strlen(name), digest, NULL) !=
-        1) {
+    context->sha256 = EVP_MD_fetch(crypto_libctx(crypto), "SHA256", NULL);
+    bool hashed = context->sha256 != NULL &&
+                  EVP_Digest(text, 1 + len, digest, NULL, context->sha256, NULL) == 1;
+    mem_free(text);
+    if (!hashed) {
         return fail(err, "SHA-256");
     }
     memcpy(context->name_hash, digest, sizeof(context->name_hash));
@@ -102,6 +109,8 @@ static int hash_name(struct tls_context *context, const struct crypto *crypto, c
 static void copy_settings(struct tls_context *context, const struct tls_settings *settings)
 {
     context->server = settings->server;
+    context->sessions =
+        settings->sessions != NULL ? tls_session_store_ref(settings->sessions) : NULL;
     context->alpn_required = settings->server && settings->alpn_required;
     context->alpn_count = settings->alpn_count;
     context->alpn = mem_alloc_array(settings->alpn_count + 1, sizeof(*context->alpn));
@@ -126,12 +135,15 @@ static int make_ssl_ctx(struct tls_context *context, const struct crypto *crypto
         return -1;
     }
     tls_verify_init(context->ssl_ctx, context->server);
+    tls_resumption_init(context);
     return tls_hello_init(context, err);
 }
 
 static void destroy(struct tls_context *context)
 {
     SSL_CTX_free(context->ssl_ctx);
+    EVP_MD_free(context->sha256);
+    tls_session_store_unref(context->sessions);
     for (size_t i = 0; i < context->alpn_count; i++) {
         mem_free(context->alpn[i]);
     }
@@ -143,7 +155,9 @@ struct tls_context *tls_context_new(const struct crypto *crypto,
                                     const struct tls_settings *settings, struct errbuf *err)
 {
     struct tls_context *context = mem_alloc(sizeof(*context));
+    static atomic_uint_fast64_t serials;
     atomic_init(&context->references, 1);
+    context->serial = atomic_fetch_add_explicit(&serials, 1, memory_order_relaxed);
     copy_settings(context, settings);
     tls_error_clear();
     if (make_ssl_ctx(context, crypto, err) != 0 ||

@@ -6,6 +6,7 @@
 
 #include "tls/tls_context.h"
 
+#include <openssl/evp.h>
 #include <openssl/ssl.h>
 
 #include <stdatomic.h>
@@ -20,7 +21,10 @@ struct tls_context {
     bool alpn_required;
     char **alpn;
     size_t alpn_count;
-    uint8_t name_hash[TLS_NAME_HASH_SIZE]; /* of the listener's name: SHA-256, cut */
+    struct tls_session_store *sessions; /* NULL: nothing is resumed */
+    EVP_MD *sha256;
+    uint64_t serial;                       /* no two contexts of the process have the same */
+    uint8_t name_hash[TLS_NAME_HASH_SIZE]; /* of role and listener's name: SHA-256, cut */
 };
 
 #endif

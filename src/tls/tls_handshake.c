@@ -18,6 +18,7 @@
 #include "tls_context_private.h"
 #include "tls_error.h"
 #include "tls_hello.h"
+#include "tls_resumption.h"
 #include "tls_thread.h"
 #include "tls_verify.h"
 
@@ -101,6 +102,8 @@ static void open_conn(struct tls_conn *tls, const char *alpn)
     peer->cipher = cipher != NULL ? cipher : "";
     peer->group = group_name(tls->ssl);
     peer->alpn = alpn;
+    peer->resumed = SSL_session_reused(tls->ssl) != 0;
+    tls_resumption_begin(tls);
     /* Our chain and key are in the credentials alone again, so that a rotation can wipe them. */
     SSL_certs_clear(tls->ssl);
     mem_free(tls->handshake);
@@ -114,6 +117,8 @@ static void finish(struct tls_conn *tls)
 {
     enum reason reason = tls_peer_admit(tls);
     if (reason != REASON_NONE) {
+        tls_resumption_forget(tls); /* so that the next try shows its certificate */
+        tls_error_clear();
         fail(tls, reason);
         return;
     }

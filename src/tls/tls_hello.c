@@ -13,6 +13,7 @@
 #include "tls_bio.h"
 #include "tls_conn_private.h"
 #include "tls_context_private.h"
+#include "tls_resumption.h"
 
 #include <openssl/tls1.h>
 
@@ -51,6 +52,13 @@ static int on_client_hello(SSL *ssl, int *alert, void *arg)
     }
     tls->handshake->hello_seen = true;
     keep_server_name(ssl, failure);
+    tls_resumption_look_at_hello(tls);
+    /* Sessions of credentials that were swapped since the conn was accepted are over. */
+    if (!tls_resumption_bind(tls)) {
+        failure->reason = REASON_INTERNAL;
+        *alert = SSL_AD_INTERNAL_ERROR;
+        return SSL_CLIENT_HELLO_ERROR;
+    }
 
     const unsigned char *data;
     size_t len;

@@ -28,6 +28,7 @@ struct tls_thread *tls_thread_new(const struct crypto *crypto, size_t max_peer_c
     }
     thread->magic = TLS_THREAD_MAGIC;
     thread->linger_count = lingering;
+    thread->rekey_records = TLS_REKEY_RECORDS;
     thread->chains = peer_chain_table_new(crypto, max_peer_chains);
     thread->bio_method = tls_bio_method_new();
     if (thread->bio_method != NULL) {

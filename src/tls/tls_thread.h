@@ -24,13 +24,16 @@ enum {
     TLS_THREAD_MAGIC = 0x746c7374,
     TLS_RECORD_ROOM = 17 * 1024, /* a record of 16 KiB with its header, tag and padding */
     TLS_PLAIN_SIZE = TLS_READ_MAX + TLS_RECORD_ROOM,
-    TLS_CIPHER_SIZE = TLS_READ_MAX + TLS_RECORD_ROOM
+    TLS_CIPHER_SIZE = TLS_READ_MAX + TLS_RECORD_ROOM,
+    /* RFC 8446 5.5: AES-GCM is good for 2^24.5 full records under one key. A third of that. */
+    TLS_REKEY_RECORDS = 1 << 23
 };
 
 struct tls_thread {
     unsigned magic;
-    bool freed;   /* tls_thread_free was called; the last conn takes the rest with it */
-    size_t conns; /* not yet destroyed */
+    bool freed;             /* tls_thread_free was called; the last conn takes the rest with it */
+    size_t conns;           /* not yet destroyed */
+    uint32_t rekey_records; /* a conn renews its key for writing after so many; tests lower it */
     struct peer_chain_table *chains;
     struct credentials *credentials; /* NULL until set: then every handshake fails */
     BIO_METHOD *bio_method;

@@ -17,6 +17,7 @@
 #include "tls_bio.h"
 #include "tls_conn_private.h"
 #include "tls_error.h"
+#include "tls_resumption.h"
 #include "tls_thread.h"
 
 #include <openssl/x509.h>
@@ -178,10 +179,12 @@ enum reason tls_peer_admit(struct tls_conn *tls)
     if (leaf == NULL) {
         return REASON_SVID_NO_CERTIFICATE;
     }
-    /* The verify callback does not run on a resumed handshake; there is none, and if there was
-       one it would end here. */
-    if (SSL_get_verify_result(tls->ssl) != X509_V_OK || tls->peer.chain == NULL ||
-        SSL_session_reused(tls->ssl) != 0) {
+    if (SSL_get_verify_result(tls->ssl) != X509_V_OK) {
+        return REASON_SVID_VERIFY_FAILED;
+    }
+    /* The verify callback does not run on a resumed handshake: then there is no chain yet. */
+    bool resumed = SSL_session_reused(tls->ssl) != 0;
+    if (resumed ? !tls_resumption_allows(tls) : tls->peer.chain == NULL) {
         return REASON_SVID_VERIFY_FAILED;
     }
     /* A server that asks for no certificate, or a swap since it did. */
@@ -189,7 +192,7 @@ enum reason tls_peer_admit(struct tls_conn *tls)
     if (own != REASON_NONE) {
         return own;
     }
-    if (tls->handshake->generation != tls_thread_generation(tls->thread)) {
+    if (resumed || tls->handshake->generation != tls_thread_generation(tls->thread)) {
         enum reason reason = judge(tls, leaf, SSL_get_peer_cert_chain(tls->ssl));
         tls_error_clear();
         if (reason != REASON_NONE) {

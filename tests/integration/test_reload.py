@@ -268,8 +268,8 @@ def test_an_address_in_use_refuses_the_configuration_alone(reloadable, backends,
         line = place.reload()
         assert (line["result"], line["configuration"], line["level"]) == (
             "in_force", "refused", "error")
-        failed = place.log.find(event="source_failed")
-        assert len(failed) == 1 and str(taken.getsockname()[1]) in failed[0]["error"]
+        failed = place.failures()
+        assert len(failed) == 1 and str(taken.getsockname()[1]) in failed[0]
         assert line["identity_changed"] == 1
         ping(web)
         assert shown_by(place) == der(rotated)

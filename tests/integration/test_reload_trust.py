@@ -129,8 +129,8 @@ def test_bundles_that_share_an_anchor_are_kept_apart(reloadable, backends, issue
         replace(place.bundle, issuer.bundle.read_bytes() + partner.bundle.read_bytes())
         line = place.reload()
         assert (line["result"], line["generation"]) == ("refused", 2), line
-        (error,) = place.log.find(event="source_failed")
-        assert "partner.example" in error["error"]
+        (error,) = place.failures()
+        assert "partner.example" in error
         ping(web)
         ping(guest)
         # A third domain is not held up by the two.
@@ -264,7 +264,7 @@ def test_a_domain_whose_crl_was_never_there_is_refused(reloadable, backends, iss
         place.write(trust={"prod.example": {**trust, "crl": str(place.crl)}})
         line = place.reload()
         assert line["result"] == "in_force" and line["crl_added"] == 1
-        assert len(place.log.find(event="source_failed")) == 1
+        assert len(place.failures()) == 1
         assert_lost(place, web, "crl_missing")
     assert refusal(place, shop("web").pair) == "svid_crl_missing"
     issuer.crl(place.crl)
@@ -326,8 +326,8 @@ def test_a_pinned_identity_takes_no_other(reloadable, backends, issuer, shop):
         before = shown(place)
         place.rotate(issuer.issue("billing"))
         assert place.reload()["result"] == "refused"
-        errors = place.log.find(event="source_failed")
-        assert len(errors) == 1 and "billing" in errors[0]["error"]
+        errors = place.failures()
+        assert len(errors) == 1 and "billing" in errors[0]
         ping(web)
         assert shown(place) == before
         # A pin that nothing fits is the configuration's fault, and refuses it.
@@ -345,7 +345,7 @@ def test_an_expired_successor_is_not_taken(reloadable, backends, issuer, shop):
     before = shown(place)
     place.rotate(issuer.issue("orders", time.time() - 7200, time.time() - 3600))
     assert place.reload()["result"] == "refused"
-    assert "expired" in place.log.find(event="source_failed")[0]["error"]
+    assert "expired" in place.failures()[0]
     assert shown(place) == before
 
 

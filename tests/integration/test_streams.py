@@ -13,6 +13,7 @@ from harness.backends import TlsBackend
 from harness.bulkhead import (
     bridge, configuration, is_sanitizer_build, originate, terminate,
 )
+from harness.network import own_network
 from harness.streams import (
     CLEAN, RESET, TRUNCATED, PlainStream, client_context, dial, server_context, tls_connect,
 )
@@ -280,6 +281,51 @@ def test_a_stalled_reader_grows_no_memory(start, backends, credentials, kind):
         assert path.bulkhead.rss_kib() - before < (32768 if is_sanitizer_build() else 4096)
         gate.set()
     path.backend.wait_ends()
+
+
+def test_keepalive_leaves_a_live_reader_that_stalls(start, backends, credentials):
+    """It answers every window probe of the kernel. TCP_USER_TIMEOUT would end it all the same."""
+    answer = bytes(8_000_000)
+
+    def send_and_end(stream):
+        stream.send(answer)
+        stream.end()
+        return stream.read_to_end()[1]
+
+    backend = backends.plain(send_and_end)
+    bulkhead = start(configuration(credentials, terminate(backend.url), keepalive="1s"))
+    with tls_connect(bulkhead.address(), client_context(credentials.pair("web"))) as stream:
+        until(lambda: ms_since_data(stream.sock) > 5000, "five times keepalive")
+        data, end = stream.read_to_end()
+        assert (len(data), end) == (len(answer), CLEAN)
+        stream.end()
+        assert bulkhead.wait_access(downstream=stream.local_address())["reason"] == "closed"
+
+
+@pytest.mark.parametrize("on_the_way", ["bytes", "nothing"])
+def test_a_client_whose_machine_is_gone_ends(start, backends, credentials, tmp_path, on_the_way):
+    gate = threading.Event()
+
+    def speak_late(stream):
+        stream.recv(1)
+        stream.send(b"1")
+        if on_the_way == "bytes":
+            gate.wait(60)
+            stream.send(b"2")
+        return stream.read_to_end()[1]
+
+    backend = backends.plain(speak_late, path=str(tmp_path / "s"))
+    with own_network() as network:
+        bulkhead = start(configuration(credentials, terminate(backend.url), keepalive="1s"))
+        with tls_connect(bulkhead.address(), client_context(credentials.pair("web"))) as stream:
+            address = stream.local_address()
+            stream.send(b"x")
+            stream.recv_exactly(1)
+            network.cut()
+            gate.set()
+            line = bulkhead.wait_access(downstream=address)
+    assert line["reason"] == "downstream_vanished"
+    assert 1000 <= line["duration_ms"] < 10_000
 
 
 def test_idle_sessions_end(start, backends, credentials):

@@ -49,6 +49,7 @@ class Reloadable:
             **configuration(_Paths(self), *listeners, trust=()),
             "trust": trust, "reload": {"watch": "none"}, **more,
         }
+        self.told = 0  # reload lines that reload() has seen
         self.bulkhead = start(self.config, clock=clock, before_exec=before_exec)
 
     def __getattr__(self, name):
@@ -73,11 +74,23 @@ class Reloadable:
         self.own = svid
 
     def reload(self, number=signal.SIGHUP):
-        """Signals, and returns the line that says what came of it."""
+        """Signals, and returns the line that says what came of it: that of the watching, where it
+        has been faster."""
         trigger = signal.Signals(number).name
         before = len(self.bulkhead.log.find(event="reload", trigger=trigger))
         self.bulkhead.signal(number)
-        return self.wait_reload(before, trigger=trigger)
+        line = self.wait_reload(before, trigger=trigger)
+        lines = self.bulkhead.log.find(event="reload")
+        new, self.told = lines[self.told:], len(lines)
+        faster = [x for x in new if x["trigger"] == "watch" and x["result"] == "in_force"]
+        return faster[-1] if faster and line["result"] != "in_force" else line
+
+    def failures(self):
+        """What source_failed lines say: each once for each reload that met it."""
+        lines = self.bulkhead.log.find(event="source_failed")
+        texts = {line["error"] for line in lines}
+        assert len(lines) <= len(texts) * len(self.bulkhead.log.find(event="reload"))
+        return sorted(texts)
 
     def wait_reload(self, before=0, **wanted):
         """The line of the reload after the first `before` ones with these fields."""

@@ -5,7 +5,10 @@
 #include "proxy_test.h"
 #include "unit/tls/damaged.h"
 
+#include <malloc.h>
+
 #include "proxy/handshakes.h"
+#include "spiffe/crypto_memory.h"
 
 /* A site with the listeners `in` (mtls) and, where it makes sense, `out` (plaintext). */
 static struct site *site_to(const struct backend *backend, const char *more)
@@ -390,6 +393,80 @@ static void test_session_has_no_deadline_while_dialling(void **state)
     hanging_close(&hanging);
 }
 
+/* ---- memory is out ---- */
+
+/* Set: libcrypto and libssl get no memory. */
+static bool memory_is_out;
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return memory_is_out ? NULL : malloc(size);
+}
+
+static void *openssl_realloc(void *old, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return memory_is_out ? NULL : realloc(old, size);
+}
+
+/* Before anything else of libcrypto is used. Its own way to free stays. */
+static bool take_memory_over(void)
+{
+    CRYPTO_free_fn free_block = NULL;
+    if (!crypto_memory_install()) {
+        return false;
+    }
+    CRYPTO_get_mem_functions(NULL, NULL, &free_block);
+    return CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, free_block) == 1;
+}
+
+struct lines {
+    char text[4096];
+    size_t count;
+};
+
+static void keep_line(void *arg, const char *line, size_t len)
+{
+    struct lines *lines = arg;
+    lines->count++;
+    (void)snprintf(lines->text, sizeof(lines->text), "%.*s", (int)len, line);
+}
+
+static bool two_connections_failed(void *arg)
+{
+    return ((struct site *)arg)->worker->ended[REASON_OUT_OF_MEMORY] == 2;
+}
+
+/* A connection for which there is no session ends: closed, counted, its places given back, and told
+   once, however many there are. */
+static void test_session_without_memory(void **state)
+{
+    (void)state;
+    struct backend backend;
+    struct lines lines = {.count = 0};
+    backend_open(&backend);
+    struct site *site = site_to(&backend, ", limits: {handshakes: 1}");
+    log_init(&site->worker->log, LOG_WARN, LOG_FORMAT_TEXT, keep_line, &lines);
+    int fds[2] = {site_dial(site, 0), site_dial(site, 0)};
+    memory_is_out = true;
+    run_until(&site->world, two_connections_failed, site);
+    memory_is_out = false;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(wait_for_end(site, fds[i]), 0);
+        (void)close(fds[i]);
+    }
+    assert_null(site_session(site));
+    assert_int_equal(lines.count, 1);
+    assert_non_null(strstr(lines.text, "level=warn event=session_failed listener=in worker=0 "));
+    int fd = stalled_client(site, 0, HELLO_NONE); /* and the next one is served */
+    (void)close(fd);
+    site_free(site);
+    (void)close(backend.listening);
+}
+
 /* ---- drain ---- */
 
 static bool control_heard_idle(void *arg)
@@ -418,6 +495,37 @@ static void control_until(struct site *site, bool (*done)(void *arg))
 static bool worker_is_draining(void *arg)
 {
     return ((struct site *)arg)->worker->draining;
+}
+
+/* Every order that ends a process, again and again, and the answers: no memory is asked for. */
+static void test_session_orders_take_no_memory(void **state)
+{
+    (void)state;
+    struct backend backend;
+    backend_open(&backend);
+    struct site *site = site_to(&backend, "");
+    assert_non_null(site->worker->to_say[WORKER_SAYS_NOT_ACCEPTING]);
+    assert_non_null(site->worker->to_say[WORKER_SAYS_IDLE]);
+    size_t before = mallinfo2().uordblks;
+    for (int i = 0; i < 100; i++) {
+        worker_order(site->worker, WORKER_CLOCK_SET, REASON_NONE);
+        worker_order(site->worker, WORKER_CUT, REASON_DRAIN_DEADLINE);
+        worker_order(site->worker, WORKER_STOP_ACCEPTING, REASON_NONE);
+    }
+    assert_int_equal(mallinfo2().uordblks, before);
+    run_until(&site->world, worker_is_draining, site);
+    assert_null(site->worker->to_say[WORKER_SAYS_NOT_ACCEPTING]);
+    assert_null(site->worker->to_say[WORKER_SAYS_IDLE]);
+    control_until(site, control_heard_idle);
+    assert_int_equal(site->said_not_accepting, 1);
+    assert_int_equal(site->said_idle, 1);
+    /* What was carried out may be given again. */
+    worker_order(site->worker, WORKER_STOP_ACCEPTING, REASON_NONE);
+    worker_order(site->worker, WORKER_EXIT, REASON_NONE);
+    loop_run(site->worker->loop);
+    expect_sockets_closed(site);
+    site_free(site);
+    (void)close(backend.listening);
 }
 
 /* Draining, a session that is still dialling may go on; the deadline ends it, and then the worker
@@ -473,6 +581,9 @@ static void test_session_drain_takes_who_is_queued(void **state)
 
 int main(void)
 {
+    if (!take_memory_over()) {
+        return 1;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_session_handshakes_that_fail),
         cmocka_unit_test(test_session_refused_lingers_and_is_counted),
@@ -481,6 +592,8 @@ int main(void)
         cmocka_unit_test(test_session_overdue_handshakes_give_way),
         cmocka_unit_test(test_session_a_listeners_bound_spares_the_others),
         cmocka_unit_test(test_session_nobody_gives_way_to_nobody),
+        cmocka_unit_test(test_session_without_memory),
+        cmocka_unit_test(test_session_orders_take_no_memory),
         cmocka_unit_test(test_session_drain_while_dialling),
         cmocka_unit_test(test_session_drain_takes_who_is_queued),
         cmocka_unit_test(test_session_plaintext_has_no_handshake),

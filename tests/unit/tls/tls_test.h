@@ -596,6 +596,7 @@ static inline void peer_write(struct peer *peer, const void *data, size_t len)
 static inline void peer_fini(struct peer *peer)
 {
     io_watch_free(peer->watch);
+    SSL_set_shutdown(peer->ssl, SSL_SENT_SHUTDOWN); /* else libssl spoils its session */
     SSL_free(peer->ssl);
     SSL_CTX_free(peer->ctx);
     X509_free(peer->seen);
