@@ -7,6 +7,7 @@
 
 #include "base/errbuf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct listen_sockets;
@@ -33,6 +34,9 @@ int socket_table_apply_options(struct socket_table *table, const struct setup *s
 void socket_table_abandon(struct socket_table *table);
 /* The setup is in force: closes what it does not use. No worker accepts there any more. */
 void socket_table_settle(struct socket_table *table, const struct setup *setup);
+/* Opened since the last settling: nobody has been told of it yet. */
+bool socket_table_is_fresh(const struct socket_table *table, const struct setup *setup,
+                           size_t index);
 /* The address that a listener is bound to: its port is known even if it was written as 0. */
 const struct listen_sockets *socket_table_find(const struct socket_table *table,
                                                const struct setup *setup, size_t index);

@@ -21,14 +21,16 @@
 struct crypto;
 struct snapshot;
 struct sources;
+struct tls_session_store;
 
 enum sources_scope {
     SOURCES_CREDENTIALS = 0, /* SVID, bundles, CRLs; the configuration stays as it is */
     SOURCES_ALL
 };
 
-/* path is copied. Reads nothing yet. */
-struct sources *sources_new(const char *path, const struct crypto *crypto);
+/* path is copied. sessions: for listeners that resume; NULL: none does. Reads nothing yet. */
+struct sources *sources_new(const char *path, const struct crypto *crypto,
+                            struct tls_session_store *sessions);
 void sources_free(struct sources *sources); /* NULL is fine */
 /* The start, and `check`: everything, all errors at once. False when there is any. Then the
    material is in force. */

@@ -17,10 +17,15 @@ struct crypto;
 struct trust_bundle;
 struct x509_svid;
 
-/* *world_readable says that anyone on this host may read the key. NULL with err, which names both
- * files when neither can be read. */
+/* What is known of the key's file beside its content. */
+struct file_key_facts {
+    bool world_readable; /* anyone on this host may read it */
+    bool at_fault;       /* the load failed by the key alone: the certificate could be read */
+};
+/* NULL with err, which names both files when neither can be read, or when they don't belong
+ * together. */
 struct x509_svid *file_source_load_svid(const struct crypto *crypto, const char *certificate_path,
-                                        const char *key_path, bool *world_readable,
+                                        const char *key_path, struct file_key_facts *key,
                                         struct errbuf *err);
 
 /* Of a file's content, so that one that was only touched is not taken for another. */

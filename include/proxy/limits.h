@@ -16,20 +16,29 @@
 
 struct setup_listener;
 
+/* What is written for each connection shares no cache line with what is read for each piece of
+   data: the space between is wider than a line, wherever the struct begins. */
+enum { LIMITS_CACHE_LINE = 64 };
+
 struct limits_counts {
+    /* For each connection. */
     _Atomic uint64_t sessions;
     _Atomic uint64_t handshakes;
     _Atomic uint64_t short_of_handshakes; /* see limits_set_short */
+    char apart[LIMITS_CACHE_LINE];
+    /* Read before each read of a relay; written when bytes must wait. */
     _Atomic uint64_t buffered_bytes;
+    char apart_from_next[LIMITS_CACHE_LINE];
 };
 
 struct limits {
-    _Atomic uint64_t max_sessions; /* from descriptors and limits.connections */
-    uint64_t max_descriptors;      /* for sessions and what lingers; see limits_descriptors */
-    _Atomic uint64_t descriptors;  /* two for each session, one for each conn that lingers: those
-                                      are counted by tls (tls_thread_new) */
-    struct limits_counts process;
+    _Atomic uint64_t max_sessions;   /* from descriptors and limits.connections */
+    uint64_t max_descriptors;        /* for sessions and what lingers; see limits_descriptors */
     struct limits_counts *listeners; /* by slot */
+    char apart[LIMITS_CACHE_LINE];
+    _Atomic uint64_t descriptors; /* two for each session, one for each conn that lingers: those
+                                     are counted by tls (tls_thread_new) */
+    struct limits_counts process;
 };
 
 /* What stands in the way of one more connection on a listener; 0: nothing. */

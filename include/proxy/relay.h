@@ -16,8 +16,9 @@
 enum relay_side { RELAY_DOWNSTREAM = 0, RELAY_UPSTREAM };
 
 /* Each direction, named by its source: OPEN → DRAINING (the source has ended, the destination is
-   still taking what is pending) → SHUT. */
-enum relay_flow { RELAY_OPEN = 0, RELAY_DRAINING, RELAY_SHUT };
+   still taking what is pending) → SHUT; or CUT (the destination takes no more; it is read to its
+   end first). */
+enum relay_flow { RELAY_OPEN = 0, RELAY_DRAINING, RELAY_SHUT, RELAY_CUT };
 
 struct relay_direction {
     enum relay_flow flow;
@@ -67,6 +68,7 @@ struct relay {
     uint8_t flush_look_ms;
     bool acks_due; /* something was written since a look found nothing outstanding */
     struct relay_silence silence[2];
+    enum conn_end cut_by;     /* why a destination takes no more (RELAY_CUT) */
     enum reason abort_reason; /* flushing one side before its reset */
     enum relay_side abort_side;
     bool closed_early; /* an mtls upstream ended in order before its first byte */
@@ -89,6 +91,8 @@ uint64_t relay_tick(struct relay *relay, uint64_t now_ms);
 bool relay_ended_in_order(const struct relay *relay);
 /* Why a stream broke off, while what was read of it is still being flushed; else REASON_NONE. */
 enum reason relay_broken_by(const struct relay *relay);
+/* Whose: only where relay_broken_by gives a reason. */
+enum relay_side relay_broken_side(const struct relay *relay);
 uint64_t relay_bytes(const struct relay *relay, enum relay_side source);
 
 #endif

@@ -27,6 +27,7 @@ struct crypto;
 struct policy;
 struct setup;
 struct tls_context;
+struct tls_session_store;
 
 /* Slots are below this: two setups in a row with not one name in common have room. */
 enum { SETUP_SLOTS = 2 * CONFIG_MAX_LISTENERS };
@@ -54,13 +55,19 @@ struct setup {
     _Atomic unsigned references;
 };
 
+/* What setups are built with. */
+struct setup_parts {
+    const struct crypto *crypto;
+    struct tls_session_store *sessions; /* NULL: no session is resumed */
+};
+
 /*
  * Takes config and policy over. former (NULL at the start) gives its slots and, where nothing of
  * them has changed, its TLS settings. NULL with diags when a TLS context or an address can't be
  * made; config and policy are freed then too.
  */
 struct setup *setup_build(struct config *config, struct policy *policy, const struct setup *former,
-                          const struct crypto *crypto, struct diag_list *diags);
+                          const struct setup_parts *parts, struct diag_list *diags);
 struct setup *setup_ref(struct setup *setup);
 void setup_unref(struct setup *setup); /* NULL is fine */
 /* The listener in that slot, or NULL. */

@@ -20,6 +20,7 @@ struct access_tls {
     const char *cipher;
     const char *group;
     const char *alpn;
+    bool resumed;
 };
 
 /* Texts that are NULL or empty leave their field out, so that a line holds only what is known. */

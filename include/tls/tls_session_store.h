@@ -29,7 +29,7 @@ struct tls_session_limits {
     int64_t max_age_s;   /* from the full handshake, however often it was resumed */
 };
 enum {
-    TLS_SESSIONS_DEFAULT = 16384,
+    TLS_SESSIONS_DEFAULT = 4096,
     TLS_SESSIONS_PER_PEER_DEFAULT = 1024,
     TLS_SESSION_AGE_DEFAULT_S = 3600
 };

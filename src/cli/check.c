@@ -223,7 +223,7 @@ static int check_file(const struct options *options, const struct crypto *crypto
 {
     struct diag_list diags;
     diag_list_init(&diags);
-    struct sources *sources = sources_new(options->file, crypto);
+    struct sources *sources = sources_new(options->file, crypto, NULL);
     bool loaded = sources_load(sources, &diags);
     const struct material *material = loaded ? sources_in_force(sources) : NULL;
     diag_sort(&diags);

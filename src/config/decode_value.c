@@ -187,8 +187,10 @@ static void decode_number(struct decoder *d, const struct field *field,
 static void decode_version(struct decoder *d, const struct yaml_node *node)
 {
     const char *text = scalar_text(d, node, "the number 1");
-    if (text != NULL && (!node->plain || strcmp(text, "1") != 0)) {
+    if (text != NULL && strcmp(text, "1") != 0) {
         report_value(d, node, "is not known; this bulkhead reads version: 1");
+    } else if (text != NULL && !node->plain) {
+        report_value(d, node, "must be a number; write it without quotes: version: 1");
     }
 }
 

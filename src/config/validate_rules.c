@@ -82,7 +82,9 @@ static const char *suggest_listener(const struct targets *targets, const char *n
         suggest_consider(&suggest, targets->sorted[n]->name.text);
     }
     out[0] = '\0';
-    if (suggest.best != NULL) {
+    if (strcmp(name, "*") == 0 || strcmp(name, "**") == 0) {
+        (void)snprintf(out, SUGGESTION_SIZE, "; every listener is `all`");
+    } else if (suggest.best != NULL) {
         (void)snprintf(out, SUGGESTION_SIZE, "; did you mean \"%s\"?", suggest.best);
     }
     return out;

@@ -169,10 +169,67 @@ static const char *translate(const struct yaml_source *source, const yaml_parser
     return NULL;
 }
 
+/* How many characters the line that the mark stands in begins with before its first word. */
+static size_t indentation(const struct yaml_source *source, const yaml_mark_t *mark)
+{
+    size_t len = 0;
+    size_t at = 0;
+    const char *line = find_line(source, mark->line, &len);
+    while (at < len && line[at] == ' ') {
+        at++;
+    }
+    return at;
+}
+
+/* Whether the mark is the ":" of a key with which its line begins. */
+static bool ends_first_key(const struct yaml_source *source, const yaml_mark_t *mark)
+{
+    size_t len = 0;
+    const char *line = find_line(source, mark->line, &len);
+    size_t at = indentation(source, mark);
+    size_t begin = at;
+    while (at < len && strchr(" \t:#'\"[]{},", line[at]) == NULL) {
+        at++;
+    }
+    return at > begin && at == mark->column && at < len && line[at] == ':';
+}
+
+/* What is indented otherwise than its neighbours. False: the problem is another one. */
+static bool report_indentation(const struct yaml_source *source, const yaml_parser_t *parser)
+{
+    const yaml_mark_t *mark = &parser->problem_mark;
+    const yaml_mark_t *map = &parser->context_mark;
+    size_t by = indentation(source, mark);
+    struct config_pos pos = {source->file, (uint32_t)mark->line + 1, (uint32_t)by + 1};
+    if (is_text(parser->problem, "mapping values are not allowed in this context")) {
+        if (!ends_first_key(source, mark)) {
+            return false;
+        }
+        diag_error(source->diags, pos,
+                   "this key is indented by %zu, which makes it part of the value above; "
+                   "indent it as its neighbours are",
+                   by);
+        return true;
+    }
+    bool at_key = is_text(parser->problem, "did not find expected key") && mark->column == by &&
+                  by != map->column &&
+                  strcmp(parser->context, "while parsing a block mapping") == 0;
+    if (at_key) {
+        diag_error(source->diags, pos,
+                   "this is indented by %zu, but the keys of the map that begins in line %zu are "
+                   "by %zu; check the indentation",
+                   by, map->line + 1, map->column);
+    }
+    return at_key;
+}
+
 void yaml_problem_report(const struct yaml_source *source, const yaml_parser_t *parser)
 {
     if (parser->error == YAML_READER_ERROR) {
         report_reader_error(source, parser);
+        return;
+    }
+    if (report_indentation(source, parser)) {
         return;
     }
     const yaml_mark_t *mark = &parser->problem_mark;

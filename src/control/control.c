@@ -44,6 +44,7 @@
 #include "spiffe/crypto.h"
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
+#include "tls/tls_session_store.h"
 
 enum { LOG_FLUSH_MS = 3000 };
 static const int handled_signals[CONTROL_SIGNALS] = {SIGTERM, SIGINT,  SIGQUIT,
@@ -252,7 +253,13 @@ static int load(struct control *control, const char *config_path)
     }
     struct diag_list diags;
     diag_list_init(&diags);
-    control->sources = sources_new(config_path, control->crypto);
+    static const struct tls_session_limits session_limits = {
+        .max_sessions = TLS_SESSIONS_DEFAULT,
+        .max_per_peer = TLS_SESSIONS_PER_PEER_DEFAULT,
+        .max_age_s = TLS_SESSION_AGE_DEFAULT_S,
+    };
+    control->sessions = tls_session_store_new(&session_limits);
+    control->sources = sources_new(config_path, control->crypto, control->sessions);
     bool loaded = sources_load(control->sources, &diags);
     if (loaded) {
         control->snapshot = material_compose(sources_in_force(control->sources), 1);
@@ -393,21 +400,25 @@ static int start_workers(struct control *control, struct errbuf *err)
     return 0;
 }
 
+void control_log_listening(struct control *control, size_t index)
+{
+    const struct setup *setup = control->snapshot->setup;
+    const struct config_listener *listener = &setup->config->listeners[index];
+    const struct listen_sockets *sockets = socket_table_find(control->sockets, setup, index);
+    char text[NETADDR_TEXT_SIZE];
+    log_begin(&control->log, LOG_INFO, "listening");
+    log_str(&control->log, "listener", listener->name.text);
+    log_str(&control->log, "addr", netaddr_format(listen_sockets_address(sockets), text));
+    log_str(&control->log, "kind", config_kind_name(listener->kind));
+    log_str(&control->log, "forward", listener->forward.text.text);
+    log_end(&control->log);
+}
+
 static void log_ready(struct control *control)
 {
     const struct config *config = control_config(control);
-    char text[NETADDR_TEXT_SIZE];
     for (size_t i = 0; i < config->listener_count; i++) {
-        const struct config_listener *listener = &config->listeners[i];
-        log_begin(&control->log, LOG_INFO, "listening");
-        log_str(&control->log, "listener", listener->name.text);
-        log_str(&control->log, "addr",
-                netaddr_format(listen_sockets_address(socket_table_find(
-                                   control->sockets, control->snapshot->setup, i)),
-                               text));
-        log_str(&control->log, "kind", config_kind_name(listener->kind));
-        log_str(&control->log, "forward", listener->forward.text.text);
-        log_end(&control->log);
+        control_log_listening(control, i);
     }
     const struct x509_svid *own = credentials_own(control->snapshot->credentials);
     char expires[CLOCK_TEXT_SIZE];
@@ -532,6 +543,7 @@ static void fini(struct control *control)
     }
     snapshot_unref(control->snapshot);
     sources_free(control->sources);
+    tls_session_store_unref(control->sessions);
     crypto_free(control->crypto);
 }
 

@@ -10,6 +10,7 @@
 #include "net/mailbox.h"
 #include "proxy/limits.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct admin;
@@ -21,6 +22,7 @@ struct reload;
 struct snapshot;
 struct listen_sockets;
 struct socket_table;
+struct tls_session_store;
 struct sources;
 struct watching;
 struct worker;
@@ -31,6 +33,7 @@ enum { CONTROL_SIGNALS = 6 };
 struct control {
     enum control_state state;
     struct crypto *crypto;
+    struct tls_session_store *sessions;
     struct sources *sources;
     struct snapshot *snapshot; /* in force, or being brought into force */
     struct loop *loop;
@@ -61,6 +64,8 @@ struct control {
 const struct config *control_config(const struct control *control);
 /* limits.connections and the descriptors, as the configuration in force has them. */
 void control_set_session_bound(struct control *control);
+/* The line that says where a listener, by config index, listens. */
+void control_log_listening(struct control *control, size_t index);
 /* Another material is in force. */
 void control_material_changed(struct control *control);
 

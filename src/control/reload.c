@@ -20,6 +20,7 @@
 #include "proxy/survey.h"
 #include "proxy/worker.h"
 #include "reload_log.h"
+#include "tls/tls_session_store.h"
 
 enum { MAX_NEEDS_RESTART = 16, WHY_SIZE = 512 };
 
@@ -406,6 +407,15 @@ static void on_surveyed(struct reload *reload)
 
 /* --- in force -------------------------------------------------------------------------------- */
 
+static void log_new_sockets(struct control *control, const struct setup *setup)
+{
+    for (size_t i = 0; i < setup->config->listener_count; i++) {
+        if (socket_table_is_fresh(control->sockets, setup, i)) {
+            control_log_listening(control, i);
+        }
+    }
+}
+
 static void on_in_force(struct reload *reload)
 {
     struct control *control = reload->control;
@@ -415,7 +425,13 @@ static void on_in_force(struct reload *reload)
     reload->candidate = former;
     reload->outcome.from = former;
     reload->outcome.to = sources_in_force(control->sources);
+    log_new_sockets(control, reload->outcome.to->setup);
     socket_table_settle(control->sockets, reload->outcome.to->setup);
+    if (former->credentials != reload->outcome.to->credentials) {
+        /* None of them could be resumed any more. */
+        tls_session_store_clear(control->sessions,
+                                credentials_generation(reload->outcome.to->credentials));
+    }
     control_material_changed(control);
     finish(reload, RELOAD_IN_FORCE, "");
 }

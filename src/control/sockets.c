@@ -3,7 +3,6 @@
  */
 #include "control/sockets.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -180,4 +179,11 @@ const struct listen_sockets *socket_table_find(const struct socket_table *table,
 {
     const struct entry *entry = find(table, &setup->listeners[index]);
     return entry == NULL ? NULL : entry->sockets;
+}
+
+bool socket_table_is_fresh(const struct socket_table *table, const struct setup *setup,
+                           size_t index)
+{
+    const struct entry *entry = find(table, &setup->listeners[index]);
+    return entry != NULL && entry->fresh;
 }

@@ -27,6 +27,7 @@
 struct sources {
     char *path;
     const struct crypto *crypto;
+    struct tls_session_store *sessions;
     struct material *in_force;
     uint64_t credentials_generation; /* of the last credentials that were built */
 };
@@ -34,6 +35,7 @@ struct sources {
 /* One load. */
 struct loader {
     const struct crypto *crypto;
+    struct tls_session_store *sessions;
     const struct config *config;   /* whose names and places count */
     const struct material *former; /* NULL: a start */
     struct material *material;     /* being made */
@@ -84,19 +86,21 @@ static struct x509_svid *read_own(struct loader *loader)
 {
     const struct config *config = loader->config;
     struct errbuf err;
-    bool world_readable = false;
+    struct file_key_facts key;
     if (config->identity.certificate.text == NULL || config->identity.private_key.text == NULL) {
         return NULL;
     }
-    struct x509_svid *own =
-        file_source_load_svid(loader->crypto, config->identity.certificate.text,
-                              config->identity.private_key.text, &world_readable, &err);
-    if (world_readable) {
+    struct x509_svid *own = file_source_load_svid(loader->crypto, config->identity.certificate.text,
+                                                  config->identity.private_key.text, &key, &err);
+    if (key.world_readable) {
         diag_warning(loader->diags, config->identity.private_key.pos,
                      "identity.files.private_key: everyone on this host may read %s: chmod 0600",
                      config->identity.private_key.text);
     }
-    if (own == NULL) {
+    if (own == NULL && key.at_fault) {
+        diag_error(loader->diags, config->identity.private_key.pos,
+                   "identity.files.private_key: %s%s", err.text, kept_note(loader->former != NULL));
+    } else if (own == NULL) {
         diag_error(loader->diags, config->identity.certificate.pos, "identity.files: %s%s",
                    err.text, kept_note(loader->former != NULL));
     } else {
@@ -415,7 +419,8 @@ static struct setup *make_setup(struct loader *loader, struct config *config, st
         return NULL;
     }
     const struct setup *former = loader->former == NULL ? NULL : loader->former->setup;
-    return setup_build(config, policy, former, loader->crypto, loader->diags);
+    const struct setup_parts parts = {.crypto = loader->crypto, .sessions = loader->sessions};
+    return setup_build(config, policy, former, &parts, loader->diags);
 }
 
 static void load_files(struct loader *loader)
@@ -431,11 +436,13 @@ static void load_files(struct loader *loader)
 
 /* --- the object ------------------------------------------------------------------------------ */
 
-struct sources *sources_new(const char *path, const struct crypto *crypto)
+struct sources *sources_new(const char *path, const struct crypto *crypto,
+                            struct tls_session_store *sessions)
 {
     struct sources *sources = mem_alloc(sizeof(*sources));
     sources->path = mem_strdup(path);
     sources->crypto = crypto;
+    sources->sessions = sessions;
     return sources;
 }
 
@@ -461,6 +468,7 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
     }
     struct loader loader = {
         .crypto = sources->crypto,
+        .sessions = sources->sessions,
         .config = config,
         .material = material_new(NULL),
         .diags = diags,
@@ -519,6 +527,7 @@ struct material *sources_prepare(const struct sources *sources, enum sources_sco
     const struct material *former = sources->in_force;
     struct loader loader = {
         .crypto = sources->crypto,
+        .sessions = sources->sessions,
         .former = former,
         .material = material_new(former),
         .diags = diags,

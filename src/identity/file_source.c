@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "spiffe/crl.h"
 #include "spiffe/crypto.h"
+#include "spiffe/signer.h"
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
 
@@ -30,7 +31,7 @@ struct pair {
     size_t chain_len;
     char *key;
     size_t key_len;
-    bool world_readable;
+    struct file_key_facts facts;
 };
 
 static void pair_fini(struct pair *pair)
@@ -49,7 +50,8 @@ static int read_pair(struct pair *pair, const char *certificate_path, const char
         file_read(certificate_path, CREDENTIAL_MAX_BYTES, &pair->chain, &pair->chain_len, err);
     int key_read = file_read_secret(key_path, CREDENTIAL_MAX_BYTES, &pair->key, &pair->key_len,
                                     &others_may_read, &key_err);
-    pair->world_readable = others_may_read != 0;
+    pair->facts.world_readable = others_may_read != 0;
+    pair->facts.at_fault = chain_read == 0 && key_read != 0;
     if (chain_read != 0 && key_read != 0) {
         struct errbuf chain_err = *err;
         errbuf_set(err, "%s; %s", chain_err.text, key_err.text);
@@ -73,8 +75,31 @@ static bool is_torn(const struct pair *pair, const char *certificate_path)
     return !same;
 }
 
+/* Why the two make no SVID: the key alone, or the certificate, or that they don't match. */
+static struct x509_svid *make_svid(const struct crypto *crypto, struct pair *pair,
+                                   const char *certificate_path, const char *key_path,
+                                   struct errbuf *err)
+{
+    struct x509_svid *svid =
+        x509_svid_from_pem(crypto, pair->chain, pair->chain_len, pair->key, pair->key_len, err);
+    if (svid != NULL) {
+        return svid;
+    }
+    struct errbuf key_err;
+    struct signer *key = signer_from_pem(crypto, pair->key, pair->key_len, &key_err);
+    pair->facts.at_fault = key == NULL;
+    if (key == NULL) {
+        *err = key_err;
+        errbuf_prefix(err, "%s", key_path);
+    } else {
+        errbuf_prefix(err, "%s and %s", certificate_path, key_path);
+    }
+    signer_unref(key);
+    return NULL;
+}
+
 struct x509_svid *file_source_load_svid(const struct crypto *crypto, const char *certificate_path,
-                                        const char *key_path, bool *world_readable,
+                                        const char *key_path, struct file_key_facts *key,
                                         struct errbuf *err)
 {
     struct pair pair = {.chain = NULL};
@@ -88,12 +113,9 @@ struct x509_svid *file_source_load_svid(const struct crypto *crypto, const char 
             break;
         }
     }
-    svid = x509_svid_from_pem(crypto, pair.chain, pair.chain_len, pair.key, pair.key_len, err);
-    if (svid == NULL) {
-        errbuf_prefix(err, "%s and %s", certificate_path, key_path);
-    }
+    svid = make_svid(crypto, &pair, certificate_path, key_path, err);
 out:
-    *world_readable = pair.world_readable;
+    *key = pair.facts;
     pair_fini(&pair);
     return svid;
 }

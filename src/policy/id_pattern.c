@@ -23,6 +23,11 @@ static const char *why_no_scheme(struct strview text)
     if (text.len == 0) {
         return "is empty; write the ID in full: spiffe://TRUST-DOMAIN/PATH";
     }
+    if (strview_equal_text(text, "*") || strview_equal_text(text, "**") ||
+        strview_equal_text(text, "all")) {
+        return "nothing stands for every ID; spiffe://TRUST-DOMAIN/** is every ID of one trust "
+               "domain";
+    }
     if (strview_starts_with(text, "group:")) {
         return "groups are unknown in this version; list the IDs: spiffe://TRUST-DOMAIN/PATH";
     }

@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "config/suggest.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,6 +164,31 @@ static int parse_pattern(const struct loader *loader, const struct place *place,
     return -1;
 }
 
+enum { SUGGESTION_SIZE = 300, SUGGEST_AT_MOST = 200 };
+
+/* "; did you mean "prod.example"?" or "". A search costs: a file may name a wrong domain a million
+   times. */
+static const char *suggest_domain(const struct loader *loader, struct strview domain,
+                                  char out[SUGGESTION_SIZE])
+{
+    char name[SPIFFE_TRUST_DOMAIN_MAX + 1];
+    struct suggest suggest;
+    out[0] = '\0';
+    if (loader->diags->count >= SUGGEST_AT_MOST || domain.len >= sizeof(name)) {
+        return out;
+    }
+    memcpy(name, domain.ptr, domain.len);
+    name[domain.len] = '\0';
+    suggest_init(&suggest, name);
+    for (size_t i = 0; i < loader->config->trust_count; i++) {
+        suggest_consider(&suggest, loader->config->trust[i].domain.text);
+    }
+    if (suggest.best != NULL) {
+        (void)snprintf(out, SUGGESTION_SIZE, "; did you mean \"%s\"?", suggest.best);
+    }
+    return out;
+}
+
 static void warn_of_unknown_domain(const struct loader *loader, const struct place *place,
                                    const struct id_pattern *pattern)
 {
@@ -177,10 +203,12 @@ static void warn_of_unknown_domain(const struct loader *loader, const struct pla
        about always: a typing error takes its effect away. */
     bool only_note =
         place->effect == ID_EFFECT_ALLOW && config_is_included(loader->config, place->string.pos);
+    char suggestion[SUGGESTION_SIZE];
     (only_note ? diag_note : diag_warning)(
         loader->diags, place->string.pos,
-        PLACE_FORMAT ": never matches: `trust` has no bundle for \"%.*s\"", PLACE_ARGS(place),
-        (int)pattern->trust_domain.len, pattern->trust_domain.ptr);
+        PLACE_FORMAT ": never matches: `trust` has no bundle for \"%.*s\"%s", PLACE_ARGS(place),
+        (int)pattern->trust_domain.len, pattern->trust_domain.ptr,
+        suggest_domain(loader, pattern->trust_domain, suggestion));
 }
 
 static void add_pattern(const struct loader *loader, const struct place *place,

@@ -248,6 +248,7 @@ static void fill_tls(struct access_tls *tls, const struct peer_info *peer)
         .cipher = peer->cipher,
         .group = peer->group,
         .alpn = peer->alpn,
+        .resumed = peer->resumed,
     };
 }
 

@@ -9,7 +9,9 @@
  *   destination drained            source is read again        → SHUT              -
  *   source truncated or reset      the whole relay aborts: what was read goes out to the other
  *                                  side, then that side is reset (an abort that loses nothing)
- *   both directions SHUT           done, REASON_CLOSED
+ *   destination takes no more      CUT: its own stream is still relayed to its end (an early
+ * answer, an alert that says why), then as if that had been reset both directions SHUT done,
+ * REASON_CLOSED
  *
  * An immediate reset would throw away what the kernel has accepted and the peer not yet read:
  * hence the wait until nothing is unacknowledged, for at most half_close.
@@ -217,6 +219,29 @@ static bool count_waiting(struct relay *relay, enum relay_side source)
     return true;
 }
 
+/*
+ * Sending to a side failed. What it had sent before that may wait to be read, an early answer or an
+ * alert that says why: with the kernel's help nothing of it is lost (Linux keeps what was received
+ * before a reset). The relay counts as half-closed until then.
+ */
+static void on_send_failed(struct relay *relay, enum relay_side broken, enum conn_end end)
+{
+    enum relay_side source = other(broken);
+    bool is_dead = end == CONN_END_RESET || end == CONN_END_VANISHED;
+    if (!is_dead || relay->directions[broken].flow != RELAY_OPEN) {
+        abort_after_flush(relay, broken, end_reason(relay, broken, end));
+        return;
+    }
+    struct relay_direction *direction = &relay->directions[source];
+    direction->flow = RELAY_CUT;
+    direction->paused = false;
+    relay->cut_by = end;
+    give_back(relay, direction);
+    conn_stop_reading(relay->conns[source]);
+    note_progress(relay, loop_now_ms(relay->conns[source]->loop));
+    look_in_time(relay, relay->settings.half_close_ms);
+}
+
 /* The source has ended in order: so does its destination, behind what is pending. */
 static void end_direction(struct relay *relay, enum relay_side source)
 {
@@ -236,7 +261,7 @@ static void end_direction(struct relay *relay, enum relay_side source)
     enum conn_end end = conn_end_stream(to);
     expect_acks(relay);
     if (end != CONN_END_NONE) {
-        abort_after_flush(relay, destination, end_reason(relay, destination, end));
+        on_send_failed(relay, destination, end);
         return;
     }
     if (conn_is_blocked(to)) {
@@ -250,6 +275,10 @@ static void end_direction(struct relay *relay, enum relay_side source)
 
 static void on_source_end(struct relay *relay, enum relay_side source, enum conn_end end)
 {
+    if (relay->directions[other(source)].flow == RELAY_CUT) {
+        /* The failure to send has taken the kernel's error: what follows looks like an end. */
+        end = end == CONN_END_ALERT ? end : relay->cut_by;
+    }
     if (end == CONN_END_CLEAN ||
         (end == CONN_END_TRUNCATED && relay->settings.tolerate_truncation)) {
         end_direction(relay, source);
@@ -300,7 +329,7 @@ static bool copy_piece(struct relay *relay, enum relay_side source)
         enum conn_end end = conn_write(relay->conns[destination], input.data, input.len);
         expect_acks(relay);
         if (end != CONN_END_NONE) {
-            abort_after_flush(relay, destination, end_reason(relay, destination, end));
+            on_send_failed(relay, destination, end);
             return false;
         }
     }
@@ -352,10 +381,9 @@ static void on_drained(struct relay *relay, enum relay_side destination)
 static void on_write_failed(struct relay *relay, enum relay_side side, enum conn_end end)
 {
     if (relay->abort_reason != REASON_NONE) {
-        finish(relay, relay->abort_reason);
-        return;
+        return; /* the next look finds it gone */
     }
-    abort_after_flush(relay, side, end_reason(relay, side, end));
+    on_send_failed(relay, side, end);
 }
 
 static void on_downstream_readable(void *arg)
@@ -490,9 +518,35 @@ static bool is_half_closed(const struct relay *relay)
     return down->flow != RELAY_OPEN || up->flow != RELAY_OPEN || down->left || up->left;
 }
 
+static bool is_cut(const struct relay *relay, enum relay_side source)
+{
+    return relay->directions[source].flow == RELAY_CUT;
+}
+
+enum reason relay_broken_by(const struct relay *relay)
+{
+    bool cut = is_cut(relay, RELAY_DOWNSTREAM) || is_cut(relay, RELAY_UPSTREAM);
+    if (relay->abort_reason == REASON_NONE && cut) {
+        return end_reason(relay, relay_broken_side(relay), relay->cut_by);
+    }
+    return relay->abort_reason;
+}
+
+enum relay_side relay_broken_side(const struct relay *relay)
+{
+    if (relay->abort_reason == REASON_NONE) {
+        return is_cut(relay, RELAY_DOWNSTREAM) ? RELAY_UPSTREAM : RELAY_DOWNSTREAM;
+    }
+    return other(relay->abort_side);
+}
+
 /* A broken stream whose last bytes nobody takes ended by its break. */
 static enum reason timeout_reason(const struct relay *relay, bool half)
 {
+    enum reason broken = relay_broken_by(relay);
+    if (broken != REASON_NONE) {
+        return broken;
+    }
     for (int side = 0; side < 2; side++) {
         if (relay->directions[side].left && conn_is_gone(relay->conns[side])) {
             return reset_reason((enum relay_side)side);
@@ -538,11 +592,6 @@ bool relay_ended_in_order(const struct relay *relay)
 {
     return relay->directions[RELAY_DOWNSTREAM].flow == RELAY_SHUT &&
            relay->directions[RELAY_UPSTREAM].flow == RELAY_SHUT;
-}
-
-enum reason relay_broken_by(const struct relay *relay)
-{
-    return relay->abort_reason;
 }
 
 uint64_t relay_bytes(const struct relay *relay, enum relay_side source)

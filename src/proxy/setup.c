@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bytebuf.h"
 #include "base/memory.h"
 #include "policy/policy.h"
 #include "tls/tls_context.h"
@@ -85,31 +86,6 @@ static bool fixed_address(const struct config_address *address, struct netaddr *
     return netaddr_from_ip(out, address->host, address->port);
 }
 
-static struct tls_context *make_context(const struct config_listener *config, bool server,
-                                        const struct crypto *crypto, struct diag_list *diags)
-{
-    const char **alpn = mem_alloc_array(config->alpn.count + 1, sizeof(*alpn));
-    for (size_t i = 0; i < config->alpn.count; i++) {
-        alpn[i] = config->alpn.items[i].text;
-    }
-    /* A bridge offers upstream what its downstream selected: no list of its own there. */
-    bool own_list = server || config->kind == CONFIG_KIND_ORIGINATE;
-    struct tls_settings settings = {
-        .server = server,
-        .alpn = alpn,
-        .alpn_count = own_list ? config->alpn.count : 0,
-        .alpn_required = server && config->alpn_required,
-        .name = config->name.text,
-    };
-    struct errbuf err;
-    struct tls_context *context = tls_context_new(crypto, &settings, &err);
-    if (context == NULL) {
-        diag_error(diags, config->pos, "listener \"%s\": %s", config->name.text, err.text);
-    }
-    mem_free(alpn);
-    return context;
-}
-
 /* SNI is the host of `forward`; an address literal or a path sends none unless `sni` says so. */
 static const char *choose_sni(const struct config_listener *config)
 {
@@ -122,12 +98,77 @@ static const char *choose_sni(const struct config_listener *config)
     return config->forward.host;
 }
 
+static bool append_line(struct bytebuf *out, const char *text)
+{
+    return bytebuf_append(out, "\n", 1) && bytebuf_append(out, text, strlen(text));
+}
+
+/*
+ * What a TLS session is bound to, besides the credentials: on the listener's side its name, on the
+ * upstream's side also whom it leads to and whom it expects there.
+ */
+static char *session_scope(const struct config_listener *config, bool server)
+{
+    struct bytebuf scope = {0};
+    bool whole = bytebuf_append(&scope, config->name.text, strlen(config->name.text));
+    if (!server) {
+        const char *sni = choose_sni(config);
+        whole = whole && append_line(&scope, config->forward.text.text) &&
+                append_line(&scope, sni == NULL ? "" : sni);
+        for (size_t i = 0; i < config->expect.count; i++) {
+            whole = whole && append_line(&scope, config->expect.items[i].text);
+        }
+    }
+    char *text = mem_strndup((const char *)bytebuf_data(&scope), bytebuf_len(&scope));
+    ASSERT(whole); /* like mem_alloc: memory is out while the configuration is loaded */
+    bytebuf_clear(&scope);
+    return text;
+}
+
+static struct tls_context *make_context(const struct config_listener *config, bool server,
+                                        const struct setup_parts *parts, struct diag_list *diags)
+{
+    const char **alpn = mem_alloc_array(config->alpn.count + 1, sizeof(*alpn));
+    for (size_t i = 0; i < config->alpn.count; i++) {
+        alpn[i] = config->alpn.items[i].text;
+    }
+    /* A bridge offers upstream what its downstream selected: no list of its own there. */
+    char *scope = session_scope(config, server);
+    bool own_list = server || config->kind == CONFIG_KIND_ORIGINATE;
+    struct tls_settings settings = {
+        .server = server,
+        .alpn = alpn,
+        .alpn_count = own_list ? config->alpn.count : 0,
+        .alpn_required = server && config->alpn_required,
+        .name = scope,
+        .sessions = config->resumption == CONFIG_RESUMPTION_MEMORY ? parts->sessions : NULL,
+    };
+    struct errbuf err;
+    struct tls_context *context = tls_context_new(parts->crypto, &settings, &err);
+    if (context == NULL) {
+        diag_error(diags, config->pos, "listener \"%s\": %s", config->name.text, err.text);
+    }
+    mem_free(scope);
+    mem_free(alpn);
+    return context;
+}
+
 /* Do the two listeners need the same TLS settings? */
 static bool same_tls(const struct config_listener *a, const struct config_listener *b)
 {
     if (a->kind != b->kind || a->alpn_required != b->alpn_required ||
-        a->alpn.count != b->alpn.count || strcmp(a->name.text, b->name.text) != 0) {
+        a->alpn.count != b->alpn.count || a->resumption != b->resumption) {
         return false;
+    }
+    for (int server = 0; server <= 1; server++) {
+        char *one = session_scope(a, server != 0);
+        char *other = session_scope(b, server != 0);
+        bool same = strcmp(one, other) == 0;
+        mem_free(one);
+        mem_free(other);
+        if (!same) {
+            return false;
+        }
     }
     for (size_t i = 0; i < a->alpn.count; i++) {
         if (strcmp(a->alpn.items[i].text, b->alpn.items[i].text) != 0) {
@@ -143,7 +184,7 @@ static struct tls_context *keep_context(struct tls_context *context)
 }
 
 static void make_tls(struct setup_listener *listener, const struct setup_listener *former,
-                     const struct crypto *crypto, struct diag_list *diags)
+                     const struct setup_parts *parts, struct diag_list *diags)
 {
     const struct config_listener *own = listener->config;
     if (config_scheme_is_mtls(own->forward.scheme)) {
@@ -155,10 +196,10 @@ static void make_tls(struct setup_listener *listener, const struct setup_listene
         return;
     }
     if (config_scheme_is_mtls(own->accept.scheme)) {
-        listener->server = make_context(own, true, crypto, diags);
+        listener->server = make_context(own, true, parts, diags);
     }
     if (config_scheme_is_mtls(own->forward.scheme)) {
-        listener->client = make_context(own, false, crypto, diags);
+        listener->client = make_context(own, false, parts, diags);
     }
 }
 
@@ -219,7 +260,7 @@ static void assign_slots(struct setup *setup, const struct setup *former)
 }
 
 struct setup *setup_build(struct config *config, struct policy *policy, const struct setup *former,
-                          const struct crypto *crypto, struct diag_list *diags)
+                          const struct setup_parts *parts, struct diag_list *diags)
 {
     ASSERT(config->listener_count <= CONFIG_MAX_LISTENERS);
     size_t errors_before = diags->error_count;
@@ -237,7 +278,7 @@ struct setup *setup_build(struct config *config, struct policy *policy, const st
         set_socket_options(listener, diags);
         make_tls(listener,
                  former == NULL ? NULL : setup_find_name(former, listener->config->name.text),
-                 crypto, diags);
+                 parts, diags);
     }
     assign_slots(setup, former);
     if (diags->error_count != errors_before) {

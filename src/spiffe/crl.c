@@ -208,18 +208,15 @@ static bool kind_fits(const struct crl *crl, const EVP_PKEY *key)
     if (key == NULL || OBJ_find_sigid_algs(OBJ_obj2nid(object), &digest, &kind) != 1) {
         return false;
     }
-    return EVP_PKEY_is_a(key, OBJ_nid2sn(kind)) == 1 ||
-           (kind == NID_rsassaPss && EVP_PKEY_is_a(key, "RSA") == 1);
+    /* Not EVP_PKEY_is_a, which says no when memory is out. */
+    int has = EVP_PKEY_get_base_id(key);
+    return has == kind || (kind == NID_rsassaPss && has == EVP_PKEY_RSA);
 }
 
-/* 1 yes, 0 no, -1 it could not be found out (memory, or no signature at all). */
-static int check_signature(const struct crl_set *set, const struct crl *crl, X509 *issuer)
+/* libcrypto's verdict: 1 good, 0 bad, -1 it could not look. */
+static int ask_signature(const struct crl_set *set, const struct crl *crl, EVP_PKEY *key)
 {
     int verdict = -1;
-    EVP_PKEY *key = X509_get0_pubkey(issuer);
-    if (!kind_fits(crl, key)) {
-        return 0;
-    }
     ASN1_STRING *tbs = ASN1_STRING_type_new(V_ASN1_SEQUENCE);
     ASSERT(crl->tbs.len <= INT_MAX);
     if (tbs != NULL && ASN1_STRING_set(tbs, crl->tbs.ptr, (int)crl->tbs.len) == 1) {
@@ -228,6 +225,24 @@ static int check_signature(const struct crl_set *set, const struct crl *crl, X50
     }
     ASN1_STRING_free(tbs);
     return verdict;
+}
+
+static enum crl_signature check_signature(const struct crl_set *set, const struct crl *crl,
+                                          X509 *issuer)
+{
+    EVP_PKEY *key = X509_get0_pubkey(issuer);
+    if (!kind_fits(crl, key)) {
+        return CRL_SIGNATURE_BAD;
+    }
+    int verdict = ask_signature(set, crl, key);
+    if (verdict == 0) {
+        /* It also says so when an allocation failed, and "bad" is remembered: asked once more. */
+        verdict = ask_signature(set, crl, key);
+    }
+    if (verdict < 0) {
+        return CRL_SIGNATURE_UNKNOWN;
+    }
+    return verdict == 1 ? CRL_SIGNATURE_GOOD : CRL_SIGNATURE_BAD;
 }
 
 /* The memo's slot for this issuer: known, or one that may be written, or NULL. */
@@ -258,21 +273,21 @@ static void remember(struct crl *crl, const uint8_t *sha256, enum memo_state sta
     }
 }
 
-bool crl_signed_by(const struct crl_set *set, struct crl *crl, X509 *issuer)
+enum crl_signature crl_signed_by(const struct crl_set *set, struct crl *crl, X509 *issuer)
 {
     uint8_t sha256[X509_FIELDS_SHA256_SIZE];
     enum memo_state state = MEMO_EMPTY;
     if (!x509_fields_sha256(issuer, sha256)) {
-        return false;
+        return CRL_SIGNATURE_UNKNOWN;
     }
     if (find_memo(crl, sha256, &state) != NULL) {
-        return state == MEMO_GOOD;
+        return state == MEMO_GOOD ? CRL_SIGNATURE_GOOD : CRL_SIGNATURE_BAD;
     }
     ERR_set_mark();
-    int verdict = check_signature(set, crl, issuer);
+    enum crl_signature signature = check_signature(set, crl, issuer);
     (void)ERR_pop_to_mark();
-    if (verdict == 1 || verdict == 0) {
-        remember(crl, sha256, verdict == 1 ? MEMO_GOOD : MEMO_BAD);
+    if (signature != CRL_SIGNATURE_UNKNOWN) {
+        remember(crl, sha256, signature == CRL_SIGNATURE_GOOD ? MEMO_GOOD : MEMO_BAD);
     }
-    return verdict == 1;
+    return signature;
 }

@@ -74,30 +74,40 @@ static bool names_meet(const GENERAL_NAMES *a, const GENERAL_NAMES *b)
     return false;
 }
 
+enum coverage {
+    COVERAGE_UNKNOWN = 0, /* memory is out */
+    COVERAGE_YES,
+    COVERAGE_NO
+};
+
 /* RFC 5280 6.3.3 (b)(2)(i): does the certificate name the CRL's distribution point? */
-static bool names_point(X509 *certificate, const GENERAL_NAMES *point)
+static enum coverage names_point(X509 *certificate, const GENERAL_NAMES *point)
 {
+    void *value = NULL;
+    if (x509_fields_read(certificate, NID_crl_distribution_points, &value) ==
+        X509_FIELDS_UNREADABLE) {
+        return COVERAGE_UNKNOWN;
+    }
     bool found = false;
-    CRL_DIST_POINTS *points =
-        X509_get_ext_d2i(certificate, NID_crl_distribution_points, NULL, NULL);
+    CRL_DIST_POINTS *points = value;
     for (int i = 0; !found && i < sk_DIST_POINT_num(points); i++) {
         const DIST_POINT_NAME *name = sk_DIST_POINT_value(points, i)->distpoint;
         found = name != NULL && name->type == 0 && names_meet(name->name.fullname, point);
     }
     CRL_DIST_POINTS_free(points);
-    return found;
+    return found ? COVERAGE_YES : COVERAGE_NO;
 }
 
-static bool covers(const struct crl *crl, X509 *certificate)
+static enum coverage coverage(const struct crl *crl, X509 *certificate)
 {
     if (certificate == NULL) {
-        return true;
+        return COVERAGE_YES;
     }
     bool is_ca = (X509_get_extension_flags(certificate) & EXFLAG_CA) != 0;
     if ((crl->only_leaves && is_ca) || (crl->only_cas && !is_ca)) {
-        return false;
+        return COVERAGE_NO;
     }
-    return crl->point == NULL || names_point(certificate, crl->point);
+    return crl->point == NULL ? COVERAGE_YES : names_point(certificate, crl->point);
 }
 
 /* RFC 5280 6.3.3 (f): keyUsage, where it is there, must have cRLSign. */
@@ -124,7 +134,7 @@ static bool signed_by_an_anchor(const struct credentials_domain *domain, struct 
             continue;
         }
         *namesake = true;
-        if (crl_signed_by(domain->crls, crl, anchor)) {
+        if (crl_signed_by(domain->crls, crl, anchor) == CRL_SIGNATURE_GOOD) {
             return true;
         }
     }
@@ -145,33 +155,49 @@ static bool is_nobodys(const struct link *link, struct crl *crl, bool issuer_has
     return namesake && !issuer_has_another;
 }
 
+/* Puts a CRL of the issuer's name where it belongs; what can't be told now refuses. */
+static enum reason sort_one(const struct link *link, struct crl *crl, struct crl_list *mine,
+                            struct crl_list *others)
+{
+    enum coverage covers = coverage(crl, link->certificate);
+    if (covers == COVERAGE_NO) {
+        return REASON_NONE;
+    }
+    enum crl_signature signature = crl_signed_by(link->domain->crls, crl, link->issuer);
+    if (covers == COVERAGE_UNKNOWN || signature == CRL_SIGNATURE_UNKNOWN) {
+        return fault(link, REASON_OUT_OF_MEMORY, "no memory for its CRL");
+    }
+    if (signature == CRL_SIGNATURE_BAD) {
+        others->items[others->count++] = crl;
+        return REASON_NONE;
+    }
+    if (!may_sign_crls(link->issuer)) {
+        return fault(link, REASON_SVID_CRL_BAD_SIGNATURE,
+                     "its CRL does not count, because its keyUsage lacks cRLSign");
+    }
+    mine->items[mine->count++] = crl;
+    return REASON_NONE;
+}
+
 static enum reason collect(const struct link *link, struct crl_list *mine)
 {
     const struct crl_set *set = link->domain->crls;
     struct crl_list others = {.count = 0};
     const X509_NAME *name = X509_get_subject_name(link->issuer);
+    enum reason reason = REASON_NONE;
     mine->count = 0;
-    for (size_t i = 0; i < set->count; i++) {
-        struct crl *crl = set->crls[i];
-        if (X509_NAME_cmp(crl->issuer, name) != 0 || !covers(crl, link->certificate)) {
-            continue;
-        }
-        if (!crl_signed_by(set, crl, link->issuer)) {
-            others.items[others.count++] = crl;
-        } else if (may_sign_crls(link->issuer)) {
-            mine->items[mine->count++] = crl;
-        } else {
-            return fault(link, REASON_SVID_CRL_BAD_SIGNATURE,
-                         "its CRL does not count, because its keyUsage lacks cRLSign");
+    for (size_t i = 0; reason == REASON_NONE && i < set->count; i++) {
+        if (X509_NAME_cmp(set->crls[i]->issuer, name) == 0) {
+            reason = sort_one(link, set->crls[i], mine, &others);
         }
     }
-    for (size_t i = 0; i < others.count; i++) {
+    for (size_t i = 0; reason == REASON_NONE && i < others.count; i++) {
         if (is_nobodys(link, others.items[i], mine->count > 0)) {
-            return fault(link, REASON_SVID_CRL_BAD_SIGNATURE,
-                         "a CRL of this name is not signed with its key");
+            reason = fault(link, REASON_SVID_CRL_BAD_SIGNATURE,
+                           "a CRL of this name is not signed with its key");
         }
     }
-    return REASON_NONE;
+    return reason;
 }
 
 /* By a newer one of the same scope that has begun. */

@@ -64,7 +64,14 @@ bool crl_find(const struct crl *crl, struct der serial, struct crl_entry *entry)
 /* The date of an entry in seconds; false when it can't be read. */
 bool crl_entry_date(const struct crl_entry *entry, int64_t *seconds);
 
+enum crl_signature {
+    CRL_SIGNATURE_UNKNOWN = 0, /* memory is out: it may be the one that revokes */
+    CRL_SIGNATURE_GOOD,
+    CRL_SIGNATURE_BAD
+};
+
 /* Is the CRL signed by the issuer's key? Remembered for the first CRL_MEMO_SIZE issuers. */
-bool crl_signed_by(const struct crl_set *set, struct crl *crl, X509 *issuer);
+enum crl_signature crl_signed_by(const struct crl_set *set, struct crl *crl, X509 *issuer)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -74,10 +74,12 @@ void x509_fields_serial(const X509 *certificate, char *out, size_t size)
     }
 }
 
+/* The length is asked for because libcrypto 3.0 gives the SHA-1 that it keeps of a certificate when
+   it has no memory to find out which digest is wanted. */
 bool x509_fields_sha256(const X509 *certificate, uint8_t out[X509_FIELDS_SHA256_SIZE])
 {
     unsigned len = X509_FIELDS_SHA256_SIZE;
-    return X509_digest(certificate, EVP_sha256(), out, &len) == 1;
+    return X509_digest(certificate, EVP_sha256(), out, &len) == 1 && len == X509_FIELDS_SHA256_SIZE;
 }
 
 /* The key in its one form: a point of a curve has a compressed one, too. NULL when memory is out.
@@ -331,12 +333,25 @@ bool x509_fields_extension_critical(const X509 *certificate, int nid)
     return index >= 0 && X509_EXTENSION_get_critical(X509_get_ext(certificate, index)) != 0;
 }
 
-GENERAL_NAMES *x509_fields_san(const X509 *certificate)
+enum x509_fields_found x509_fields_read(const X509 *certificate, int nid, void **value)
 {
+    enum { ABSENT = -1 };
+    int critical = 0;
     ERR_set_mark();
-    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+    *value = X509_get_ext_d2i(certificate, nid, &critical, NULL);
     (void)ERR_pop_to_mark();
-    return names;
+    if (*value != NULL) {
+        return X509_FIELDS_FOUND;
+    }
+    return critical == ABSENT ? X509_FIELDS_ABSENT : X509_FIELDS_UNREADABLE;
+}
+
+enum x509_fields_found x509_fields_san(const X509 *certificate, GENERAL_NAMES **names)
+{
+    void *value = NULL;
+    enum x509_fields_found found = x509_fields_read(certificate, NID_subject_alt_name, &value);
+    *names = value;
+    return found;
 }
 
 const ASN1_IA5STRING *x509_fields_uri(const GENERAL_NAME *name)

@@ -20,6 +20,12 @@ enum {
     X509_FIELDS_SAN_NAMES_MAX = 128  /* in one SAN */
 };
 
+enum x509_fields_found {
+    X509_FIELDS_UNREADABLE = 0, /* it is there: undecodable, there twice, or memory is out */
+    X509_FIELDS_ABSENT,
+    X509_FIELDS_FOUND
+};
+
 /* One line in the manner of RFC 2253, cut at size. */
 void x509_fields_name(const X509_NAME *name, char *out, size_t size);
 /* Hexadecimal, cut at size. */
@@ -56,8 +62,13 @@ bool x509_fields_key_accepted(EVP_PKEY *key, char *why, size_t size);
 bool x509_fields_extensions_sound(const X509 *certificate, char *why, size_t size);
 /* False when there is no such extension. */
 bool x509_fields_extension_critical(const X509 *certificate, int nid);
-/* The SAN, NULL when there is none; GENERAL_NAMES_free. Check soundness first. */
-GENERAL_NAMES *x509_fields_san(const X509 *certificate);
+/* The decoded extension, for the caller to free; NULL unless X509_FIELDS_FOUND. In a certificate
+   whose extensions are sound, X509_FIELDS_UNREADABLE means that memory is out. */
+enum x509_fields_found x509_fields_read(const X509 *certificate, int nid, void **value)
+    __attribute__((warn_unused_result));
+/* The SAN, by GENERAL_NAMES_free. */
+enum x509_fields_found x509_fields_san(const X509 *certificate, GENERAL_NAMES **names)
+    __attribute__((warn_unused_result));
 /* The URI of a GENERAL_NAME, or NULL when it is of another type. */
 const ASN1_IA5STRING *x509_fields_uri(const GENERAL_NAME *name);
 

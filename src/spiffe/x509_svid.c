@@ -71,13 +71,30 @@ static void collect_uris(struct leaf *leaf)
     }
 }
 
+/* A certificate without a SAN is one thing, one whose SAN can't be read now another. */
+static enum reason read_names(struct leaf *leaf, enum reason if_absent)
+{
+    switch (x509_fields_san(leaf->certificate, &leaf->names)) {
+    case X509_FIELDS_FOUND:
+        return REASON_NONE;
+    case X509_FIELDS_ABSENT:
+        return if_absent;
+    case X509_FIELDS_UNREADABLE:
+        break;
+    }
+    (void)snprintf(leaf->detail, leaf->detail_size, "no memory for the subjectAltName");
+    return REASON_OUT_OF_MEMORY;
+}
+
 /* X509-SVID 2: "MUST contain exactly one URI SAN"; identical ones are two as well. */
 static enum reason check_one_uri(struct leaf *leaf)
 {
-    leaf->names = x509_fields_san(leaf->certificate);
-    if (leaf->names == NULL) {
+    enum reason reason = read_names(leaf, REASON_SVID_NO_URI_SAN);
+    if (reason == REASON_SVID_NO_URI_SAN) {
         (void)snprintf(leaf->detail, leaf->detail_size, "no subjectAltName extension");
-        return REASON_SVID_NO_URI_SAN;
+    }
+    if (reason != REASON_NONE) {
+        return reason;
     }
     int count = sk_GENERAL_NAME_num(leaf->names);
     if (count > X509_FIELDS_SAN_NAMES_MAX) {
@@ -358,13 +375,12 @@ static enum reason check_signing_uri(const ASN1_IA5STRING *uri, struct strview t
 
 static enum reason check_signing_san(struct leaf *leaf, struct strview trust_domain)
 {
-    leaf->names = x509_fields_san(leaf->certificate);
-    int count = leaf->names != NULL ? sk_GENERAL_NAME_num(leaf->names) : 0;
+    enum reason reason = read_names(leaf, REASON_NONE);
+    int count = sk_GENERAL_NAME_num(leaf->names); /* -1 of none */
     if (count > X509_FIELDS_SAN_NAMES_MAX) {
         (void)snprintf(leaf->detail, leaf->detail_size, "subjectAltName has %d names", count);
         return REASON_SVID_MALFORMED;
     }
-    enum reason reason = REASON_NONE;
     for (int i = 0; reason == REASON_NONE && i < count; i++) {
         const ASN1_IA5STRING *uri = x509_fields_uri(sk_GENERAL_NAME_value(leaf->names, i));
         if (uri != NULL) {

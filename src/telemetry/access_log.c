@@ -161,6 +161,9 @@ static void put_tls(struct line *line, enum access_field field, const struct acc
     put_least(line, ACCESS_FIELD_TLS_GROUP, tls->group);
     put_capped(line, ACCESS_FIELD_TLS_ALPN, strview_from(tls->alpn),
                SNI_MAX); /* RFC 7301 3.1: 255 at most */
+    if (tls->resumed) {
+        json_field_bool(&line->json, key_of(ACCESS_FIELD_TLS_RESUMED), true);
+    }
     json_object_end(&line->json);
 }
 

@@ -35,6 +35,7 @@ assert len(LONG_NAME) == 253
 # what is replaced, by what, the line of the error, a part of its message
 WRONG = [
     ("version: 1", "version: 2", 1, "version"),
+    ("version: 1", 'version: "1"', 1, "write it without quotes: version: 1"),
     ("rules:", "ruels:", 14, 'did you mean "rules"'),
     ("    to: [orders]", "    to: [orders]\n    mode: shadow", 18, "unknown key"),
     ("    to: [orders]", "    to: [orders]\n    to: [orders]", 18, "already"),
@@ -54,6 +55,13 @@ WRONG = [
     ("[spiffe://prod.example/ns/shop/sa/web]", '["spiffe://*/x"]', 16, "trust domain"),
     ("[spiffe://prod.example/ns/shop/sa/web]", "[spiffe://PROD.example/x]", 16, "PROD.example"),
     ("[spiffe://prod.example/ns/shop/sa/web]", "['group:storefront']", 16, "group:storefront"),
+    ("[spiffe://prod.example/ns/shop/sa/web]", '"*"', 16, "spiffe://TRUST-DOMAIN/** is every ID"),
+    ("[spiffe://prod.example/ns/shop/sa/web]", "all", 16, "spiffe://TRUST-DOMAIN/** is every ID"),
+    ("    to: [orders]", '    to: "*"', 17, "every listener is `all`"),
+    ("    to: [orders]", "     to: [orders]", 17, "the keys of the map that begins in line 15 are by 4"),
+    ("    forward: tcp:", "     forward: tcp:", 9, "indent it as its neighbours are"),
+    ("    to: [orders]", "   to: [orders]", 17, "check the indentation"),
+    ("  files: ", "    spiffe_id: x\n  files: ", 4, "the keys of the map that begins in line 1 are by 0"),
     ("mtls://127.0.0.1:8443", "tcp://127.0.0.1:8443", 9, "nothing to enforce"),
     ("mtls://127.0.0.1:8443", "tls://127.0.0.1:8443", 8, "tls://"),
     ("mtls://127.0.0.1:8443", "mtls://localhost:8443", 8, "127.0.0.1"),
@@ -242,6 +250,44 @@ def test_json_of_a_good_configuration(tmp_path, credentials):
     answer = json.loads(result.stdout)
     assert answer["valid"] is True and answer["errors"] == []
     assert [listener["kind"] for listener in answer["listeners"]] == ["terminate", "originate"]
+
+
+@pytest.mark.parametrize("file, fault", [
+    ("no-key.key", "identity.files.private_key: "),  # missing
+    ("orders.pem", "identity.files.private_key: "),  # holds no key
+    ("web.key", "identity.files: "),  # of another certificate: either may be meant
+])
+def test_what_is_wrong_with_the_key_is_said_at_the_key(tmp_path, credentials, file, fault):
+    text = GOOD.format(certs=credentials.directory).replace("orders.key", file)
+    error, = json.loads(check(tmp_path, text, "--json").stdout)["errors"]
+    key = "private_key" in fault
+    column = text.splitlines()[2].index("private_key: " if key else "certificate: ")
+    assert error["column"] == column + len("private_key: " if key else "certificate: ") + 1
+    assert error["message"].startswith(fault) and file in error["message"]
+
+
+@pytest.mark.parametrize("key", ["from", "expect"])
+@pytest.mark.parametrize("domain, hint", [
+    ("prod.exmaple", '; did you mean "prod.example"?'), ("elsewhere.org", "")])
+def test_a_trust_domain_without_a_bundle_is_a_warning_with_a_hint(
+        tmp_path, credentials, key, domain, hint):
+    text = GOOD.format(certs=credentials.directory)
+    old = "sa/web]" if key == "from" else "sa/payments]"
+    assert old in text
+    text = text.replace(old, f"{old[:-1]}, 'spiffe://{domain}/x']")
+    result = check(tmp_path, text)
+    assert result.returncode == 0
+    warning, = result.stderr.splitlines()
+    assert warning.endswith(f'never matches: `trust` has no bundle for "{domain}"{hint}')
+    strict = check(tmp_path, text, "--strict")
+    assert strict.returncode == 2 and strict.stderr == result.stderr
+    assert "refused by --strict: 1 warning" in strict.stdout
+    assert json.loads(check(tmp_path, text, "--strict", "--json").stdout)["valid"] is False
+
+
+def test_strict_lets_pass_what_has_no_warning(tmp_path, credentials):
+    result = check(tmp_path, GOOD.format(certs=credentials.directory), "--strict")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_an_anchor_of_two_domains_is_an_error(tmp_path, credentials):

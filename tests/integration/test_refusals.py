@@ -261,10 +261,16 @@ def test_renegotiation_is_refused(start, backends, credentials):
     assert wall.bulkhead.wait_access(listener="in")["bytes_up"] == 5
 
 
-@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
-def test_sessions_are_never_resumed(start, backends, credentials, tmp_path, version):
-    """Each connection proves its certificate afresh (CVE-2025-23419, CVE-2025-68121)."""
+@pytest.mark.parametrize("version, more", [
+    ("-tls1_2", {}), ("-tls1_2", {"resumption": "none"}), ("-tls1_3", {"resumption": "none"}),
+])
+def test_sessions_are_not_resumed(start, backends, credentials, tmp_path, version, more):
+    """Each connection proves its certificate afresh: in TLS 1.2, and where the listener says so."""
     wall = Wall(start, backends, credentials)
+    if more:
+        config = configuration(credentials, terminate(wall.backend.url, **more))
+        wall.bulkhead = start(config)
+        wall.address = wall.bulkhead.address()
     session = str(tmp_path / "session.pem")
     pair = credentials.pair("web")
     with Interactive(wall.address, version, "-sess_out", session, pair=pair) as client:

@@ -346,7 +346,8 @@ static void test_decode_refuses_wrong_texts(void **state)
         {"forward: a:1", {"f:1:10: error: forward: \"a:1\": must start with tcp://"}},
         {"version: 2",
          {"f:1:10: error: version: \"2\" is not known; this bulkhead reads version: 1"}},
-        {"version: '1'", {"f:1:10: error: version: \"1\" is not known"}},
+        {"version: '1'",
+         {"f:1:10: error: version: \"1\" must be a number; write it without quotes"}},
         {"version: 1.0", {"f:1:10: error: version: \"1.0\" is not known"}},
         {"version: 01", {"f:1:10: error: version: \"01\" is not known"}},
     };

@@ -192,7 +192,17 @@ static void test_yaml_doc_says_where_syntax_is_wrong(void **state)
         {"a: [tcp://[::1]:80]\n", false, {"f:1:"}},
         {"a: [1\n", false, {"f:2:1: error: "}},
         {"a: 'x\n", false, {"f:2:1: error: "}},
-        {"a: 1\n b: 2\n", false, {"f:2:"}},
+        {"a: 1\n b: 2\n", false, {"f:2:2: error: this key is indented by 1, which makes it part"}},
+        {"a:\n  b: 1\n   c: 2\n", false, {"f:3:4: error: this key is indented by 3"}},
+        {"a:\n  b: []\n   c: 2\n",
+         false,
+         {"f:3:4: error: this is indented by 3, but the keys of the map that begins in line 2 are "
+          "by 2"}},
+        {"a:\n    b: 1\n  c: 2\n",
+         false,
+         {"f:3:3: error: this is indented by 2, but the keys of the map that begins in line 1 are "
+          "by 0"}},
+        {"a: 1\n 'b': 2\n", false, {"f:2:5: error: \": \" is not allowed here"}},
         {"}", false, {"f:1:1: error: "}},
         {"a: 1\n}\n", false, {"f:2:1: error: a key of the map above is expected here"}},
         {"a: 1\n- b\n", false, {"f:2:1: error: a key of the map above is expected here"}},

@@ -351,7 +351,7 @@ static void test_policy_warns_of_trust_domains_without_bundle(void **state)
                                          NULL};
     static const char *const wanted[] = {
         "b.yaml:10:9: warning: rules[0].from[0]: \"spiffe://prod.exampel/ns/x\": never matches: "
-        "`trust` has no bundle for \"prod.exampel\"",
+        "`trust` has no bundle for \"prod.exampel\"; did you mean \"prod.example\"?",
         "b.yaml:21:9: warning: rules[1].from[1]: \"spiffe://prod/**\": never matches: `trust` has "
         "no bundle for \"prod\"",
         "b.yaml:101:9: warning: listeners[1].expect[1]: \"spiffe://other.example/x\": never "

@@ -79,9 +79,10 @@ static inline void site_make_snapshot(struct site *site, const char *text)
     struct policy *policy = config != NULL ? policy_load(config, &diags) : NULL;
     struct credentials *credentials =
         make_credentials(site->world.crypto, &site->world.ours, &site->world.anchor, 1);
+    const struct setup_parts parts = {.crypto = site->world.crypto};
     struct setup *setup = NULL;
     if (policy != NULL) {
-        setup = setup_build(config, policy, NULL, site->world.crypto, &diags);
+        setup = setup_build(config, policy, NULL, &parts, &diags);
     }
     if (setup != NULL) {
         site->snapshot = snapshot_new(setup, credentials, 1);

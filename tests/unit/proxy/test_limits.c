@@ -219,6 +219,31 @@ static void test_limits_bounds_have_names(void **state)
     }
 }
 
+/* What every accept writes is a cache line away from what every read of a relay looks at. */
+static void test_limits_are_apart_in_memory(void **state)
+{
+    (void)state;
+    static const size_t written[] = {
+        offsetof(struct limits, descriptors),
+        offsetof(struct limits, process.sessions),
+        offsetof(struct limits, process.handshakes),
+        offsetof(struct limits, process.short_of_handshakes),
+    };
+    static const size_t read[] = {
+        offsetof(struct limits, max_sessions),
+        offsetof(struct limits, listeners),
+        offsetof(struct limits, process.buffered_bytes),
+    };
+    for (size_t i = 0; i < sizeof(written) / sizeof(written[0]); i++) {
+        for (size_t j = 0; j < sizeof(read) / sizeof(read[0]); j++) {
+            size_t distance = written[i] < read[j] ? read[j] - written[i] : written[i] - read[j];
+            assert_true(distance >= LIMITS_CACHE_LINE);
+        }
+    }
+    assert_true(sizeof(struct limits_counts) - offsetof(struct limits_counts, buffered_bytes) >
+                LIMITS_CACHE_LINE);
+}
+
 /* Threads race for the last places; each counts what it holds beside the bound. */
 enum { RACERS = 4, RACE_ROUNDS = 50000, RACE_BOUND = 2 };
 
@@ -297,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_limits_sessions_of_a_listener),
         cmocka_unit_test(test_limits_handshakes_only_where_there_are_any),
         cmocka_unit_test(test_limits_bounds_have_names),
+        cmocka_unit_test(test_limits_are_apart_in_memory),
         cmocka_unit_test(test_limits_are_never_exceeded),
         cmocka_unit_test(test_limits_buffered),
     };

@@ -95,6 +95,80 @@ static void test_relay_unix_server_that_ignored_the_request_is_a_late_reset(void
     assert_int_equal(f->done, REASON_UPSTREAM_RESET);
 }
 
+/* A server that answers early and closes on the rest of the request: sending fails before its
+   answer has been read. */
+static void test_relay_answer_is_read_after_sending_failed(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t ignored = 0;
+    start(f, NULL);
+    assert_int_equal(write(f->client, "request", 7), 7);
+    while (relay_bytes(&f->relay, RELAY_DOWNSTREAM) < 7 || conn_outstanding(f->up) > 0) {
+        turn(f);
+    }
+    assert_int_equal(write(f->server, "too large", 9), 9);
+    close_far(&f->server);
+    while (!conn_is_gone(f->up)) { /* the loop does not run: nobody has read */
+    }
+    assert_int_equal(write(f->client, "more", 4), 4);
+    f->down->handler->on_readable(f->down->handler_arg);
+    assert_int_equal(f->done, REASON_NONE);
+    char answer[9];
+    uint64_t deadline = clock_mono_ms() + DEADLINE_MS;
+    while (recv(f->client, answer, sizeof(answer), MSG_DONTWAIT) != sizeof(answer)) {
+        assert_true(clock_mono_ms() < deadline);
+        turn(f);
+    }
+    assert_memory_equal(answer, "too large", 9);
+    assert_int_equal(read_to_end(f, f->client, &ignored), -ECONNRESET);
+    assert_int_equal(f->done, REASON_UPSTREAM_RESET);
+}
+
+/* The same with an answer that waits for a slow reader, on both sides of us. */
+static void test_relay_answer_is_whole_after_sending_failed(void **state)
+{
+    static uint8_t buf[65536];
+    struct fixture *f = *state;
+    start(f, NULL);
+    size_t total = fill_from(f, f->server);
+    assert_true(is_paused(f, RELAY_UPSTREAM));
+    int unsent = 0;
+    assert_int_equal(ioctl(f->server, TIOCOUTQ, &unsent), 0);
+    reset(f->server);
+    f->server = -1;
+    f->ticks_off = true; /* no look finds it first */
+    assert_int_equal(write(f->client, "more", 4), 4);
+    turns(f, 20);
+    assert_int_equal(f->relay.directions[RELAY_DOWNSTREAM].flow, RELAY_CUT);
+    f->ticks_off = false;
+    turns(f, 20);
+    assert_int_equal(f->done, REASON_NONE);
+    size_t got = 0;
+    uint64_t deadline = clock_mono_ms() + DEADLINE_MS;
+    ssize_t n;
+    while ((n = recv(f->client, buf, sizeof(buf), MSG_DONTWAIT)) > 0 || errno == EAGAIN) {
+        assert_true(clock_mono_ms() < deadline);
+        got += n > 0 ? (size_t)n : 0;
+        turn(f);
+    }
+    assert_int_equal(errno, ECONNRESET);
+    assert_true(got >= total - (size_t)unsent);
+    assert_int_equal(f->done, REASON_UPSTREAM_RESET);
+}
+
+static void test_relay_cut_for_a_reader_that_stalls(void **state)
+{
+    struct fixture *f = *state;
+    const struct relay_settings settings = {.idle_ms = 3600000, .half_close_ms = 100};
+    start(f, &settings);
+    (void)fill_from(f, f->server);
+    reset(f->server);
+    f->server = -1;
+    assert_int_equal(write(f->client, "more", 4), 4);
+    run_until_done(f);
+    assert_int_equal(f->done, REASON_UPSTREAM_RESET);
+}
+
 /* What came before a reset is delivered too; nothing more is to be read: then it ends at once. */
 static void test_relay_reset_while_paused_keeps_what_came_before(void **state)
 {
@@ -263,8 +337,8 @@ static void test_relay_looks_at_a_flush_ever_more_rarely(void **state)
     f->ticks_off = true;
     f->relay.directions[RELAY_UPSTREAM].paused = false; /* as if the client had read */
     uint64_t now = loop_now_ms(f->loop);
-    f->up->handler->on_write_failed(f->up->handler_arg, CONN_END_RESET);
-    assert_int_equal(f->relay.abort_reason, REASON_UPSTREAM_RESET);
+    f->up->handler->on_write_failed(f->up->handler_arg, CONN_END_NO_MEMORY);
+    assert_int_equal(f->relay.abort_reason, REASON_OUT_OF_MEMORY);
     for (size_t i = 0; i < sizeof(delays) / sizeof(delays[0]); i++) {
         assert_int_equal(relay_tick(&f->relay, now), delays[i]);
     }
@@ -279,6 +353,9 @@ int main(void)
         RELAY_TEST(test_relay_unix_client_may_send_and_close, setup_unix_client),
         RELAY_TEST(test_relay_unix_server_that_ignored_the_request_is_a_late_reset,
                    setup_unix_server),
+        RELAY_TEST(test_relay_answer_is_read_after_sending_failed, setup),
+        RELAY_TEST(test_relay_answer_is_whole_after_sending_failed, setup),
+        RELAY_TEST(test_relay_cut_for_a_reader_that_stalls, setup),
         RELAY_TEST(test_relay_reset_while_paused_keeps_what_came_before, setup),
         RELAY_TEST(test_relay_reset_for_a_reader_that_stalls, setup),
         RELAY_TEST(test_relay_unix_close_for_a_reader_that_stalls, setup_unix_client),

@@ -57,6 +57,7 @@ struct cert_spec {
     const char *extended_key_usage;
     const char *name_constraints;
     const char *policy_constraints;
+    const char *crl_distribution_points;
     const char *private_extension; /* "critical" or "plain" */
     bool private_twice;
     bool key_identifiers;
@@ -237,6 +238,7 @@ static inline void cert_add_extensions(X509 *certificate, X509 *issuer,
     cert_add_conf(certificate, issuer, NID_ext_key_usage, spec->extended_key_usage);
     cert_add_conf(certificate, issuer, NID_name_constraints, spec->name_constraints);
     cert_add_conf(certificate, issuer, NID_policy_constraints, spec->policy_constraints);
+    cert_add_conf(certificate, issuer, NID_crl_distribution_points, spec->crl_distribution_points);
     cert_add_san(certificate, spec);
     if (spec->key_identifiers) {
         cert_add_conf(certificate, issuer, NID_subject_key_identifier, "hash");

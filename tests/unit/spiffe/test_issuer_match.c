@@ -92,7 +92,7 @@ static void namesake_with_another_fault(struct fixture *f)
     X509 *narrow = cert_build(f->crypto, &spec, f->spare_key, NULL, NULL);
     spec.basic_constraints = "critical,CA:TRUE";
     spec.extended_key_usage = "emailProtection";
-    X509 *mail = cert_build(f->crypto, &spec, f->partner_key, NULL, NULL);
+    X509 *mail = cert_build(f->crypto, &spec, f->key, NULL, NULL);
     spec = cert_ca("middle");
     spec.key_identifiers = false;
     X509 *middle = cert_build(f->crypto, &spec, f->intermediate_key, good, f->root_key);
