@@ -320,8 +320,10 @@ static bool keep_former_bundle(struct loader *loader, struct material_domain *do
     }
     trust_bundle_unref(domain->bundle);
     domain->bundle = last_good == NULL ? NULL : trust_bundle_ref(last_good);
-    domain->bundle_digest =
-        last_good == NULL ? (struct file_digest){.known = false} : former->bundle_digest;
+    domain->bundle_digest = (struct file_digest){.known = false};
+    if (last_good != NULL) {
+        domain->bundle_digest = former->bundle_digest;
+    }
     return true;
 }
 

@@ -251,7 +251,8 @@ uint32_t id_matcher_set_new(struct id_matcher *matcher)
 bool id_matcher_set_add(struct id_matcher *matcher, uint32_t set, const struct id_pattern *pattern)
 {
     struct matcher_build *build = matcher->build;
-    ASSERT(build != NULL && set < build->set_count);
+    ASSERT(build != NULL);
+    ASSERT(set < build->set_count);
     uint32_t place = place_of(matcher, pattern);
     if (place == 0) {
         return false;
@@ -265,7 +266,8 @@ bool id_matcher_set_add(struct id_matcher *matcher, uint32_t set, const struct i
 void id_matcher_set_join(struct id_matcher *matcher, uint32_t set, uint32_t outer)
 {
     struct matcher_build *build = matcher->build;
-    ASSERT(build != NULL && set < build->set_count && outer < build->set_count && set != outer);
+    ASSERT(build != NULL);
+    ASSERT(set < build->set_count && outer < build->set_count && set != outer);
     build->links = matcher_reserve(build->links, build->link_count, &build->link_capacity,
                                    sizeof *build->links);
     build->links[build->link_count++] =
@@ -277,7 +279,8 @@ void id_matcher_set_grant(struct id_matcher *matcher, uint32_t set, uint32_t key
                           enum id_effect effect, int64_t ends_s)
 {
     struct matcher_build *build = matcher->build;
-    ASSERT(build != NULL && set < build->set_count && rank <= ID_RANK_MAX);
+    ASSERT(build != NULL);
+    ASSERT(set < build->set_count && rank <= ID_RANK_MAX);
     build->pending = matcher_reserve(build->pending, build->pending_count, &build->pending_capacity,
                                      sizeof *build->pending);
     build->pending[build->pending_count++] =
