@@ -119,6 +119,11 @@ struct config_trust {
     struct config_pos pos;
 };
 
+struct config_group {
+    struct config_string name;
+    struct config_strings members; /* as in a rule's `from` */
+};
+
 /* Where files come from that match a pattern of `include`. */
 struct config_directory {
     char *path;
@@ -152,6 +157,8 @@ struct config {
     struct config_rule *rules; /* of all files, in the order of files */
     size_t rule_count;
     struct config_pos rules_pos; /* line 0: absent */
+    struct config_group *groups; /* of all files, by name */
+    size_t group_count;
     struct config_timeouts timeouts;
     struct {
         uint64_t time_ms; /* 0: off */
@@ -198,6 +205,10 @@ bool config_scheme_is_unix(enum config_scheme scheme);
 /* Did it stand in an included file? Such a file may be shared with processes that have other
    listeners and trust domains. */
 bool config_is_included(const struct config *config, struct config_pos pos);
+/* The group that a member of `from`, `expect` or another group names ("group:NAME"), or NULL. */
+const struct config_group *config_find_group(const struct config *config, const char *reference);
+bool config_is_group_reference(const char *text);
+#define CONFIG_GROUP_PREFIX "group:"
 /* Of rule i in the `rules` of its own file, for messages, from that of rule i - 1. */
 static inline size_t config_rule_index(const struct config *config, size_t i, size_t former)
 {

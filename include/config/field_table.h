@@ -70,6 +70,8 @@ struct field_table {
     size_t size;       /* of one item of a list or map */
     size_t key_offset; /* of the struct config_string of a map's key */
     size_t pos_offset; /* of a struct config_pos: where its keys stand; SIZE_MAX: not kept */
+    /* Of a map: its keys are names, and each value is that of the table's one field, by itself. */
+    bool bare;
     /* Keys that are known, but not here; elsewhere_note says so after the key's name. NULL: none */
     const struct field_table *elsewhere;
     const char *elsewhere_note;

@@ -5,6 +5,7 @@
 #include "config/config.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -69,6 +70,39 @@ const struct config_listener *config_find_listener(const struct config *config, 
     return NULL;
 }
 
+static int compare_groups(const void *left, const void *right)
+{
+    const struct config_group *a = left;
+    const struct config_group *b = right;
+    int order = strcmp(a->name.text, b->name.text);
+    if (order == 0) {
+        order = (a->name.pos.file > b->name.pos.file) - (a->name.pos.file < b->name.pos.file);
+    }
+    return order;
+}
+
+bool config_is_group_reference(const char *text)
+{
+    return strncmp(text, CONFIG_GROUP_PREFIX, strlen(CONFIG_GROUP_PREFIX)) == 0;
+}
+
+const struct config_group *config_find_group(const struct config *config, const char *reference)
+{
+    const char *name = reference + strlen(CONFIG_GROUP_PREFIX);
+    size_t low = 0;
+    size_t high = config->group_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(config->groups[middle].name.text, name) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    bool found = low < config->group_count && strcmp(config->groups[low].name.text, name) == 0;
+    return found ? &config->groups[low] : NULL;
+}
+
 static void take_default(uint64_t *value, uint64_t from)
 {
     /* No timeout can be written as 0: it means that the listener has none of its own. */
@@ -117,6 +151,9 @@ static struct config *build(const char *name, const char *text, size_t len,
     config->text_hash[0] = hash_bytes(text, len, 0);
     config->text_hash[1] = hash_bytes(text, len, 1);
     include_read(config, diags);
+    if (config->group_count > 1) {
+        qsort(config->groups, config->group_count, sizeof *config->groups, compare_groups);
+    }
     for (size_t i = 0; i < config->listener_count; i++) {
         complete_listener(config, &config->listeners[i]);
     }

@@ -106,7 +106,12 @@ static void decode_map(struct decoder *d, const struct field *field, const struc
         decode_string_store(decoder_at(item, field->table->key_offset),
                             mem_strdup(pair->key->u.text), decoder_pos(d, pair->key));
         size_t former = decoder_enter(d, ".%s", pair->key->u.text);
-        decode_table(d, field->table, pair->value, item);
+        if (field->table->bare) {
+            decode_name_check(d, pair->key);
+            decode_field(d, &field->table->fields[0], pair->value, item);
+        } else {
+            decode_table(d, field->table, pair->value, item);
+        }
         decoder_leave(d, former);
     }
 }

@@ -41,6 +41,8 @@ void decoder_report(struct decoder *d, const struct yaml_node *node, const char 
  */
 void decode_value(struct decoder *d, const struct field *field, const struct yaml_node *node,
                   void *base);
+/* A map's key that must be a name. */
+void decode_name_check(struct decoder *d, const struct yaml_node *key);
 /* Frees what the value of such a field owns. */
 void decode_value_release(const struct field *field, void *base);
 void decode_string_release(struct config_string *string);

@@ -62,7 +62,7 @@ static const char *scalar_text(struct decoder *d, const struct yaml_node *node, 
 static bool is_name(const char *text, size_t max)
 {
     size_t len = strlen(text);
-    return len <= max && strchr("._-", text[0]) == NULL &&
+    return len > 0 && len <= max && strchr("._-", text[0]) == NULL &&
            strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-") == len;
 }
 
@@ -100,6 +100,11 @@ static void check_text(struct decoder *d, enum field_type type, const struct yam
                strpbrk(text, "/.") == NULL) {
         report_value(d, node, "must be stdout, none or a file; a file here is written \"./name\"");
     }
+}
+
+void decode_name_check(struct decoder *d, const struct yaml_node *key)
+{
+    check_text(d, FIELD_NAME, key);
 }
 
 static void decode_string(struct decoder *d, const struct field *field,

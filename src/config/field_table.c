@@ -184,7 +184,7 @@ static const struct field listener_fields[] = {
      .sentence = "Whether a caller that offers no application protocol at all is refused."},
     {.name = "expect", .type = FIELD_STRINGS, .offset = LISTENER(expect), .default_note = "none",
      .example = "spiffe://prod.example/ns/shop/sa/payments",
-     .sentence = "SPIFFE IDs or patterns that the server must match one of; required when `forward` is `mtls`."},
+     .sentence = "SPIFFE IDs, patterns or `group:NAME` that the server must match one of; required when `forward` is `mtls`."},
     {.name = "sni", .type = FIELD_DNS_NAME, .offset = LISTENER(sni), .default_note = "the host of `forward`",
      .example = "payments.shop.svc",
      .sentence = "Server name to ask for in the TLS handshake with the server."},
@@ -224,7 +224,7 @@ static const struct field rule_fields[] = {
      .default_text = "allow", .sentence = "What the rule does; a `deny` that matches wins wherever it stands."},
     {.name = "from", .type = FIELD_STRINGS, .required = true, .offset = offsetof(struct config_rule, from),
      .example = "spiffe://prod.example/ns/shop/sa/web",
-     .sentence = "SPIFFE IDs or patterns of callers: `*` is one whole path segment, `**` (last only) one or more."},
+     .sentence = "SPIFFE IDs, patterns or `group:NAME` of callers: `*` is one whole path segment, `**` (last only) one or more."},
     {.name = "to", .type = FIELD_STRINGS, .required = true, .offset = offsetof(struct config_rule, to),
      .example = "[orders]", .sentence = "Listeners that accept `mtls`, by name, or `all`."},
 };
@@ -283,7 +283,21 @@ static const struct field_table admin_table = {
     .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,
 };
 
+static const struct field group_fields[] = {
+    {.name = "members", .type = FIELD_STRINGS, .offset = offsetof(struct config_group, members),
+     .example = "[spiffe://prod.example/ns/shop/sa/web, group:mobile]",
+     .sentence = "SPIFFE IDs, patterns and `group:NAME`."},
+};
+static const struct field_table group_table = {
+    .title = "groups.<name>", TABLE(group_fields), .size = sizeof(struct config_group),
+    .key_offset = offsetof(struct config_group, name), .pos_offset = SIZE_MAX, .bare = true,
+};
+
 /* What the main file and included files have in common. */
+#define GROUPS_FIELD                                                                               \
+    {.name = "groups", .type = FIELD_MAP, .table = &group_table, .default_note = "none",           \
+     .offset = offsetof(struct config, groups), .count_offset = offsetof(struct config, group_count), \
+     .sentence = "Names for lists of SPIFFE IDs and patterns, for `from`, `expect` and other groups: `group:NAME`."}
 #define RULES_FIELD                                                                                \
     {.name = "rules", .type = FIELD_LIST, .table = &rule_table, .default_note = "none: every caller is refused", \
      .offset = offsetof(struct config, rules), .count_offset = offsetof(struct config, rule_count), \
@@ -295,7 +309,7 @@ static const struct field root_fields[] = {
      .sentence = "Version of this language; 1."},
     {.name = "include", .type = FIELD_STRINGS, .offset = offsetof(struct config, include), .max = MAX_INCLUDE,
      .default_note = "none", .example = "[rules.d/*.yaml]",
-     .sentence = "Files with more `rules`, from this file's directory on; in a file's name `*`, `?` and `[ ]` match as in a shell. In them, what names a listener or trust domain that is not here has no effect."},
+     .sentence = "Files with more `rules` and `groups`, from this file's directory on; in a file's name `*`, `?` and `[ ]` match as in a shell. In them, what names a listener or trust domain that is not here has no effect."},
     {.name = "identity", .type = FIELD_STRUCT, .required = true, .table = &identity_table,
      .sentence = "Who this process is."},
     {.name = "trust", .type = FIELD_MAP, .required = true, .min = 1, .table = &trust_table,
@@ -304,6 +318,7 @@ static const struct field root_fields[] = {
     {.name = "listeners", .type = FIELD_LIST, .required = true, .min = 1, .max = CONFIG_MAX_LISTENERS, .table = &listener_table,
      .offset = offsetof(struct config, listeners), .count_offset = offsetof(struct config, listener_count),
      .sentence = "Where to accept and where to forward to. mtls to tcp terminates, tcp to mtls originates, mtls to mtls bridges."},
+    GROUPS_FIELD,
     RULES_FIELD,
     {.name = "timeouts", .type = FIELD_STRUCT, .offset = offsetof(struct config, timeouts), .table = &timeouts_table,
      .sentence = "Time without progress after which things end; nothing bounds the whole time of a session."},
@@ -338,6 +353,7 @@ static const struct field_table root_table = {
 };
 
 static const struct field included_fields[] = {
+    GROUPS_FIELD,
     RULES_FIELD,
 };
 static const struct field_table included_table = {
@@ -346,7 +362,7 @@ static const struct field_table included_table = {
     .size = sizeof(struct config),
     .pos_offset = SIZE_MAX,
     .elsewhere = &root_table,
-    .elsewhere_note = "stands in the main file only; an included file holds `rules`",
+    .elsewhere_note = "stands in the main file only; an included file holds `rules` and `groups`",
 };
 
 const struct field_table *field_table_included(void)

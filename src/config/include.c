@@ -1,6 +1,6 @@
 /*
  * An included file goes the way of the main file, text → tree → struct, by a table of fewer keys.
- * It is decoded into a configuration of its own, whose rules then move over.
+ * It is decoded into a configuration of its own, whose rules and groups then move over.
  */
 #include "config/include.h"
 
@@ -106,6 +106,17 @@ static void move_rules(struct config *to, struct config *from)
     from->rule_count = 0;
 }
 
+static void move_groups(struct config *to, struct config *from)
+{
+    to->groups = mem_grow_array(to->groups, to->group_count, to->group_count + from->group_count,
+                                sizeof(*to->groups));
+    memcpy(&to->groups[to->group_count], from->groups, from->group_count * sizeof(*from->groups));
+    to->group_count += from->group_count;
+    mem_free(from->groups);
+    from->groups = NULL;
+    from->group_count = 0;
+}
+
 /* A file with nothing but comments has no rules, and is no mistake. */
 static void decode_file(struct config *config, const char *text, size_t len, uint32_t file,
                         struct diag_list *diags)
@@ -119,6 +130,9 @@ static void decode_file(struct config *config, const char *text, size_t len, uin
     yaml_node_free(root);
     if (part.rule_count > 0) {
         move_rules(config, &part);
+    }
+    if (part.group_count > 0) {
+        move_groups(config, &part);
     }
     decode_release(field_table_included(), &part);
 }

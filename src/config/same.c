@@ -112,6 +112,11 @@ bool config_same_listener(const struct config_listener *a, const struct config_l
     return same_table(table_of("listeners"), a, b);
 }
 
+bool config_same_group(const struct config_group *a, const struct config_group *b)
+{
+    return same_table(table_of("groups"), a, b);
+}
+
 bool config_same_rule(const struct config_rule *a, const struct config_rule *b)
 {
     return same_table(table_of("rules"), a, b);

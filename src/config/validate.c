@@ -279,4 +279,5 @@ void validate_config(const struct config *config, uint32_t file, struct diag_lis
     check_listener_names(&c);
     check_accept_addresses(&c);
     validate_rules(&c);
+    validate_groups(&c);
 }

@@ -34,5 +34,6 @@ void validate_unique(struct checker *c, struct validate_entry *entries, size_t c
                      const char *list, const char *key, const char *what);
 
 void validate_rules(struct checker *c);
+void validate_groups(struct checker *c);
 
 #endif

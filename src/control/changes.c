@@ -58,6 +58,15 @@ static struct named *name_rules(const struct config *config)
     return named;
 }
 
+static struct named *name_groups(const struct config *config)
+{
+    struct named *named = mem_alloc_array(config->group_count, sizeof(*named));
+    for (size_t i = 0; i < config->group_count; i++) {
+        named[i] = (struct named){config->groups[i].name.text, &config->groups[i]};
+    }
+    return named;
+}
+
 static struct named *name_listeners(const struct config *config)
 {
     struct named *named = mem_alloc_array(config->listener_count, sizeof(*named));
@@ -81,6 +90,11 @@ static bool same_rule(const void *a, const void *b)
     return config_same_rule(a, b);
 }
 
+static bool same_group(const void *a, const void *b)
+{
+    return config_same_group(a, b);
+}
+
 static bool same_listener(const void *a, const void *b)
 {
     return config_same_listener(a, b);
@@ -98,6 +112,11 @@ static void compare_configs(const struct config *from, const struct config *to, 
     struct named *before = name_rules(from);
     struct named *after = name_rules(to);
     compare(before, from->rule_count, after, to->rule_count, same_rule, CHANGE_RULE, fn, arg);
+    mem_free(before);
+    mem_free(after);
+    before = name_groups(from);
+    after = name_groups(to);
+    compare(before, from->group_count, after, to->group_count, same_group, CHANGE_GROUP, fn, arg);
     mem_free(before);
     mem_free(after);
     before = name_listeners(from);
@@ -153,8 +172,8 @@ void changes_each(const struct material *from, const struct material *to, change
 
 const char *change_kind_name(enum change_kind kind)
 {
-    static const char *const names[CHANGE_KINDS] = {"rule", "listener", "identity", "bundle",
-                                                    "crl"};
+    static const char *const names[CHANGE_KINDS] = {"rule",     "group",  "listener",
+                                                    "identity", "bundle", "crl"};
     return names[kind];
 }
 

@@ -61,7 +61,8 @@ static void explain_no_rule(const struct policy *policy, const struct policy_inp
         return;
     }
     struct id_near near;
-    id_matcher_near(policy->downstream, input->id, policy_key(input->listener), &near);
+    id_matcher_near(policy->downstream, input->id, policy_key(input->listener), input->now_s,
+                    &near);
     if (!near.found) {
         (void)snprintf(out, size, "no rule matched; none allows an ID on listener \"%s\"",
                        listener);
@@ -99,18 +100,24 @@ void explain_upstream(const struct policy *policy, size_t listener, const struct
                       const struct decision *decision, char *out, size_t size)
 {
     ASSERT(listener < policy->config->listener_count);
-    const struct id_matcher *expect = policy->listeners[listener].expect;
     if (decision->verdict == VERDICT_ALLOW) {
         (void)snprintf(out, size, "the server's ID is in `expect`");
-    } else if (expect == NULL) {
+    } else if (!policy->listeners[listener].has_expect) {
         (void)snprintf(out, size, "listener \"%s\" has no `expect`",
                        policy->config->listeners[listener].name.text);
     } else if (server == NULL) {
         (void)snprintf(out, size, "the server has no SPIFFE ID");
     } else {
         struct id_near near;
-        id_matcher_near(expect, server, ID_MATCHER_KEY_ALL, &near);
+        id_matcher_near(policy->upstream, server, policy_key(listener), 0, &near);
         char difference[512];
+        if (near.wrong_key) {
+            (void)snprintf(out, size,
+                           "the server's ID is not in `expect` of this listener, but in that of "
+                           "\"%s\"",
+                           policy->config->listeners[near.rank].name.text);
+            return;
+        }
         describe_difference(&near, "entry", difference, sizeof difference);
         (void)snprintf(out, size, "the server's ID is not in `expect`: %s", difference);
     }

@@ -80,7 +80,10 @@ static void step(const struct id_matcher *matcher, struct strview segment,
 static const struct matcher_grant *find_grant(const struct id_matcher *matcher,
                                               struct matcher_span span, uint32_t key)
 {
-    const struct matcher_grant *grants = matcher->grants + span.first;
+    if (span.count == 0) {
+        return NULL;
+    }
+    const struct matcher_grant *grants = &matcher->grants[span.first];
     uint32_t low = 0;
     uint32_t high = span.count;
     while (low < high) {
@@ -94,51 +97,81 @@ static const struct matcher_grant *find_grant(const struct id_matcher *matcher,
     return low < span.count && grants[low].key == key ? &grants[low] : NULL;
 }
 
-static void take_lower(struct id_match *match, const struct matcher_grant *grant)
+/* The first step of the run that has not ended: by halves, since there may be many. */
+static uint32_t rank_at(const struct id_matcher *matcher, uint32_t slot, int64_t now_s)
 {
-    if (grant == NULL) {
-        return;
+    if (slot < MATCHER_STEPS || slot == ID_RANK_NONE) {
+        return slot;
     }
-    match->allow = grant->allow < match->allow ? grant->allow : match->allow;
-    match->deny = grant->deny < match->deny ? grant->deny : match->deny;
+    const struct matcher_step *run = &matcher->steps[slot - MATCHER_STEPS];
+    uint32_t count = run->left;
+    uint32_t low = 0;
+    uint32_t high = count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (run[middle].ends_s <= now_s && run[middle].ends_s != ID_ENDS_NEVER) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < count ? run[low].rank : ID_RANK_NONE;
 }
 
-static void take_key(const struct id_matcher *matcher, struct matcher_span span, uint32_t key,
-                     struct id_match *match)
+static void take_lower(const struct id_matcher *matcher, const struct matcher_grant *grant,
+                       int64_t now_s, struct id_match *match)
+{
+    for (unsigned effect = 0; grant != NULL && effect < ID_EFFECTS; effect++) {
+        if (grant->slots[effect] != ID_RANK_NONE) {
+            uint32_t rank = rank_at(matcher, grant->slots[effect], now_s);
+            match->rank[effect] = rank < match->rank[effect] ? rank : match->rank[effect];
+        }
+    }
+}
+
+struct question {
+    uint32_t key;
+    int64_t now_s;
+};
+
+static void take_key(const struct id_matcher *matcher, struct matcher_span span,
+                     const struct question *question, struct id_match *match)
 {
     if (span.count > 0) {
-        take_lower(match, find_grant(matcher, span, key));
-        take_lower(match, find_grant(matcher, span, ID_MATCHER_KEY_ALL));
+        take_lower(matcher, find_grant(matcher, span, question->key), question->now_s, match);
+        take_lower(matcher, find_grant(matcher, span, ID_MATCHER_KEY_ALL), question->now_s, match);
     }
 }
 
-static void take_any_key(const struct id_matcher *matcher, struct matcher_span span, uint32_t key,
-                         struct id_match *match)
+static void take_any_key(const struct id_matcher *matcher, struct matcher_span span,
+                         const struct question *question, struct id_match *match)
 {
-    (void)key;
     for (uint32_t i = 0; i < span.count; i++) {
-        take_lower(match, &matcher->grants[span.first + i]);
+        take_lower(matcher, &matcher->grants[span.first + i], question->now_s, match);
     }
 }
 
-typedef void take_fn(const struct id_matcher *matcher, struct matcher_span span, uint32_t key,
-                     struct id_match *match);
+typedef void take_fn(const struct id_matcher *matcher, struct matcher_span span,
+                     const struct question *question, struct id_match *match);
 
 /* Walks the whole ID; take sees the grants of each pattern that matches. */
-static void walk(const struct id_matcher *matcher, const struct spiffe_id *id, uint32_t key,
-                 take_fn *take, struct id_match *match)
+static void walk(const struct id_matcher *matcher, const struct spiffe_id *id,
+                 const struct question *question, take_fn *take, struct id_match *match)
 {
     struct frontier frontiers[2];
     struct frontier *from = &frontiers[0];
     struct frontier *to = &frontiers[1];
-    *match = (struct id_match){.allow = ID_RANK_NONE, .deny = ID_RANK_NONE};
+    *match = (struct id_match){.probes = 0};
+    for (unsigned effect = 0; effect < ID_EFFECTS; effect++) {
+        match->rank[effect] = ID_RANK_NONE;
+    }
     start(matcher, id, from, &match->probes);
     size_t cursor = 0;
     struct strview segment;
     while (from->count > 0 && spiffe_id_next_segment(id, &cursor, &segment)) {
         /* `**` is one or more segments: here is one. */
         for (unsigned i = 0; i < from->count; i++) {
-            take(matcher, matcher->nodes[from->nodes[i]].tail, key, match);
+            take(matcher, matcher->nodes[from->nodes[i]].tail, question, match);
         }
         step(matcher, segment, from, to, &match->probes);
         struct frontier *spent = from;
@@ -146,15 +179,15 @@ static void walk(const struct id_matcher *matcher, const struct spiffe_id *id, u
         to = spent;
     }
     for (unsigned i = 0; i < from->count; i++) {
-        take(matcher, matcher->nodes[from->nodes[i]].exact, key, match);
+        take(matcher, matcher->nodes[from->nodes[i]].exact, question, match);
     }
 }
 
 void id_matcher_match(const struct id_matcher *matcher, const struct spiffe_id *id, uint32_t key,
-                      struct id_match *match)
+                      int64_t now_s, struct id_match *match)
 {
     ASSERT(matcher->build == NULL);
-    walk(matcher, id, key, take_key, match);
+    walk(matcher, id, &(struct question){key, now_s}, take_key, match);
 }
 
 /* The best allow known so far, and the node of the frontier below which it stands. */
@@ -188,8 +221,8 @@ static void offer_grant(const struct id_matcher *matcher, struct matcher_span sp
                         uint32_t place, struct candidate *best)
 {
     const struct matcher_grant *grant = find_grant(matcher, span, key);
-    if (grant != NULL) {
-        offer(best, grant->allow, place, place / 2);
+    if (grant != NULL && grant->slots[ID_EFFECT_ALLOW] != ID_RANK_NONE) {
+        offer(best, matcher_lowest_rank(matcher, grant->slots[ID_EFFECT_ALLOW]), place, place / 2);
     }
 }
 
@@ -267,14 +300,20 @@ static void find_deepest(const struct id_matcher *matcher, const struct spiffe_i
 }
 
 void id_matcher_near(const struct id_matcher *matcher, const struct spiffe_id *id, uint32_t key,
-                     struct id_near *near)
+                     int64_t now_s, struct id_near *near)
 {
     ASSERT(matcher->build == NULL);
     memset(near, 0, sizeof *near);
     struct id_match other;
-    walk(matcher, id, key, take_any_key, &other);
-    if (other.allow != ID_RANK_NONE) {
-        *near = (struct id_near){.found = true, .rank = other.allow, .wrong_key = true};
+    walk(matcher, id, &(struct question){key, INT64_MIN}, take_key, &other);
+    if (other.rank[ID_EFFECT_ALLOW] != ID_RANK_NONE) {
+        *near = (struct id_near){.found = true, .rank = other.rank[ID_EFFECT_ALLOW], .ended = true};
+        return;
+    }
+    walk(matcher, id, &(struct question){key, now_s}, take_any_key, &other);
+    if (other.rank[ID_EFFECT_ALLOW] != ID_RANK_NONE) {
+        *near =
+            (struct id_near){.found = true, .rank = other.rank[ID_EFFECT_ALLOW], .wrong_key = true};
         return;
     }
     struct candidate best = {.rank = ID_RANK_NONE};

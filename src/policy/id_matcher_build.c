@@ -1,15 +1,12 @@
 /*
- * id_matcher_build: patterns go in one by one; freezing sorts what they grant.
+ * id_matcher_build: patterns go in one by one, as members of sets.
  *
  * While building, each node also knows its shape: which of the segments before it are `*`. Nodes
  * of one depth and one trust domain that share a shape differ in a plain segment, so that no ID
  * reaches two of them; the number of shapes there bounds the frontier of a lookup. The shape
  * without any `*` is always admitted, the others are counted.
- *
- * What is granted is first a plain list in the order of adding. Freezing brings it into the order
- * of the nodes by counting, so that the cost is linear: nothing is sorted but a node's own keys.
  */
-#include "id_matcher_impl.h"
+#include "id_matcher_build.h"
 
 #include "base/assert.h"
 #include "base/hash.h"
@@ -21,44 +18,7 @@
 /* Places are node numbers times two plus one. */
 enum { NODE_MAX = INT32_MAX / 2, FIRST_SLOTS = 16 };
 
-struct pending_grant {
-    uint32_t place; /* node times two, plus one for `**` */
-    uint32_t key;
-    uint32_t rank;
-    enum id_effect effect;
-};
-
-struct shape {
-    uint32_t plain; /* the shape one plain segment further; 0: none yet */
-    uint32_t star;
-    uint32_t domain;
-    bool has_star;
-};
-
-/* How many shapes with a `*` a trust domain has at each depth. */
-struct domain {
-    uint8_t *counts;
-    uint32_t capacity;
-};
-
-struct matcher_build {
-    uint32_t node_capacity;
-    uint32_t *shape_of; /* by node */
-    uint32_t shape_of_capacity;
-    struct shape *shapes; /* [0] is the root's */
-    uint32_t shape_count;
-    uint32_t shape_capacity;
-    struct domain *domains;
-    uint32_t domain_count;
-    uint32_t domain_capacity;
-    struct pending_grant *pending;
-    uint32_t pending_count;
-    uint32_t pending_capacity;
-    uint32_t nearest_count;
-};
-
-/* Room for one element more. */
-static void *reserve(void *array, uint32_t count, uint32_t *capacity, size_t size)
+void *matcher_reserve(void *array, uint32_t count, uint32_t *capacity, size_t size)
 {
     if (count < *capacity) {
         return array;
@@ -72,9 +32,10 @@ static void *reserve(void *array, uint32_t count, uint32_t *capacity, size_t siz
 
 static uint32_t add_shape(struct matcher_build *build, uint32_t domain, bool has_star)
 {
-    build->shapes =
-        reserve(build->shapes, build->shape_count, &build->shape_capacity, sizeof *build->shapes);
-    build->shapes[build->shape_count] = (struct shape){.domain = domain, .has_star = has_star};
+    build->shapes = matcher_reserve(build->shapes, build->shape_count, &build->shape_capacity,
+                                    sizeof *build->shapes);
+    build->shapes[build->shape_count] =
+        (struct matcher_shape){.domain = domain, .has_star = has_star};
     return build->shape_count++;
 }
 
@@ -88,14 +49,14 @@ struct id_matcher *id_matcher_new(void)
     matcher->seed = (uint64_t)(uintptr_t)matcher;
     matcher->slots = mem_alloc_array(FIRST_SLOTS, sizeof *matcher->slots);
     matcher->slot_mask = FIRST_SLOTS - 1;
-    matcher->nodes = reserve(NULL, 0, &build->node_capacity, sizeof *matcher->nodes);
-    build->shape_of = reserve(NULL, 0, &build->shape_of_capacity, sizeof *build->shape_of);
+    matcher->nodes = matcher_reserve(NULL, 0, &build->node_capacity, sizeof *matcher->nodes);
+    build->shape_of = matcher_reserve(NULL, 0, &build->shape_of_capacity, sizeof *build->shape_of);
     matcher->node_count = 1;
     (void)add_shape(build, 0, false);
     return matcher;
 }
 
-static void free_build(struct matcher_build *build)
+void matcher_build_free(struct matcher_build *build)
 {
     if (build == NULL) {
         return;
@@ -106,7 +67,10 @@ static void free_build(struct matcher_build *build)
     mem_free(build->domains);
     mem_free(build->shapes);
     mem_free(build->shape_of);
+    mem_free(build->sets);
+    mem_free(build->links);
     mem_free(build->pending);
+    mem_free(build->members);
     mem_free(build);
 }
 
@@ -115,20 +79,21 @@ void id_matcher_free(struct id_matcher *matcher)
     if (matcher == NULL) {
         return;
     }
-    free_build(matcher->build);
+    matcher_build_free(matcher->build);
     mem_free(matcher->nodes);
     mem_free(matcher->slots);
     mem_free(matcher->grants);
+    mem_free(matcher->steps);
     mem_free(matcher->nearest);
     mem_free(matcher);
 }
 
 /* Counts one shape more with a `*` at this depth; false when there are too many. */
-static bool count_shape(struct domain *domain, uint32_t depth)
+static bool count_shape(struct matcher_domain *domain, uint32_t depth)
 {
     while (depth >= domain->capacity) {
-        domain->counts =
-            reserve(domain->counts, domain->capacity, &domain->capacity, sizeof *domain->counts);
+        domain->counts = matcher_reserve(domain->counts, domain->capacity, &domain->capacity,
+                                         sizeof *domain->counts);
     }
     if (domain->counts[depth] == ID_MATCHER_FRONTIER_MAX - 1) {
         return false;
@@ -161,8 +126,8 @@ static uint32_t shape_below(struct matcher_build *build, uint32_t shape, uint32_
 /* A trust domain's first shape; each trust domain has its own tree of them. */
 static uint32_t shape_of_domain(struct matcher_build *build)
 {
-    build->domains = reserve(build->domains, build->domain_count, &build->domain_capacity,
-                             sizeof *build->domains);
+    build->domains = matcher_reserve(build->domains, build->domain_count, &build->domain_capacity,
+                                     sizeof *build->domains);
     return add_shape(build, build->domain_count++, false);
 }
 
@@ -200,9 +165,10 @@ static uint32_t add_node(struct id_matcher *matcher, uint32_t parent, struct str
     struct matcher_build *build = matcher->build;
     uint32_t node = matcher->node_count;
     ASSERT(node < NODE_MAX);
-    matcher->nodes = reserve(matcher->nodes, node, &build->node_capacity, sizeof *matcher->nodes);
+    matcher->nodes =
+        matcher_reserve(matcher->nodes, node, &build->node_capacity, sizeof *matcher->nodes);
     build->shape_of =
-        reserve(build->shape_of, node, &build->shape_of_capacity, sizeof *build->shape_of);
+        matcher_reserve(build->shape_of, node, &build->shape_of_capacity, sizeof *build->shape_of);
     matcher->nodes[node] = (struct matcher_node){
         .segment = segment.ptr,
         .segment_len = (uint32_t)segment.len,
@@ -252,11 +218,9 @@ static uint32_t segment_below(struct id_matcher *matcher, uint32_t parent, struc
     return node;
 }
 
-bool id_matcher_add(struct id_matcher *matcher, const struct id_pattern *pattern, uint32_t key,
-                    uint32_t rank, enum id_effect effect)
+/* Where the pattern ends, as a place; 0: too many arrangements. */
+static uint32_t place_of(struct id_matcher *matcher, const struct id_pattern *pattern)
 {
-    struct matcher_build *build = matcher->build;
-    ASSERT(build != NULL && rank != ID_RANK_NONE);
     uint32_t node = segment_below(matcher, 0, pattern->trust_domain);
     uint32_t tail = 0;
     size_t cursor = 0;
@@ -269,140 +233,58 @@ bool id_matcher_add(struct id_matcher *matcher, const struct id_pattern *pattern
         node = strview_equal_text(segment, "*") ? star_below(matcher, node, segment)
                                                 : segment_below(matcher, node, segment);
         if (node == 0) {
-            return false;
+            return 0;
         }
     }
-    build->pending = reserve(build->pending, build->pending_count, &build->pending_capacity,
-                             sizeof *build->pending);
-    build->pending[build->pending_count++] = (struct pending_grant){
-        .place = node * 2 + tail, .key = key, .rank = rank, .effect = effect};
-    return true;
+    return node * 2 + tail;
 }
 
-static int by_key(const void *a, const void *b)
-{
-    const struct pending_grant *left = a;
-    const struct pending_grant *right = b;
-    return (left->key > right->key) - (left->key < right->key);
-}
-
-/* The pending grants in the order of their places; *ends gets where each place ends. */
-static struct pending_grant *order_by_place(const struct id_matcher *matcher, uint32_t **ends)
-{
-    const struct matcher_build *build = matcher->build;
-    size_t place_count = (size_t)matcher->node_count * 2;
-    uint32_t *next = mem_alloc_array(place_count + 1, sizeof *next);
-    for (uint32_t i = 0; i < build->pending_count; i++) {
-        next[build->pending[i].place + 1]++;
-    }
-    for (size_t place = 0; place < place_count; place++) {
-        next[place + 1] += next[place];
-    }
-    struct pending_grant *ordered = mem_alloc_array(build->pending_count, sizeof *ordered);
-    for (uint32_t i = 0; i < build->pending_count; i++) {
-        ordered[next[build->pending[i].place]++] = build->pending[i];
-    }
-    /* Filling moved each place's entry from its begin to its end. */
-    *ends = next;
-    return ordered;
-}
-
-/* Writes one grant for each key among count grants of one place; returns how many. */
-static uint32_t merge_keys(struct pending_grant *pending, uint32_t count,
-                           struct matcher_grant *grants)
-{
-    if (count > 1) {
-        qsort(pending, count, sizeof *pending, by_key);
-    }
-    uint32_t merged = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (merged == 0 || grants[merged - 1].key != pending[i].key) {
-            grants[merged++] = (struct matcher_grant){pending[i].key, ID_RANK_NONE, ID_RANK_NONE};
-        }
-        struct matcher_grant *grant = &grants[merged - 1];
-        uint32_t *rank = pending[i].effect == ID_EFFECT_DENY ? &grant->deny : &grant->allow;
-        if (pending[i].rank < *rank) {
-            *rank = pending[i].rank;
-        }
-    }
-    return merged;
-}
-
-static void freeze_grants(struct id_matcher *matcher)
-{
-    uint32_t *ends = NULL;
-    struct pending_grant *ordered = order_by_place(matcher, &ends);
-    matcher->grants = mem_alloc_array(matcher->build->pending_count, sizeof *matcher->grants);
-    uint32_t used = 0;
-    uint32_t begin = 0;
-    for (uint32_t place = 0; place < matcher->node_count * 2; place++) {
-        uint32_t count = merge_keys(ordered + begin, ends[place] - begin, matcher->grants + used);
-        struct matcher_node *node = &matcher->nodes[place / 2];
-        *(place % 2 == 0 ? &node->exact : &node->tail) = (struct matcher_span){used, count};
-        used += count;
-        begin = ends[place];
-    }
-    mem_free(ordered);
-    mem_free(ends);
-}
-
-static struct matcher_nearest *nearest_entry(struct matcher_nearest *table, uint32_t mask,
-                                             uint32_t node, uint32_t key)
-{
-    uint32_t at = matcher_nearest_hash(node, key) & mask;
-    while (table[at].place != 0 && (table[at].node != node || table[at].key != key)) {
-        at = (at + 1) & mask;
-    }
-    return &table[at];
-}
-
-static void grow_nearest(struct id_matcher *matcher)
-{
-    size_t old_count = (size_t)matcher->nearest_mask + 1;
-    if (matcher->nearest != NULL && matcher->build->nearest_count < old_count / 2) {
-        return;
-    }
-    size_t count = matcher->nearest == NULL ? FIRST_SLOTS : old_count * 2;
-    struct matcher_nearest *table = mem_alloc_array(count, sizeof *table);
-    for (size_t i = 0; matcher->nearest != NULL && i < old_count; i++) {
-        const struct matcher_nearest *old = &matcher->nearest[i];
-        if (old->place != 0) {
-            *nearest_entry(table, (uint32_t)(count - 1), old->node, old->key) = *old;
-        }
-    }
-    mem_free(matcher->nearest);
-    matcher->nearest = table;
-    matcher->nearest_mask = (uint32_t)(count - 1);
-}
-
-/* Tells every node above about an allow. Stops where a lower rank is known: above it, too. */
-static void climb(struct id_matcher *matcher, const struct pending_grant *grant)
-{
-    uint32_t node = grant->place / 2;
-    while (node != 0) {
-        node = matcher->nodes[node].parent;
-        grow_nearest(matcher);
-        struct matcher_nearest *entry =
-            nearest_entry(matcher->nearest, matcher->nearest_mask, node, grant->key);
-        if (entry->place != 0 && entry->rank <= grant->rank) {
-            return;
-        }
-        matcher->build->nearest_count += entry->place == 0;
-        *entry = (struct matcher_nearest){node, grant->key, grant->rank, grant->place};
-    }
-}
-
-void id_matcher_freeze(struct id_matcher *matcher)
+uint32_t id_matcher_set_new(struct id_matcher *matcher)
 {
     struct matcher_build *build = matcher->build;
     ASSERT(build != NULL);
-    freeze_grants(matcher);
-    grow_nearest(matcher);
-    for (uint32_t i = 0; i < build->pending_count; i++) {
-        if (build->pending[i].effect == ID_EFFECT_ALLOW) {
-            climb(matcher, &build->pending[i]);
-        }
+    build->sets =
+        matcher_reserve(build->sets, build->set_count, &build->set_capacity, sizeof *build->sets);
+    return build->set_count++;
+}
+
+bool id_matcher_set_add(struct id_matcher *matcher, uint32_t set, const struct id_pattern *pattern)
+{
+    struct matcher_build *build = matcher->build;
+    ASSERT(build != NULL && set < build->set_count);
+    uint32_t place = place_of(matcher, pattern);
+    if (place == 0) {
+        return false;
     }
-    free_build(build);
-    matcher->build = NULL;
+    build->members = matcher_reserve(build->members, build->member_count, &build->member_capacity,
+                                     sizeof *build->members);
+    build->members[build->member_count++] = (struct matcher_member){place, set};
+    return true;
+}
+
+void id_matcher_set_join(struct id_matcher *matcher, uint32_t set, uint32_t outer)
+{
+    struct matcher_build *build = matcher->build;
+    ASSERT(build != NULL && set < build->set_count && outer < build->set_count && set != outer);
+    build->links = matcher_reserve(build->links, build->link_count, &build->link_capacity,
+                                   sizeof *build->links);
+    build->links[build->link_count++] =
+        (struct matcher_link){.outer = outer, .next = build->sets[set].links};
+    build->sets[set].links = build->link_count;
+}
+
+void id_matcher_set_grant(struct id_matcher *matcher, uint32_t set, uint32_t key, uint32_t rank,
+                          enum id_effect effect, int64_t ends_s)
+{
+    struct matcher_build *build = matcher->build;
+    ASSERT(build != NULL && set < build->set_count && rank <= ID_RANK_MAX);
+    build->pending = matcher_reserve(build->pending, build->pending_count, &build->pending_capacity,
+                                     sizeof *build->pending);
+    build->pending[build->pending_count++] =
+        (struct matcher_pending){.key = key,
+                                 .rank = rank,
+                                 .ends_s = ends_s,
+                                 .effect = effect,
+                                 .next = build->sets[set].grants};
+    build->sets[set].grants = build->pending_count;
 }

@@ -3,7 +3,8 @@
  *
  *     nodes   [0] root   [1] prod.example   [2] ns   [3] shop …      fixed size, by number
  *     slots   hash(parent, segment) → node                           open addressing, linear
- *     grants  of a node: sorted by key, one entry a key              two spans a node
+ *     grants  of some sets: sorted by key, one entry a key           two spans a node, shared
+ *     steps   of a slot of a grant whose rules end in time           runs, by rank and end
  *     nearest (node, key) → the lowest allow below that node         open addressing, linear
  *
  * A node is reached from its parent by its segment through the slots, or, when its segment is `*`,
@@ -29,10 +30,20 @@ struct matcher_node {
     struct matcher_span tail;  /* of patterns that go on with `**` */
 };
 
+/* A slot holds a rank that never ends, ID_RANK_NONE, or MATCHER_STEPS plus the number of a step. */
 struct matcher_grant {
     uint32_t key;
-    uint32_t allow; /* the lowest rank; ID_RANK_NONE: none */
-    uint32_t deny;
+    uint32_t slots[ID_EFFECTS];
+};
+
+#define MATCHER_STEPS (UINT32_C(1) << 31)
+
+/* Of several rules the lowest rank decides as long as it lasts, then the lowest of those that last
+   longer: both ranks and ends rise along a run of steps. */
+struct matcher_step {
+    int64_t ends_s;
+    uint32_t rank;
+    uint32_t left; /* steps of the run from here on, this one counted */
 };
 
 struct matcher_slot {
@@ -57,6 +68,7 @@ struct id_matcher {
     uint32_t slot_mask;
     struct matcher_slot *slots;
     struct matcher_grant *grants;
+    struct matcher_step *steps;
     struct matcher_nearest *nearest;
     uint32_t nearest_mask;
     struct matcher_build *build; /* NULL: frozen */
@@ -72,6 +84,13 @@ static inline uint32_t matcher_nearest_hash(uint32_t node, uint32_t key)
 {
     uint64_t both = ((uint64_t)key << 32) | node;
     return (uint32_t)((both * 0x9e3779b97f4a7c15U) >> 32);
+}
+
+/* Of all rules of a slot, ended or not. */
+static inline uint32_t matcher_lowest_rank(const struct id_matcher *matcher, uint32_t slot)
+{
+    bool is_rank = slot < MATCHER_STEPS || slot == ID_RANK_NONE;
+    return is_rank ? slot : matcher->steps[slot - MATCHER_STEPS].rank;
 }
 
 uint64_t matcher_segment_hash(const struct id_matcher *matcher, struct strview segment);

@@ -28,9 +28,6 @@ static const char *why_no_scheme(struct strview text)
         return "nothing stands for every ID; spiffe://TRUST-DOMAIN/** is every ID of one trust "
                "domain";
     }
-    if (strview_starts_with(text, "group:")) {
-        return "groups are unknown in this version; list the IDs: spiffe://TRUST-DOMAIN/PATH";
-    }
     if (text.len >= SPIFFE_SCHEME_LEN && strncasecmp(text.ptr, SCHEME, SPIFFE_SCHEME_LEN) == 0) {
         return "the scheme is written in lower case: spiffe://";
     }

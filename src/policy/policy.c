@@ -14,10 +14,8 @@ void policy_free(struct policy *policy)
     if (policy == NULL) {
         return;
     }
-    for (size_t i = 0; i < policy->config->listener_count; i++) {
-        id_matcher_free(policy->listeners[i].expect);
-    }
     id_matcher_free(policy->downstream);
+    id_matcher_free(policy->upstream);
     mem_free(policy->listeners);
     mem_free(policy->rules);
     mem_free(policy);
@@ -42,15 +40,17 @@ void policy_decide(const struct policy *policy, const struct policy_input *input
         return;
     }
     struct id_match match;
-    id_matcher_match(policy->downstream, input->id, policy_key(input->listener), &match);
-    if (match.deny != ID_RANK_NONE) {
+    id_matcher_match(policy->downstream, input->id, policy_key(input->listener), input->now_s,
+                     &match);
+    if (match.rank[ID_EFFECT_DENY] != ID_RANK_NONE) {
         decision->reason = REASON_POLICY_DENY_RULE;
-        decision->rule = &policy->rules[match.deny];
+        decision->rule = &policy->rules[match.rank[ID_EFFECT_DENY]];
         return;
     }
-    if (match.allow != ID_RANK_NONE) {
-        *decision = (struct decision){
-            .verdict = VERDICT_ALLOW, .reason = REASON_NONE, .rule = &policy->rules[match.allow]};
+    if (match.rank[ID_EFFECT_ALLOW] != ID_RANK_NONE) {
+        *decision = (struct decision){.verdict = VERDICT_ALLOW,
+                                      .reason = REASON_NONE,
+                                      .rule = &policy->rules[match.rank[ID_EFFECT_ALLOW]]};
     }
 }
 
@@ -59,13 +59,12 @@ void policy_decide_upstream(const struct policy *policy, size_t listener,
 {
     ASSERT(listener < policy->config->listener_count);
     *decision = (struct decision){.verdict = VERDICT_DENY, .reason = REASON_POLICY_NOT_EXPECTED};
-    const struct id_matcher *expect = policy->listeners[listener].expect;
-    if (expect == NULL || server == NULL) {
+    if (!policy->listeners[listener].has_expect || server == NULL) {
         return;
     }
     struct id_match match;
-    id_matcher_match(expect, server, ID_MATCHER_KEY_ALL, &match);
-    if (match.allow != ID_RANK_NONE) {
+    id_matcher_match(policy->upstream, server, policy_key(listener), 0, &match);
+    if (match.rank[ID_EFFECT_ALLOW] != ID_RANK_NONE) {
         *decision = (struct decision){.verdict = VERDICT_ALLOW, .reason = REASON_NONE};
     }
 }

@@ -1,8 +1,8 @@
 /*
  * policy_impl: the compiled policy, shared by what loads it, decides by it and explains it.
  *
- * Rank in a matcher is the rule's (or, for `expect`, the entry's) index in the file; the key in
- * the downstream matcher is the listener's index plus one.
+ * Rank in the matcher of rules is the rule's index, in that of `expect` the listener's; the key in
+ * both is the listener's index plus one.
  */
 #ifndef BULKHEAD_POLICY_POLICY_IMPL_H
 #define BULKHEAD_POLICY_POLICY_IMPL_H
@@ -12,7 +12,7 @@
 
 /* What rules say of a listener at all, for the sentence of a denial. */
 struct policy_listener {
-    struct id_matcher *expect; /* NULL: the listener has no `expect` */
+    bool has_expect;
     bool has_rule;
     bool has_allow;
 };
@@ -22,7 +22,8 @@ struct policy {
     struct policy_rule *rules;
     size_t rule_count;
     struct policy_listener *listeners; /* config->listener_count of them */
-    struct id_matcher *downstream;
+    struct id_matcher *downstream; /* rules */
+    struct id_matcher *upstream;   /* `expect` of all listeners */
 };
 
 static inline uint32_t policy_key(size_t listener)

@@ -33,6 +33,7 @@ struct loader {
     struct policy *policy;
     struct name_list domains;
     struct name_list listeners;
+    bool *told; /* by group: what is wrong in it was told */
 };
 
 static int compare_names(const void *a, const void *b)
@@ -120,19 +121,35 @@ static void note_rule(struct policy *policy, const struct keys *keys, enum confi
     }
 }
 
-/* Where a pattern stands, for messages: rules[2].from[0]. */
+/* Where a pattern stands, for messages: rules[2].from[0], groups.a[0]. */
 struct place {
+    const char *group; /* or NULL: */
     const char *section;
     size_t section_index;
     const char *key;
     size_t index;
     struct config_string string;
-    enum id_effect effect;
+    bool denies;
 };
 
-#define PLACE_FORMAT "%s[%zu].%s[%zu]: \"%s\""
-#define PLACE_ARGS(place) \
-    (place)->section, (place)->section_index, (place)->key, (place)->index, (place)->string.text
+struct place_text {
+    char text[160];
+};
+
+static struct place_text place_text(const struct place *place)
+{
+    struct place_text out;
+    if (place->group != NULL) {
+        (void)snprintf(out.text, sizeof out.text, "groups.%s[%zu]", place->group, place->index);
+    } else {
+        (void)snprintf(out.text, sizeof out.text, "%s[%zu].%s[%zu]", place->section,
+                       place->section_index, place->key, place->index);
+    }
+    return out;
+}
+
+#define PLACE_FORMAT      "%s: \"%s\""
+#define PLACE_ARGS(place) place_text(place).text, (place)->string.text
 
 /* True when nothing is missing but the scheme, as in "prod.example/ns/shop". */
 static bool lacks_only_scheme(const char *text)
@@ -201,8 +218,7 @@ static void warn_of_unknown_domain(const struct loader *loader, const struct pla
     }
     /* An included file may be shared with processes that know the trust domain. A deny is told
        about always: a typing error takes its effect away. */
-    bool only_note =
-        place->effect == ID_EFFECT_ALLOW && config_is_included(loader->config, place->string.pos);
+    bool only_note = !place->denies && config_is_included(loader->config, place->string.pos);
     char suggestion[SUGGESTION_SIZE];
     (only_note ? diag_note : diag_warning)(
         loader->diags, place->string.pos,
@@ -211,68 +227,176 @@ static void warn_of_unknown_domain(const struct loader *loader, const struct pla
         suggest_domain(loader, pattern->trust_domain, suggestion));
 }
 
-static void add_pattern(const struct loader *loader, const struct place *place,
-                        struct id_matcher *matcher, const struct keys *keys, uint32_t rank)
+/* --- members of sets ----------------------------------------------------------------------- */
+
+/* One of the two matchers, with what of the groups is in it already. */
+struct side {
+    struct id_matcher *matcher;
+    uint32_t *group_sets; /* by group: 1 + its set; 0: not yet */
+};
+
+static void load_member(struct loader *loader, struct side *side, uint32_t set,
+                        const struct place *place, bool tell);
+
+/* The group's set, filled when it is asked for the first time. What is wrong in a group is told
+   once, however many sides and rules use it. */
+static uint32_t group_set(struct loader *loader, struct side *side, size_t number)
 {
-    struct id_pattern pattern;
-    if (parse_pattern(loader, place, &pattern) != 0) {
-        return;
+    if (side->group_sets[number] != 0) {
+        return side->group_sets[number] - 1;
     }
-    warn_of_unknown_domain(loader, place, &pattern);
-    for (size_t i = 0; i < keys->count; i++) {
-        if (!id_matcher_add(matcher, &pattern, keys->items[i], rank, place->effect)) {
-            diag_error(loader->diags, place->string.pos,
-                       PLACE_FORMAT ": patterns of more than six segments in this trust domain"
-                                    " have `*` in over %d different arrangements; use fewer",
-                       PLACE_ARGS(place), (int)ID_MATCHER_FRONTIER_MAX);
-            return;
-        }
+    const struct config_group *group = &loader->config->groups[number];
+    bool tell = !loader->told[number];
+    uint32_t set = id_matcher_set_new(side->matcher);
+    side->group_sets[number] = set + 1;
+    loader->told[number] = true;
+    for (size_t i = 0; i < group->members.count; i++) {
+        struct place place = {
+            .group = group->name.text, .index = i, .string = group->members.items[i]};
+        load_member(loader, side, set, &place, tell);
+    }
+    return set;
+}
+
+static void load_group(struct loader *loader, struct side *side, uint32_t set, const char *text)
+{
+    const struct config_group *group = config_find_group(loader->config, text);
+    if (group == NULL) {
+        return; /* config_load has refused it */
+    }
+    uint32_t inner = group_set(loader, side, (size_t)(group - loader->config->groups));
+    if (inner != set) {
+        id_matcher_set_join(side->matcher, inner, set);
     }
 }
 
+static void load_member(struct loader *loader, struct side *side, uint32_t set,
+                        const struct place *place, bool tell)
+{
+    struct id_pattern pattern;
+    const char *why = NULL;
+    if (config_is_group_reference(place->string.text)) {
+        load_group(loader, side, set, place->string.text);
+        return;
+    }
+    if ((tell ? parse_pattern(loader, place, &pattern)
+              : id_pattern_parse(strview_from(place->string.text), &pattern, &why)) != 0) {
+        return;
+    }
+    if (tell) {
+        warn_of_unknown_domain(loader, place, &pattern);
+    }
+    if (!id_matcher_set_add(side->matcher, set, &pattern)) {
+        diag_error(loader->diags, place->string.pos,
+                   PLACE_FORMAT ": patterns of more than six segments in this trust domain"
+                                " have `*` in over %d different arrangements; use fewer",
+                   PLACE_ARGS(place), (int)ID_MATCHER_FRONTIER_MAX);
+    }
+}
+
+/* --- rules and expect ----------------------------------------------------------------------- */
+
 /* shown: how messages number it. */
-static void load_rule(const struct loader *loader, size_t index, size_t shown)
+static void load_rule(struct loader *loader, struct side *side, size_t index, size_t shown)
 {
     const struct config_rule *rule = &loader->config->rules[index];
     struct policy *policy = loader->policy;
     policy->rules[index] =
         (struct policy_rule){.name = rule->name.text, .action = rule->action, .pos = rule->pos};
-    enum id_effect effect = rule->action == CONFIG_ACTION_DENY ? ID_EFFECT_DENY : ID_EFFECT_ALLOW;
+    bool denies = rule->action == CONFIG_ACTION_DENY;
+    enum id_effect effect = denies ? ID_EFFECT_DENY : ID_EFFECT_ALLOW;
     struct keys keys = find_keys(loader, &rule->to);
+    uint32_t set = id_matcher_set_new(side->matcher);
     note_rule(policy, &keys, rule->action);
-    for (size_t i = 0; i < rule->from.count; i++) {
-        struct place place = {"rules", shown, "from", i, rule->from.items[i], effect};
-        add_pattern(loader, &place, policy->downstream, &keys, (uint32_t)index);
+    for (size_t i = 0; i < keys.count; i++) {
+        id_matcher_set_grant(side->matcher, set, keys.items[i], (uint32_t)index, effect,
+                             ID_ENDS_NEVER);
     }
     mem_free(keys.items);
+    for (size_t i = 0; i < rule->from.count; i++) {
+        struct place place = {.section = "rules",
+                              .section_index = shown,
+                              .key = "from",
+                              .index = i,
+                              .string = rule->from.items[i],
+                              .denies = denies};
+        load_member(loader, side, set, &place, true);
+    }
 }
 
-static void load_expect(const struct loader *loader, size_t index)
+static void load_expect(struct loader *loader, struct side *side, size_t index)
 {
     const struct config_strings *expect = &loader->config->listeners[index].expect;
     if (expect->count == 0) {
         return;
     }
-    uint32_t all = ID_MATCHER_KEY_ALL;
-    struct keys keys = {.items = &all, .count = 1};
-    struct id_matcher *matcher = id_matcher_new();
+    loader->policy->listeners[index].has_expect = true;
+    uint32_t set = id_matcher_set_new(side->matcher);
+    id_matcher_set_grant(side->matcher, set, policy_key(index), (uint32_t)index, ID_EFFECT_ALLOW,
+                         ID_ENDS_NEVER);
     for (size_t i = 0; i < expect->count; i++) {
-        struct place place = {"listeners", index, "expect", i, expect->items[i], ID_EFFECT_ALLOW};
-        add_pattern(loader, &place, matcher, &keys, (uint32_t)i);
+        struct place place = {.section = "listeners",
+                              .section_index = index,
+                              .key = "expect",
+                              .index = i,
+                              .string = expect->items[i]};
+        load_member(loader, side, set, &place, true);
     }
-    id_matcher_freeze(matcher);
-    loader->policy->listeners[index].expect = matcher;
+}
+
+static struct side new_side(const struct loader *loader, struct id_matcher *matcher)
+{
+    struct side side = {.matcher = matcher};
+    side.group_sets = mem_alloc_array(loader->config->group_count, sizeof(*side.group_sets));
+    return side;
+}
+
+static void freeze(struct loader *loader, struct side *side, const char *what)
+{
+    if (!id_matcher_freeze(side->matcher)) {
+        diag_error(loader->diags, (struct config_pos){loader->config->first_file, 0, 0},
+                   "%s: IDs and patterns stand in too many different combinations of rules and "
+                   "groups; use fewer",
+                   what);
+    }
+    mem_free(side->group_sets);
+}
+
+static void load_rules(struct loader *loader)
+{
+    const struct config *config = loader->config;
+    struct side side = new_side(loader, loader->policy->downstream);
+    size_t shown = 0;
+    for (size_t i = 0; i < config->rule_count; i++) {
+        shown = config_rule_index(config, i, shown);
+        load_rule(loader, &side, i, shown);
+    }
+    /* Groups that no rule uses are read too: `expect` may, and what is wrong in them is told. */
+    for (size_t i = 0; i < config->group_count; i++) {
+        (void)group_set(loader, &side, i);
+    }
+    freeze(loader, &side, "rules");
+}
+
+static void load_expects(struct loader *loader)
+{
+    struct side side = new_side(loader, loader->policy->upstream);
+    for (size_t i = 0; i < loader->config->listener_count; i++) {
+        load_expect(loader, &side, i);
+    }
+    freeze(loader, &side, "expect");
 }
 
 static struct policy *new_policy(const struct config *config)
 {
-    ASSERT(config->rule_count < ID_RANK_NONE && config->listener_count < UINT32_MAX);
+    ASSERT(config->rule_count <= ID_RANK_MAX && config->listener_count < UINT32_MAX);
     struct policy *policy = mem_alloc(sizeof *policy);
     policy->config = config;
     policy->rules = mem_alloc_array(config->rule_count, sizeof *policy->rules);
     policy->rule_count = config->rule_count;
     policy->listeners = mem_alloc_array(config->listener_count, sizeof *policy->listeners);
     policy->downstream = id_matcher_new();
+    policy->upstream = id_matcher_new();
     return policy;
 }
 
@@ -282,15 +406,10 @@ struct policy *policy_load(const struct config *config, struct diag_list *diags)
     struct loader loader = {.config = config, .diags = diags, .policy = policy};
     size_t errors_before = diags->error_count;
     index_names(&loader);
-    size_t shown = 0;
-    for (size_t i = 0; i < config->rule_count; i++) {
-        shown = config_rule_index(config, i, shown);
-        load_rule(&loader, i, shown);
-    }
-    for (size_t i = 0; i < config->listener_count; i++) {
-        load_expect(&loader, i);
-    }
-    id_matcher_freeze(policy->downstream);
+    loader.told = mem_alloc_array(config->group_count, sizeof(*loader.told));
+    load_rules(&loader);
+    load_expects(&loader);
+    mem_free(loader.told);
     mem_free(loader.domains.items);
     mem_free(loader.listeners.items);
     if (diags->error_count > errors_before) {

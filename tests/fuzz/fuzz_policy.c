@@ -84,7 +84,7 @@ static void add_expect(struct world *world, char *text, size_t listener)
 
 static void add_line(struct world *world, char *line)
 {
-    if (line[0] == '\0' || line[1] == '\0') {
+    if (line[0] == '\0' || line[1] == '\0' || config_is_group_reference(line + 2)) {
         return;
     }
     uint32_t key = (uint32_t)(unsigned char)line[1] % (LISTENERS + 1);
@@ -128,14 +128,15 @@ static void build_world(struct world *world, char *text)
 static void ask_matcher(const struct world *world, const struct id_matcher *matcher,
                         const struct spiffe_id *id, uint32_t key)
 {
-    struct id_match wanted = naive_match(world->grants, world->grant_count, id, key);
+    struct id_match wanted = naive_match(world->grants, world->grant_count, id, key, 0);
     struct id_match match;
-    id_matcher_match(matcher, id, key, &match);
-    ASSERT(match.allow == wanted.allow && match.deny == wanted.deny);
-    if (match.allow == ID_RANK_NONE) {
+    id_matcher_match(matcher, id, key, 0, &match);
+    ASSERT(match.rank[ID_EFFECT_ALLOW] == wanted.rank[ID_EFFECT_ALLOW] &&
+           match.rank[ID_EFFECT_DENY] == wanted.rank[ID_EFFECT_DENY]);
+    if (match.rank[ID_EFFECT_ALLOW] == ID_RANK_NONE) {
         struct id_near near;
-        id_matcher_near(matcher, id, key, &near);
-        ASSERT(naive_agrees_near(world->grants, world->grant_count, id, key, &near));
+        id_matcher_near(matcher, id, key, 0, &near);
+        ASSERT(naive_agrees_near(world->grants, world->grant_count, id, key, 0, &near));
     }
 }
 
@@ -150,13 +151,15 @@ static void ask_downstream(const struct world *world, const struct spiffe_id *id
     struct decision decision;
     policy_decide(world->policy, &input, &decision);
     struct id_match wanted =
-        naive_match(world->grants, world->grant_count, id, (uint32_t)listener + 1);
-    bool allow = wanted.deny == ID_RANK_NONE && wanted.allow != ID_RANK_NONE;
+        naive_match(world->grants, world->grant_count, id, (uint32_t)listener + 1, 0);
+    bool allow =
+        wanted.rank[ID_EFFECT_DENY] == ID_RANK_NONE && wanted.rank[ID_EFFECT_ALLOW] != ID_RANK_NONE;
     ASSERT((decision.verdict == VERDICT_ALLOW) == allow);
     ASSERT((decision.reason == REASON_NONE) == allow);
-    ASSERT((decision.reason == REASON_POLICY_DENY_RULE) == (wanted.deny != ID_RANK_NONE));
-    ASSERT((decision.rule == NULL) ==
-           (wanted.deny == ID_RANK_NONE && wanted.allow == ID_RANK_NONE));
+    ASSERT((decision.reason == REASON_POLICY_DENY_RULE) ==
+           (wanted.rank[ID_EFFECT_DENY] != ID_RANK_NONE));
+    ASSERT((decision.rule == NULL) == (wanted.rank[ID_EFFECT_DENY] == ID_RANK_NONE &&
+                                       wanted.rank[ID_EFFECT_ALLOW] == ID_RANK_NONE));
     char text[1024];
     explain_decision(world->policy, &input, &decision, text, sizeof text);
     check_sentence(text);
@@ -167,8 +170,8 @@ static void ask_upstream(const struct world *world, const struct spiffe_id *id, 
     struct decision decision;
     policy_decide_upstream(world->policy, listener, id, &decision);
     struct id_match wanted = naive_match(world->expected[listener], world->expected_count[listener],
-                                         id, ID_MATCHER_KEY_ALL);
-    ASSERT((decision.verdict == VERDICT_ALLOW) == (wanted.allow != ID_RANK_NONE));
+                                         id, ID_MATCHER_KEY_ALL, 0);
+    ASSERT((decision.verdict == VERDICT_ALLOW) == (wanted.rank[ID_EFFECT_ALLOW] != ID_RANK_NONE));
     char text[1024];
     explain_upstream(world->policy, listener, id, &decision, text, sizeof text);
     check_sentence(text);
@@ -199,11 +202,10 @@ static struct id_matcher *build_matcher(const struct world *world)
     struct id_matcher *matcher = id_matcher_new();
     for (size_t i = world->grant_count; i > 0; i--) {
         const struct naive_grant *grant = &world->grants[i - 1];
-        bool added =
-            id_matcher_add(matcher, &grant->pattern, grant->key, grant->rank, grant->effect);
+        bool added = naive_add(matcher, grant);
         ASSERT(added || world->grant_count >= ID_MATCHER_FRONTIER_MAX);
     }
-    id_matcher_freeze(matcher);
+    ASSERT(id_matcher_freeze(matcher));
     return matcher;
 }
 

@@ -11,6 +11,7 @@ from harness.bulkhead import configuration, run_command, terminate
 from harness.streams import RESET, client_context, tls_connect
 
 WEB = "spiffe://prod.example/ns/shop/sa/web"
+ORDERS = "spiffe://prod.example/ns/shop/sa/orders"
 
 
 def rules_text(*rules):
@@ -62,6 +63,23 @@ def test_a_file_that_is_renamed_into_place_counts(site, credentials):
     put(site, "deny.yaml", rules_text(rule("no-orders", WEB, action="deny", to=[])))
     assert wait_reload(site, 3)["rule_removed"] == 1
     connect(site, credentials).close()
+
+
+def test_a_group_in_one_file_serves_rules_in_another(site, credentials):
+    put(site, "groups.yaml", yaml.safe_dump({"groups": {"shop": [ORDERS]}}))
+    wait_reload(site, 2)
+    put(site, "shop.yaml", rules_text(rule("shop", "group:shop")))
+    wait_reload(site, 3)
+    with connect(site, credentials, "orders") as orders:
+        put(site, "groups.yaml", yaml.safe_dump({"groups": {"shop": [WEB]}}))
+        line = wait_reload(site, 4)
+        assert line["group_changed"] == 1 and line["ended_rule_removed"] == 1
+        assert orders.read_to_end() == (b"", RESET)
+    os.rename(site.folder / "groups.yaml", site.folder / "groups.off")
+    site.wait_log("reload", result="refused")
+    errors = [e["error"] for e in site.log.find(event="source_failed")]
+    assert any('shop.yaml:2:9: error: rules[0].from[0]: unknown group "group:shop"' in e
+               for e in errors), errors
 
 
 def test_a_file_that_goes_takes_its_rules_along(site, credentials):

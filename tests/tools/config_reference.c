@@ -127,13 +127,14 @@ static void print_default(const struct field *field)
     }
 }
 
+/* A map of single values has no keys of its own: its row stands for what they map to. */
 static void print_table(const struct field_table *table)
 {
     printf("\n## %s\n\n", table->title[0] == '\0' ? "The file" : table->title);
     printf("| Key | Value | Default | Fixed | Meaning |\n|---|---|---|---|---|\n");
     for (size_t i = 0; i < table->count; i++) {
         const struct field *field = &table->fields[i];
-        printf("| `%s` | ", field->name);
+        printf("| `%s` | ", table->bare ? "<name>" : field->name);
         print_type(field);
         printf(" | ");
         print_default(field);
@@ -229,11 +230,15 @@ static json_t *make_list(const struct field *field)
                      "items", make_table(field->table));
 }
 
+static json_t *make_value(const struct field *field);
+
 static json_t *make_map(const struct field *field)
 {
+    bool bare = field->table->bare;
     return json_pack("{s:s, s:I, s:{s:s}, s:o}", "type", "object", "minProperties",
-                     (json_int_t)field->min, "propertyNames", "pattern", DOMAIN_PATTERN,
-                     "additionalProperties", make_table(field->table));
+                     (json_int_t)field->min, "propertyNames", "pattern",
+                     bare ? NAME_PATTERN : DOMAIN_PATTERN, "additionalProperties",
+                     bare ? make_value(&field->table->fields[0]) : make_table(field->table));
 }
 
 static json_t *make_value(const struct field *field)

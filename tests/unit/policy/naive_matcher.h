@@ -11,7 +11,22 @@ struct naive_grant {
     uint32_t key;
     uint32_t rank;
     enum id_effect effect;
+    int64_t ends_s; /* 0: never */
 };
+
+/* A pattern in a set of its own. */
+static inline bool naive_add(struct id_matcher *matcher, const struct naive_grant *grant)
+{
+    uint32_t set = id_matcher_set_new(matcher);
+    id_matcher_set_grant(matcher, set, grant->key, grant->rank, grant->effect,
+                         grant->ends_s == 0 ? ID_ENDS_NEVER : grant->ends_s);
+    return id_matcher_set_add(matcher, set, &grant->pattern);
+}
+
+static inline bool naive_has_ended(const struct naive_grant *grant, int64_t now_s)
+{
+    return grant->ends_s != 0 && grant->ends_s <= now_s;
+}
 
 static inline bool naive_has_key(const struct naive_grant *grant, uint32_t key)
 {
@@ -19,14 +34,15 @@ static inline bool naive_has_key(const struct naive_grant *grant, uint32_t key)
 }
 
 static inline struct id_match naive_match(const struct naive_grant *grants, size_t count,
-                                          const struct spiffe_id *id, uint32_t key)
+                                          const struct spiffe_id *id, uint32_t key, int64_t now_s)
 {
-    struct id_match match = {.allow = ID_RANK_NONE, .deny = ID_RANK_NONE};
+    struct id_match match = {{ID_RANK_NONE, ID_RANK_NONE, ID_RANK_NONE, ID_RANK_NONE}, 0};
     for (size_t i = 0; i < count; i++) {
-        if (!naive_has_key(&grants[i], key) || !id_pattern_matches(&grants[i].pattern, id)) {
+        if (!naive_has_key(&grants[i], key) || !id_pattern_matches(&grants[i].pattern, id) ||
+            naive_has_ended(&grants[i], now_s)) {
             continue;
         }
-        uint32_t *rank = grants[i].effect == ID_EFFECT_DENY ? &match.deny : &match.allow;
+        uint32_t *rank = &match.rank[grants[i].effect];
         if (grants[i].rank < *rank) {
             *rank = grants[i].rank;
         }
@@ -60,12 +76,12 @@ static inline int naive_run(const struct id_pattern *pattern, const struct spiff
 
 /* The lowest rank of an allow that matches under whatever key. */
 static inline uint32_t naive_other_key(const struct naive_grant *grants, size_t count,
-                                       const struct spiffe_id *id)
+                                       const struct spiffe_id *id, int64_t now_s)
 {
     uint32_t rank = ID_RANK_NONE;
     for (size_t i = 0; i < count; i++) {
         if (grants[i].effect == ID_EFFECT_ALLOW && grants[i].rank < rank &&
-            id_pattern_matches(&grants[i].pattern, id)) {
+            !naive_has_ended(&grants[i], now_s) && id_pattern_matches(&grants[i].pattern, id)) {
             rank = grants[i].rank;
         }
     }
@@ -96,10 +112,14 @@ static inline uint32_t naive_nearest(const struct naive_grant *grants, size_t co
 /* Whether what the matcher says to be nearest is right: its rank, its segment, and that a pattern
    of that rank differs from the ID in just these two pieces. */
 static inline bool naive_agrees_near(const struct naive_grant *grants, size_t count,
-                                     const struct spiffe_id *id, uint32_t key,
+                                     const struct spiffe_id *id, uint32_t key, int64_t now_s,
                                      const struct id_near *near)
 {
-    uint32_t other = naive_other_key(grants, count, id);
+    struct id_match ever = naive_match(grants, count, id, key, INT64_MIN);
+    if (ever.rank[ID_EFFECT_ALLOW] != ID_RANK_NONE) {
+        return near->found && near->ended && near->rank == ever.rank[ID_EFFECT_ALLOW];
+    }
+    uint32_t other = naive_other_key(grants, count, id, now_s);
     if (other != ID_RANK_NONE) {
         return near->found && near->wrong_key && near->rank == other;
     }
@@ -108,7 +128,7 @@ static inline bool naive_agrees_near(const struct naive_grant *grants, size_t co
     if (rank == ID_RANK_NONE) {
         return !near->found;
     }
-    if (!near->found || near->wrong_key || near->rank != rank ||
+    if (!near->found || near->wrong_key || near->ended || near->rank != rank ||
         (int)near->segment != longest + 1 || near->trust_domain != (longest == -1)) {
         return false;
     }

@@ -39,14 +39,15 @@ static void add(struct id_matcher *matcher, const char *text, uint32_t key, uint
                 enum id_effect effect)
 {
     struct id_pattern pattern = pattern_of(text);
-    assert_true(id_matcher_add(matcher, &pattern, key, rank, effect));
+    struct naive_grant grant = {.pattern = pattern, .key = key, .rank = rank, .effect = effect};
+    assert_true(naive_add(matcher, &grant));
 }
 
 static struct id_match match_of(const struct id_matcher *matcher, const char *text, uint32_t key)
 {
     struct spiffe_id id = id_of(text);
     struct id_match match;
-    id_matcher_match(matcher, &id, key, &match);
+    id_matcher_match(matcher, &id, key, 0, &match);
     return match;
 }
 
@@ -54,13 +55,13 @@ static void test_id_matcher_empty_matches_nothing(void **state)
 {
     (void)state;
     struct id_matcher *matcher = id_matcher_new();
-    id_matcher_freeze(matcher);
+    assert_true(id_matcher_freeze(matcher));
     struct spiffe_id id = id_of("spiffe://a.example/x");
     struct id_match match = match_of(matcher, "spiffe://a.example/x", 1);
-    assert_int_equal(match.allow, ID_RANK_NONE);
-    assert_int_equal(match.deny, ID_RANK_NONE);
+    assert_int_equal(match.rank[ID_EFFECT_ALLOW], ID_RANK_NONE);
+    assert_int_equal(match.rank[ID_EFFECT_DENY], ID_RANK_NONE);
     struct id_near near;
-    id_matcher_near(matcher, &id, 1, &near);
+    id_matcher_near(matcher, &id, 1, 0, &near);
     assert_false(near.found);
     id_matcher_free(matcher);
     id_matcher_free(NULL);
@@ -85,7 +86,7 @@ static void test_id_matcher_keys_effects_and_ranks(void **state)
     add(matcher, "spiffe://a.example/ns/**", ID_MATCHER_KEY_ALL, 9, ID_EFFECT_DENY);
     add(matcher, "spiffe://a.example/ns/x", 2, 8, ID_EFFECT_DENY);
     add(matcher, "spiffe://a.example/**", 5, 5, ID_EFFECT_ALLOW);
-    id_matcher_freeze(matcher);
+    assert_true(id_matcher_freeze(matcher));
     static const struct {
         const char *id;
         uint32_t key;
@@ -107,8 +108,8 @@ static void test_id_matcher_keys_effects_and_ranks(void **state)
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         print_message("%s key %u\n", cases[i].id, cases[i].key);
         struct id_match match = match_of(matcher, cases[i].id, cases[i].key);
-        assert_int_equal(match.allow, cases[i].allow);
-        assert_int_equal(match.deny, cases[i].deny);
+        assert_int_equal(match.rank[ID_EFFECT_ALLOW], cases[i].allow);
+        assert_int_equal(match.rank[ID_EFFECT_DENY], cases[i].deny);
     }
     id_matcher_free(matcher);
 }
@@ -119,12 +120,12 @@ static void test_id_matcher_star_is_no_text(void **state)
     (void)state;
     struct id_matcher *matcher = id_matcher_new();
     add(matcher, "spiffe://a.example/x", 1, 0, ID_EFFECT_ALLOW);
-    id_matcher_freeze(matcher);
+    assert_true(id_matcher_freeze(matcher));
     static const char text[] = "spiffe://a.example/*";
     struct spiffe_id id = {strview_from(text), {text + 9, 9}, {text + 18, 2}};
     struct id_match match;
-    id_matcher_match(matcher, &id, 1, &match);
-    assert_int_equal(match.allow, ID_RANK_NONE);
+    id_matcher_match(matcher, &id, 1, 0, &match);
+    assert_int_equal(match.rank[ID_EFFECT_ALLOW], ID_RANK_NONE);
     id_matcher_free(matcher);
 }
 
@@ -167,12 +168,12 @@ static void test_id_matcher_near_names_the_first_difference(void **state)
     add(matcher, "spiffe://a.example/batch/*/job", 2, 3, ID_EFFECT_ALLOW);
     add(matcher, "spiffe://a.example/tree/**", 2, 4, ID_EFFECT_ALLOW);
     add(matcher, "spiffe://a.example/free/y", ID_MATCHER_KEY_ALL, 5, ID_EFFECT_ALLOW);
-    id_matcher_freeze(matcher);
+    assert_true(id_matcher_freeze(matcher));
     for (size_t i = 0; i < COUNT_OF(near_cases); i++) {
         struct spiffe_id id = id_of(near_cases[i].id);
         struct id_near near;
         print_message("%s key %u\n", near_cases[i].id, near_cases[i].key);
-        id_matcher_near(matcher, &id, near_cases[i].key, &near);
+        id_matcher_near(matcher, &id, near_cases[i].key, 0, &near);
         assert_int_equal(near.found, near_cases[i].found);
         assert_int_equal(near.rank, near_cases[i].rank);
         assert_int_equal(near.wrong_key, near_cases[i].wrong_key);
@@ -189,10 +190,10 @@ static void test_id_matcher_near_sees_allows_only(void **state)
     (void)state;
     struct id_matcher *matcher = id_matcher_new();
     add(matcher, "spiffe://a.example/ns/x", 1, 0, ID_EFFECT_DENY);
-    id_matcher_freeze(matcher);
+    assert_true(id_matcher_freeze(matcher));
     struct spiffe_id id = id_of("spiffe://a.example/ns/x");
     struct id_near near;
-    id_matcher_near(matcher, &id, 1, &near);
+    id_matcher_near(matcher, &id, 1, 0, &near);
     assert_false(near.found);
     id_matcher_free(matcher);
 }
@@ -216,13 +217,13 @@ static void test_id_matcher_takes_every_arrangement_of_six_segments(void **state
         write_pattern(texts[stars], sizeof texts[stars], "a.example", 6, stars);
         add(matcher, texts[stars], 1, 63 - stars, ID_EFFECT_ALLOW);
     }
-    id_matcher_freeze(matcher);
+    assert_true(id_matcher_freeze(matcher));
     struct id_match match = match_of(matcher, "spiffe://a.example/a/a/a/a/a/a", 1);
-    assert_int_equal(match.allow, 0);
+    assert_int_equal(match.rank[ID_EFFECT_ALLOW], 0);
     match = match_of(matcher, "spiffe://a.example/a/a/a/a/a/b", 1);
-    assert_int_equal(match.allow, 0);
+    assert_int_equal(match.rank[ID_EFFECT_ALLOW], 0);
     match = match_of(matcher, "spiffe://a.example/a/a/a/a/a", 1);
-    assert_int_equal(match.allow, ID_RANK_NONE);
+    assert_int_equal(match.rank[ID_EFFECT_ALLOW], ID_RANK_NONE);
     id_matcher_free(matcher);
 }
 
@@ -236,7 +237,8 @@ static void test_id_matcher_bounds_its_frontier(void **state)
     for (unsigned stars = 0; stars < 4096; stars++) {
         write_pattern(texts[stars], sizeof texts[stars], "a.example", 12, stars);
         struct id_pattern pattern = pattern_of(texts[stars]);
-        taken += id_matcher_add(matcher, &pattern, 1, stars, ID_EFFECT_ALLOW);
+        struct naive_grant grant = {.pattern = pattern, .key = 1, .rank = stars};
+        taken += naive_add(matcher, &grant);
     }
     assert_true(taken > 0 && taken <= ID_MATCHER_FRONTIER_MAX);
     /* The same arrangements with other plain segments cost nothing. */
@@ -249,15 +251,15 @@ static void test_id_matcher_bounds_its_frontier(void **state)
     }
     /* Another trust domain has arrangements of its own. */
     add(matcher, "spiffe://b.example/a/a/a/a/a/a/a/a/*/*", 1, 5000, ID_EFFECT_ALLOW);
-    id_matcher_freeze(matcher);
-    id_matcher_freeze(roomy);
+    assert_true(id_matcher_freeze(matcher));
+    assert_true(id_matcher_freeze(roomy));
     char id[2048];
     int len = snprintf(id, sizeof id, "spiffe://a.example");
     while (len < 2040) {
         len += snprintf(id + len, sizeof id - (size_t)len, "/a");
     }
     struct id_match match = match_of(matcher, id, 1);
-    assert_int_equal(match.allow, ID_RANK_NONE);
+    assert_int_equal(match.rank[ID_EFFECT_ALLOW], ID_RANK_NONE);
     assert_true(match.probes < 13 * ID_MATCHER_FRONTIER_MAX * 16);
     id_matcher_free(matcher);
     id_matcher_free(roomy);
@@ -287,50 +289,122 @@ static void write_random(uint64_t *random, bool pattern, char *out, size_t size)
     }
 }
 
-enum { RANDOM_SETS = 300, RANDOM_GRANTS = 24, RANDOM_IDS = 150, RANDOM_KEYS = 3 };
+enum {
+    RANDOM_RUNS = 400,
+    RANDOM_SETS = 8,
+    RANDOM_PATTERNS = 24,
+    RANDOM_GRANTS = 24,
+    RANDOM_IDS = 150,
+    RANDOM_KEYS = 3,
+    RANDOM_TIMES = 4,
+    MODEL_MAX = RANDOM_PATTERNS * RANDOM_GRANTS
+};
+
+/* Sets within sets, and what each pattern comes to be granted, for the model. */
+struct random_world {
+    struct id_matcher *matcher;
+    size_t set_count;
+    bool inside[RANDOM_SETS][RANDOM_SETS]; /* [inner][outer], over any number of steps */
+    char texts[RANDOM_PATTERNS][64];
+    struct {
+        struct naive_grant grant; /* but its pattern */
+        size_t set;
+    } grants[RANDOM_GRANTS];
+    size_t grant_count;
+    struct naive_grant model[MODEL_MAX];
+    size_t model_count;
+};
+
+static void add_random_sets(struct random_world *world, uint64_t *random)
+{
+    world->set_count = 1 + next_random(random) % RANDOM_SETS;
+    for (uint32_t set = 0; set < world->set_count; set++) {
+        assert_int_equal(id_matcher_set_new(world->matcher), set);
+        world->inside[set][set] = true;
+        for (uint32_t outer = 0; outer < set; outer++) {
+            if (next_random(random) % 4 != 0) {
+                continue;
+            }
+            id_matcher_set_join(world->matcher, set, outer);
+            for (size_t k = 0; k < world->set_count; k++) {
+                world->inside[set][k] |= world->inside[outer][k];
+            }
+        }
+    }
+}
+
+static void add_random_grants(struct random_world *world, uint64_t *random)
+{
+    world->grant_count = 1 + next_random(random) % RANDOM_GRANTS;
+    for (size_t i = 0; i < world->grant_count; i++) {
+        struct naive_grant grant = {
+            .key = next_random(random) % (RANDOM_KEYS + 1),
+            .rank = next_random(random) % 20,
+            .effect = next_random(random) % ID_EFFECTS,
+            .ends_s = next_random(random) % (RANDOM_TIMES + 1),
+        };
+        world->grants[i].grant = grant;
+        world->grants[i].set = next_random(random) % world->set_count;
+        id_matcher_set_grant(world->matcher, (uint32_t)world->grants[i].set, grant.key, grant.rank,
+                             grant.effect, grant.ends_s == 0 ? ID_ENDS_NEVER : grant.ends_s);
+    }
+}
+
+static void add_random_patterns(struct random_world *world, uint64_t *random)
+{
+    size_t count = 1 + next_random(random) % RANDOM_PATTERNS;
+    for (size_t i = 0; i < count; i++) {
+        write_random(random, true, world->texts[i], sizeof world->texts[i]);
+        struct id_pattern pattern = pattern_of(world->texts[i]);
+        size_t set = next_random(random) % world->set_count;
+        assert_true(id_matcher_set_add(world->matcher, (uint32_t)set, &pattern));
+        for (size_t k = 0; k < world->grant_count; k++) {
+            if (world->inside[set][world->grants[k].set]) {
+                world->model[world->model_count] = world->grants[k].grant;
+                world->model[world->model_count++].pattern = pattern;
+            }
+        }
+    }
+}
+
+static void ask_random(const struct random_world *world, const struct spiffe_id *id, uint32_t key,
+                       int64_t now_s)
+{
+    struct id_match wanted = naive_match(world->model, world->model_count, id, key, now_s);
+    struct id_match got;
+    id_matcher_match(world->matcher, id, key, now_s, &got);
+    assert_memory_equal(got.rank, wanted.rank, sizeof(got.rank));
+    if (got.rank[ID_EFFECT_ALLOW] == ID_RANK_NONE) {
+        struct id_near near;
+        id_matcher_near(world->matcher, id, key, now_s, &near);
+        assert_true(naive_agrees_near(world->model, world->model_count, id, key, now_s, &near));
+    }
+}
 
 static void check_random_set(uint64_t *random)
 {
-    char texts[RANDOM_GRANTS][64];
-    struct naive_grant grants[RANDOM_GRANTS];
-    struct id_matcher *matcher = id_matcher_new();
-    size_t count = 1 + next_random(random) % RANDOM_GRANTS;
-    for (size_t i = 0; i < count; i++) {
-        write_random(random, true, texts[i], sizeof texts[i]);
-        grants[i] = (struct naive_grant){
-            .pattern = pattern_of(texts[i]),
-            .key = next_random(random) % (RANDOM_KEYS + 1),
-            .rank = next_random(random) % 20,
-            .effect = next_random(random) % 4 == 0 ? ID_EFFECT_DENY : ID_EFFECT_ALLOW,
-        };
-        assert_true(id_matcher_add(matcher, &grants[i].pattern, grants[i].key, grants[i].rank,
-                                   grants[i].effect));
-    }
-    id_matcher_freeze(matcher);
+    static struct random_world world;
+    memset(&world, 0, sizeof(world));
+    world.matcher = id_matcher_new();
+    add_random_sets(&world, random);
+    add_random_grants(&world, random);
+    add_random_patterns(&world, random);
+    assert_true(id_matcher_freeze(world.matcher));
     for (unsigned i = 0; i < RANDOM_IDS; i++) {
         char text[64];
         write_random(random, false, text, sizeof text);
         struct spiffe_id id = id_of(text);
         for (uint32_t key = 1; key <= RANDOM_KEYS; key++) {
-            struct id_match wanted = naive_match(grants, count, &id, key);
-            struct id_match got;
-            id_matcher_match(matcher, &id, key, &got);
-            assert_int_equal(got.allow, wanted.allow);
-            assert_int_equal(got.deny, wanted.deny);
-            struct id_near near;
-            if (got.allow == ID_RANK_NONE) {
-                id_matcher_near(matcher, &id, key, &near);
-                assert_true(naive_agrees_near(grants, count, &id, key, &near));
-            }
+            ask_random(&world, &id, key, (int64_t)(next_random(random) % (RANDOM_TIMES + 2)));
         }
     }
-    id_matcher_free(matcher);
+    id_matcher_free(world.matcher);
 }
 
 static void test_id_matcher_agrees_with_naive_model(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= RANDOM_SETS; seed++) {
+    for (uint64_t seed = 1; seed <= RANDOM_RUNS; seed++) {
         uint64_t random = seed * 0x9e3779b97f4a7c15U;
         check_random_set(&random);
     }
@@ -352,19 +426,19 @@ static uint64_t probes_with_rules(unsigned rules)
         write_service(texts[i], i);
         add(matcher, texts[i], 1 + i % 8, i, ID_EFFECT_ALLOW);
     }
-    id_matcher_freeze(matcher);
+    assert_true(id_matcher_freeze(matcher));
     uint64_t sum = 0;
     for (unsigned i = 0; i < SAMPLE; i++) {
         char text[ID_TEXT_MAX];
         unsigned known = (unsigned)((uint64_t)i * rules / SAMPLE);
         write_service(text, known);
         struct id_match match = match_of(matcher, text, 1 + known % 8);
-        assert_int_equal(match.allow, known);
+        assert_int_equal(match.rank[ID_EFFECT_ALLOW], known);
         assert_true(match.probes < 200);
         sum += match.probes;
         write_service(text, rules + i);
         match = match_of(matcher, text, 1);
-        assert_int_equal(match.allow, ID_RANK_NONE);
+        assert_int_equal(match.rank[ID_EFFECT_ALLOW], ID_RANK_NONE);
         assert_true(match.probes < 200);
         sum += match.probes;
     }

@@ -313,7 +313,7 @@ static void test_policy_says_all_that_is_wrong_with_places(void **state)
     static const struct rule_text rules[] = {
         {"a", CONFIG_ACTION_ALLOW, {"spiffe:/x", "spiffe://prod.example/a"}, {"orders"}},
         {"b", CONFIG_ACTION_DENY, {"prod.example/ns/x", "spiffe://prod.example"}, {"all"}},
-        {"c", CONFIG_ACTION_ALLOW, {"spiffe://prod.example/web-*", "group:x"}, {"edge"}},
+        {"c", CONFIG_ACTION_ALLOW, {"spiffe://prod.example/web-*", "groups:x"}, {"edge"}},
     };
     static const char *const expect[] = {"spiffe://*/x", NULL};
     static const char *const wanted[] = {
@@ -325,8 +325,7 @@ static void test_policy_says_all_that_is_wrong_with_places(void **state)
         "path; spiffe://TRUST-DOMAIN/** admits the whole trust domain",
         "b.yaml:30:9: error: rules[2].from[0]: \"spiffe://prod.example/web-*\": `*` stands for "
         "exactly one whole segment, not for a part of one",
-        "b.yaml:31:9: error: rules[2].from[1]: \"group:x\": groups are unknown in this version; "
-        "list the IDs: spiffe://TRUST-DOMAIN/PATH",
+        "b.yaml:31:9: error: rules[2].from[1]: \"groups:x\": must start with \"spiffe://\"",
         "b.yaml:100:9: error: listeners[1].expect[0]: \"spiffe://*/x\": no pattern in a trust "
         "domain; write one entry for each trust domain",
     };
