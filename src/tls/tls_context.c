@@ -25,6 +25,7 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
+#include <stdio.h>
 #include <string.h>
 
 static const char cipher_list[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
@@ -89,15 +90,13 @@ static int hash_name(struct tls_context *context, const struct crypto *crypto, c
                      struct errbuf *err)
 {
     unsigned char digest[SHA256_DIGEST_LENGTH];
-    size_t len = name != NULL ? strlen(name) : 0;
-    unsigned char *text = mem_alloc(1 + len); /* the role first */
-    text[0] = context->server ? 's' : 'c';
-    if (len > 0) {
-        memcpy(text + 1, name, len);
-    }
+    size_t size = sizeof("server ") + (name != NULL ? strlen(name) : 0);
+    char *text = mem_alloc(size);
+    (void)snprintf(text, size, "%s %s", context->server ? "server" : "client",
+                   name != NULL ? name : "");
     context->sha256 = EVP_MD_fetch(crypto_libctx(crypto), "SHA256", NULL);
     bool hashed = context->sha256 != NULL &&
-                  EVP_Digest(text, 1 + len, digest, NULL, context->sha256, NULL) == 1;
+                  EVP_Digest(text, strlen(text), digest, NULL, context->sha256, NULL) == 1;
     mem_free(text);
     if (!hashed) {
         return fail(err, "SHA-256");
