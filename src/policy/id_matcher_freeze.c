@@ -175,8 +175,12 @@ static struct combination *find_entry(struct freezer *f, struct combination *tab
     uint32_t at = (uint32_t)hash_bytes(sets, count * sizeof(*sets), 0) & mask;
     for (;; at = (at + 1) & mask) {
         struct combination *entry = &table[at];
-        if (entry->count == 0 || (entry->count == count && memcmp(&f->lists[entry->first], sets,
-                                                                  count * sizeof(*sets)) == 0)) {
+        if (entry->count == 0) {
+            return entry;
+        }
+        ASSERT(f->lists != NULL); /* what has a count has a list */
+        if (entry->count == count &&
+            memcmp(&f->lists[entry->first], sets, count * sizeof(*sets)) == 0) {
             return entry;
         }
     }
