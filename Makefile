@@ -253,7 +253,7 @@ compile_commands: ## compile_commands.json for clangd
 
 install: build ## install into $(DESTDIR)$(PREFIX)
 	$(Q)install -D -m 0755 build/bulkhead $(DESTDIR)$(PREFIX)/bin/bulkhead
-	$(Q)install -D -m 0644 config/bulkhead.schema.json $(DESTDIR)$(PREFIX)/share/bulkhead/bulkhead.schema.json
+	$(Q)install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/bulkhead config/bulkhead.schema.json config/bulkhead.service
 
 dist: ## a source archive of HEAD, build/bulkhead-VERSION.tar.gz
 	$(Q)mkdir -p build && git archive --prefix=bulkhead-$(VERSION)/ -o build/bulkhead-$(VERSION).tar.gz HEAD

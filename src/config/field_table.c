@@ -169,7 +169,7 @@ static const struct field_table socket_table = {
 #define LISTENER(member) offsetof(struct config_listener, member)
 static const struct field listener_fields[] = {
     {.name = "name", .type = FIELD_NAME, .required = true, .offset = LISTENER(name), .example = "orders",
-     .sentence = "The listener's name in rules, logs and metrics; unique, and not `all`."},
+     .sentence = "The listener's name in rules and logs; unique, and not `all`."},
     {.name = "accept", .type = FIELD_ACCEPT, .required = true, .offset = LISTENER(accept),
      .example = "mtls://0.0.0.0:8443",
      .sentence = "Where to listen; with `mtls` the caller must show a certificate that `rules` let through."},
