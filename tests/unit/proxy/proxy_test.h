@@ -36,7 +36,9 @@ struct site {
     size_t wanted_lines;
     unsigned said_not_accepting;
     unsigned said_idle;
-    size_t descriptors; /* open when nothing is going on */
+    unsigned said_in_force;
+    struct swap_result swapped; /* by the last swap */
+    size_t descriptors;         /* open when nothing is going on */
 };
 
 static inline size_t open_descriptors(void)
@@ -58,11 +60,19 @@ static inline void site_on_report(void *arg, struct mailbox_message *node)
     struct site *site = arg;
     site->said_not_accepting += node->kind == WORKER_SAYS_NOT_ACCEPTING;
     site->said_idle += node->kind == WORKER_SAYS_IDLE;
+    if (node->kind == WORKER_SAYS_IN_FORCE) {
+        struct worker_report *report = (struct worker_report *)(void *)node;
+        site->said_in_force++;
+        site->swapped = report->swap;
+        snapshot_unref(report->former);
+    }
     mem_free(node);
 }
 
-/* text: the sections from `listeners` on. */
-static inline void site_make_snapshot(struct site *site, const char *text)
+/* text: the sections from `listeners` on. former: the setup that it follows, or NULL. */
+static inline struct snapshot *site_compose(struct site *site, const char *text,
+                                            struct credentials *credentials, uint64_t generation,
+                                            const struct setup *former)
 {
     char all[4096];
     int len = snprintf(all, sizeof(all),
@@ -77,23 +87,27 @@ static inline void site_make_snapshot(struct site *site, const char *text)
     diag_list_init(&diags);
     struct config *config = config_parse("test", all, (size_t)len, &diags);
     struct policy *policy = config != NULL ? policy_load(config, &diags) : NULL;
-    struct credentials *credentials =
-        make_credentials(site->world.crypto, &site->world.ours, &site->world.anchor, 1);
     const struct setup_parts parts = {.crypto = site->world.crypto};
     struct setup *setup = NULL;
     if (policy != NULL) {
-        setup = setup_build(config, policy, NULL, &parts, &diags);
+        setup = setup_build(config, policy, former, &parts, &diags);
     }
-    if (setup != NULL) {
-        site->snapshot = snapshot_new(setup, credentials, 1);
-        setup_unref(setup);
-    }
-    for (size_t i = 0; site->snapshot == NULL && i < diags.count; i++) {
+    for (size_t i = 0; setup == NULL && i < diags.count; i++) {
         (void)fprintf(stderr, "%s\n", diags.items[i].message);
     }
-    assert_non_null(site->snapshot);
-    credentials_unref(credentials);
+    assert_non_null(setup);
+    struct snapshot *snapshot = snapshot_new(setup, credentials, generation);
+    setup_unref(setup);
     diag_list_fini(&diags);
+    return snapshot;
+}
+
+static inline void site_make_snapshot(struct site *site, const char *text)
+{
+    struct credentials *credentials =
+        make_credentials(site->world.crypto, &site->world.ours, &site->world.anchor, 1);
+    site->snapshot = site_compose(site, text, credentials, 1, NULL);
+    credentials_unref(credentials);
 }
 
 static inline void site_make_worker(struct site *site)

@@ -41,7 +41,8 @@ static struct setup *build(const char *listeners, const struct setup *former)
     struct config *config = config_parse("test", text, (size_t)len, &diags);
     assert_non_null(config);
     struct policy *policy = policy_load(config, &diags);
-    struct setup *setup = setup_build(config, policy, former, crypto, &diags);
+    const struct setup_parts parts = {.crypto = crypto};
+    struct setup *setup = setup_build(config, policy, former, &parts, &diags);
     for (size_t i = 0; setup == NULL && i < diags.count; i++) {
         (void)fprintf(stderr, "%s\n", diags.items[i].message);
     }

@@ -1,0 +1,165 @@
+/* same: each key that is changed makes a difference, places in the file make none. */
+#include "config/same.h"
+
+#include "unit/config/config_test.h"
+
+static const char head[] = "version: 1\n"
+                           "identity: {files: {certificate: a.pem, private_key: a.key}}\n"
+                           "trust: {prod.example: {bundle: b.pem}}\n";
+
+#define LISTENERS  \
+    "listeners:\n" \
+    "- {name: in, accept: 'mtls://127.0.0.1:1', forward: 'tcp://127.0.0.1:2'}\n"
+
+static struct config *parse(const char *text)
+{
+    char all[4096];
+    struct diag_list diags;
+    diag_list_init(&diags);
+    int len = snprintf(all, sizeof(all), "%s%s", head, text);
+    assert_true(len > 0 && (size_t)len < sizeof(all));
+    struct config *config = config_parse("test", all, (size_t)len, &diags);
+    assert_int_equal(diags.error_count, 0);
+    assert_non_null(config);
+    diag_list_fini(&diags);
+    return config;
+}
+
+static void test_same_listener(void **state)
+{
+    (void)state;
+#define BASE "name: in, accept: 'mtls://127.0.0.1:1', forward: 'mtls://127.0.0.1:2', expect: "
+    static const char *const rows[] = {
+        BASE "[spiffe://prod.example/a]",
+        BASE "[spiffe://prod.example/b]",
+        BASE "[spiffe://prod.example/a, spiffe://prod.example/b]",
+        BASE "[spiffe://prod.example/b, spiffe://prod.example/a]",
+        BASE "[spiffe://prod.example/a], alpn: [h2]",
+        BASE "[spiffe://prod.example/a], alpn: [h2], alpn_required: true",
+        BASE "[spiffe://prod.example/a], max_age: 1h",
+        BASE "[spiffe://prod.example/a], max_age: 2h",
+        BASE "[spiffe://prod.example/a], max_age: 1h, close_on_expiry: false",
+        BASE "[spiffe://prod.example/a], timeouts: {idle: 1m}",
+        BASE "[spiffe://prod.example/a], timeouts: {connect: 1m}",
+        BASE "[spiffe://prod.example/a], limits: {connections: 1}",
+        BASE "[spiffe://prod.example/a], limits: {buffered: 1MiB}",
+        BASE "[spiffe://prod.example/a], sni: x.example",
+        BASE "[spiffe://prod.example/a], truncation: tolerate",
+        BASE "[spiffe://prod.example/a], tcp_congestion: cubic",
+        BASE "[spiffe://prod.example/a], resumption: none",
+        "name: in, accept: 'mtls://127.0.0.1:3', forward: 'mtls://127.0.0.1:2', "
+        "expect: spiffe://prod.example/a",
+        "name: in, accept: 'mtls+unix:///x', forward: 'tcp://127.0.0.1:2', socket: {mode: '0660'}",
+        "name: in, accept: 'mtls+unix:///x', forward: 'tcp://127.0.0.1:2', socket: {mode: '0600'}",
+        "name: in, accept: 'mtls+unix:///x', forward: 'tcp://127.0.0.1:2', "
+        "socket: {mode: '0660', owner: '0'}",
+    };
+#undef BASE
+    struct config *configs[COUNT_OF(rows)];
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[1024];
+        (void)snprintf(text, sizeof(text), "listeners:\n- {%s}\n", rows[i]);
+        configs[i] = parse(text);
+        struct config *again = parse(text);
+        assert_true(config_same_listener(&configs[i]->listeners[0], &again->listeners[0]));
+        config_free(again);
+    }
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        for (size_t k = 0; k < COUNT_OF(rows); k++) {
+            bool same = config_same_listener(&configs[i]->listeners[0], &configs[k]->listeners[0]);
+            if (same != (i == k)) {
+                fail_msg("%s\n%s", rows[i], rows[k]);
+            }
+        }
+    }
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        config_free(configs[i]);
+    }
+}
+
+static void test_same_rule(void **state)
+{
+    (void)state;
+    struct config *config =
+        parse(LISTENERS "rules:\n"
+                        "- {name: a, from: spiffe://prod.example/x, to: in}\n"
+                        "- {name: b, from: spiffe://prod.example/x, to: in}\n"
+                        "- {name: c, from: spiffe://prod.example/y, to: in}\n"
+                        "- {name: d, from: spiffe://prod.example/x, to: all}\n"
+                        "- {name: e, from: spiffe://prod.example/x, to: in, action: deny}\n");
+    struct config *moved =
+        parse("\n\n" LISTENERS "rules:\n"
+              "- to:   [in]\n  from: [\"spiffe://prod.example/x\"]\n  name: a\n  action: allow\n");
+    const struct config_rule *rules = config->rules;
+    assert_true(config_same_rule(&rules[0], &moved->rules[0]));
+    for (size_t i = 1; i < config->rule_count; i++) {
+        assert_false(config_same_rule(&rules[0], &rules[i]));
+    }
+    config_free(config);
+    config_free(moved);
+}
+
+static void test_same_text(void **state)
+{
+    (void)state;
+    struct config *one = parse(LISTENERS);
+    struct config *two = parse(LISTENERS);
+    struct config *other = parse(LISTENERS "# a word\n");
+    assert_true(config_same_text(one, two));
+    assert_false(config_same_text(one, other));
+    config_free(one);
+    config_free(two);
+    config_free(other);
+}
+
+static void on_key(void *arg, const char *key)
+{
+    char *keys = arg;
+    (void)strcat(strcat(keys, key), " ");
+}
+
+static void test_same_fixed_keys(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *keys;
+    } rows[] = {
+        {"", ""},
+        {"workers: 2\n", "workers "},
+        {"log: {format: json}\n", "log.format "},
+        {"log: {level: debug}\n", ""},
+        {"access_log: {to: none}\n", "access_log.to "},
+        {"workers: 2\nlog: {format: json, level: debug}\ntimeouts: {idle: 1s}\n",
+         "workers log.format "},
+        {"admin: {listen: 'unix:///a'}\n", "admin.listen "},
+    };
+    struct config *base = parse(LISTENERS);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[1024];
+        char keys[256] = "";
+        (void)snprintf(text, sizeof(text), "%s%s", LISTENERS, rows[i].text);
+        struct config *config = parse(text);
+        config_each_fixed_change(base, config, on_key, keys);
+        assert_string_equal(keys, rows[i].keys);
+        keys[0] = '\0';
+        config_each_fixed_change(config, base, on_key, keys);
+        assert_string_equal(keys, rows[i].keys);
+        keys[0] = '\0';
+        config_each_fixed_change(config, config, on_key, keys);
+        assert_string_equal(keys, "");
+        config_free(config);
+    }
+    config_free(base);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_listener),
+        cmocka_unit_test(test_same_rule),
+        cmocka_unit_test(test_same_text),
+        cmocka_unit_test(test_same_fixed_keys),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
