@@ -41,7 +41,7 @@ static struct access_record full_record(void)
         .bytes_up = 1,
         .bytes_down = 2,
         .duration_ms = 3,
-        .downstream_tls = {"TLSv1.3", "TLS_AES_128_GCM_SHA256", "X25519", "h2"},
+        .downstream_tls = {"TLSv1.3", "TLS_AES_128_GCM_SHA256", "X25519", "h2", false},
         .upstream_tls = {.version = "TLSv1.2"},
     };
 }
@@ -187,8 +187,8 @@ static void test_access_log_always_has_the_least(void **state)
                                    .bytes_up = INT64_MAX,
                                    .bytes_down = INT64_MAX,
                                    .duration_ms = INT64_MAX,
-                                   .downstream_tls = {longest, longest, longest, longest},
-                                   .upstream_tls = {longest, longest, longest, longest}};
+                                   .downstream_tls = {longest, longest, longest, longest, false},
+                                   .upstream_tls = {longest, longest, longest, longest, false}};
     char line[ACCESS_LINE_SIZE];
     json_t *root = parse_line(line, access_log_format(&record, line));
     assert_string_equal(json_string_value(json_object_get(root, "reason")),
