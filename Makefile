@@ -186,7 +186,7 @@ fuzz: ## fuzz one target: make fuzz F=spiffe_id T=60 (seconds)
 	$(Q).ci/deps check
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=fuzz build/fuzz/tests/fuzz/$(F)
 	$(Q)mkdir -p build/fuzz/corpus/$(F) tests/corpus/$(F)
-	$(Q)build/fuzz/tests/fuzz/$(F) -max_total_time=$(or $(T),60) -timeout=10 -rss_limit_mb=2048 \
+	$(Q)build/fuzz/tests/fuzz/$(F) -max_total_time=$(or $(T),60) -timeout=10 -rss_limit_mb=2048 -artifact_prefix=build/fuzz/ \
 	    -print_final_stats=1 build/fuzz/corpus/$(F) tests/corpus/$(F)
 
 fmt: ## clang-format in place

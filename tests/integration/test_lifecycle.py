@@ -406,7 +406,7 @@ def test_no_expected_server_no_plaintext(start, backends, credentials):
     server = backends.plain(lambda stream: stream.send(b"220 welcome\r\n") or stream.recv(65536)[1])
     bulkhead = start(configuration(credentials, originate(server.url.replace("tcp:", "mtls:"))))
     with PlainStream(dial(bulkhead.address())) as stream:
-        stream.send(b"secret")
+        stream.offer(b"secret")
         assert stream.read_to_end() == (b"", RESET)
         line = bulkhead.wait_access(downstream=stream.local_address())
     assert line.get("bytes_up", 0) == 0

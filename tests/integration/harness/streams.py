@@ -4,6 +4,7 @@ Python's SSLSocket hides what matters here: whether an end was clean, and half-c
 drives OpenSSL over memory instead, for either role.
 """
 
+import contextlib
 import errno
 import socket
 import ssl
@@ -73,6 +74,11 @@ class PlainStream:
         except OSError as error:
             self.was_reset = is_reset(error)
             raise
+
+    def offer(self, data):
+        """Sends to a peer whose refusal may be faster; how that ended, reading tells."""
+        with contextlib.suppress(ConnectionError):
+            self.send(data)
 
     def recv(self, size=PIECE):
         """(bytes, None) or (b"", how it ended)."""
