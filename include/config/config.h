@@ -29,6 +29,12 @@ struct config_strings {
     bool broken;           /* something in it could not be read, which was reported */
 };
 
+/* A moment: a date is the beginning of that day in UTC. text NULL: absent. */
+struct config_time {
+    struct config_string text;
+    int64_t s; /* since 1970-01-01T00:00:00Z */
+};
+
 enum config_scheme {
     CONFIG_SCHEME_NONE = 0,
     CONFIG_SCHEME_TCP,      /* tcp://HOST:PORT, plaintext */
@@ -52,6 +58,8 @@ enum config_crl_check { CONFIG_CRL_CHECK_LEAF = 0, CONFIG_CRL_CHECK_CHAIN };
 enum config_crl_expired { CONFIG_CRL_EXPIRED_KEEP = 0, CONFIG_CRL_EXPIRED_CUT };
 enum config_own_expiry { CONFIG_OWN_EXPIRY_REFUSE_NEW = 0, CONFIG_OWN_EXPIRY_CLOSE };
 enum config_watch { CONFIG_WATCH_ATOMIC = 0, CONFIG_WATCH_NONE };
+/* audit: what no rule matched is let through, logged and counted. Nothing else is softened. */
+enum config_enforcement { CONFIG_ENFORCEMENT_ENFORCE = 0, CONFIG_ENFORCEMENT_AUDIT };
 enum config_truncation { CONFIG_TRUNCATION_ABORT = 0, CONFIG_TRUNCATION_TOLERATE };
 
 struct config_timeouts {
@@ -92,20 +100,45 @@ struct config_listener {
     struct config_pos close_on_expiry_pos;
     uint64_t max_age_ms; /* 0: none */
     enum config_resumption resumption;
-    struct config_timeouts timeouts; /* the file's, with the listener's over them */
-    struct config_limits limits;     /* the listener's own; 0 where it sets none */
-    struct config_socket socket;     /* for a Unix accept */
+    enum config_enforcement enforcement; /* the file's, or the listener's over it */
+    struct config_pos enforcement_pos;   /* line 0: the file's */
+    struct config_timeouts timeouts;     /* the file's, with the listener's over them */
+    struct config_limits limits;         /* the listener's own; 0 where it sets none */
+    struct config_socket socket;         /* for a Unix accept */
     struct config_pos pos;
 };
 
 enum config_action { CONFIG_ACTION_ALLOW = 0, CONFIG_ACTION_DENY };
+/* shadow: evaluated beside the enforced rules, counted and logged; grants and takes nothing. */
+enum config_mode { CONFIG_MODE_ENFORCE = 0, CONFIG_MODE_SHADOW, CONFIG_MODE_DISABLED };
 
 struct config_rule {
     struct config_string name;
     enum config_action action;
     struct config_strings from;
     struct config_strings to; /* listener names or "all"; checked to exist and not to originate */
+    enum config_mode mode;
+    struct config_time expires; /* from then on the rule is not there */
+    struct config_string owner;
+    struct config_string note;
     struct config_pos pos;
+};
+
+/* What a load and `check` demand of the rules: no quarantine, and no `expires` unless `at` is set.
+ */
+struct config_test {
+    struct config_string from; /* a SPIFFE ID, no pattern */
+    struct config_string to;   /* one listener's name */
+    enum config_action decision;
+    struct config_pos decision_pos;
+    struct config_string rule; /* that must decide; text NULL: any */
+    struct config_time at;
+    struct config_pos pos;
+};
+
+struct config_variable {
+    struct config_string name;
+    struct config_string value; /* a trust domain */
 };
 
 struct config_trust {
@@ -159,6 +192,13 @@ struct config {
     struct config_pos rules_pos; /* line 0: absent */
     struct config_group *groups; /* of all files, by name */
     size_t group_count;
+    struct config_strings quarantine; /* of all files; also what could be read after errors */
+    struct config_string quarantine_file;
+    struct config_test *tests; /* of all files */
+    size_t test_count;
+    struct config_variable *variables;
+    size_t variable_count;
+    enum config_enforcement enforcement;
     struct config_timeouts timeouts;
     struct {
         uint64_t time_ms; /* 0: off */

@@ -27,6 +27,7 @@ enum field_type {
     FIELD_BOOL,     /* bool */
     FIELD_CHOICE,   /* int or an enum */
     FIELD_MODE,     /* uint32_t */
+    FIELD_TIME,     /* struct config_time */
     FIELD_ACCEPT,   /* struct config_address */
     FIELD_FORWARD,  /* struct config_address */
     FIELD_UNIX,     /* struct config_address, unix:// alone */

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 struct crl_set;
+struct quarantine;
 struct snapshot;
 struct trust_bundle;
 struct x509_svid;
@@ -36,6 +37,7 @@ struct material {
     struct material_domain *domains; /* in the order of the configuration */
     size_t domain_count;
     struct credentials *credentials;
+    struct quarantine *quarantine;
     uint64_t identity_epoch; /* raised when our own SPIFFE ID changes */
 };
 

@@ -4,6 +4,7 @@
  *
  *   rule "web-uses-orders" allows it
  *   deny rule "no-canary" matched
+ *   quarantine holds it: "spiffe://prod.example/ns/shop/sa/wiki"
  *   no rule matched; nearest: rule "web-uses-orders" differs in segment 4: "web-canary", not "web"
  *   no rule matched; rule "web-uses-orders" allows this ID, but not on listener "admin"
  *   no rule names listener "orders"
@@ -16,7 +17,7 @@
 
 void explain_decision(const struct policy *policy, const struct policy_input *input,
                       const struct decision *decision, char *out, size_t size);
-void explain_upstream(const struct policy *policy, size_t listener, const struct spiffe_id *server,
+void explain_upstream(const struct policy *policy, const struct policy_input *input,
                       const struct decision *decision, char *out, size_t size);
 
 #endif

@@ -85,7 +85,7 @@ struct tls_failure {
  * it go on. For outbound, so that a wrong server never gets our certificate. detail (384 bytes)
  * is for the log.
  */
-typedef enum reason peer_check_fn(void *arg, const struct spiffe_id *id, char *detail,
+typedef enum reason peer_check_fn(void *arg, const struct peer_chain *chain, char *detail,
                                   size_t detail_size);
 
 struct tls_conn_callbacks {

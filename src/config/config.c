@@ -21,6 +21,8 @@
 /* decode stores the value of a choice as an int. */
 static_assert(sizeof(enum config_truncation) == sizeof(int), "choices are ints");
 static_assert(sizeof(enum config_action) == sizeof(int), "choices are ints");
+static_assert(sizeof(enum config_mode) == sizeof(int), "choices are ints");
+static_assert(sizeof(enum config_enforcement) == sizeof(int), "choices are ints");
 
 /* The least file that loads, on one line: shown for an empty one. */
 #define LEAST_FILE                                                                     \
@@ -118,6 +120,9 @@ static void complete_listener(const struct config *config, struct config_listene
     take_default(&listener->timeouts.connect_ms, config->timeouts.connect_ms);
     take_default(&listener->timeouts.idle_ms, config->timeouts.idle_ms);
     take_default(&listener->timeouts.half_close_ms, config->timeouts.half_close_ms);
+    if (listener->enforcement_pos.line == 0) {
+        listener->enforcement = config->enforcement;
+    }
     bool accepts_mtls = config_scheme_is_mtls(listener->accept.scheme);
     bool forwards_mtls = config_scheme_is_mtls(listener->forward.scheme);
     if (accepts_mtls) {

@@ -226,6 +226,7 @@ static void decode_field(struct decoder *d, const struct field *field, const str
     case FIELD_BOOL:
     case FIELD_CHOICE:
     case FIELD_MODE:
+    case FIELD_TIME:
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
     case FIELD_UNIX:
@@ -285,6 +286,7 @@ static void release_field(const struct field *field, void *base)
     case FIELD_BOOL:
     case FIELD_CHOICE:
     case FIELD_MODE:
+    case FIELD_TIME:
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
     case FIELD_UNIX:

@@ -262,6 +262,24 @@ static void decode_mode(struct decoder *d, const struct field *field, const stru
     memcpy(decoder_at(base, field->offset), &mode, sizeof mode);
 }
 
+static void decode_time(struct decoder *d, const struct field *field, const struct yaml_node *node,
+                        void *base)
+{
+    struct config_time *time = decoder_at(base, field->offset);
+    int64_t seconds = 0;
+    const char *why = NULL;
+    const char *text = scalar_text(d, node, "a date such as 2027-01-31");
+    if (text == NULL) {
+        return;
+    }
+    if (!scalar_parse_time(text, &seconds, &why)) {
+        report_value(d, node, why);
+        return;
+    }
+    decode_string_store(&time->text, mem_strdup(text), decoder_pos(d, node));
+    time->s = seconds;
+}
+
 static void decode_address(struct decoder *d, const struct field *field,
                            const struct yaml_node *node, void *base)
 {
@@ -364,6 +382,9 @@ void decode_value(struct decoder *d, const struct field *field, const struct yam
     case FIELD_MODE:
         decode_mode(d, field, node, base);
         break;
+    case FIELD_TIME:
+        decode_time(d, field, node, base);
+        break;
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
     case FIELD_UNIX:
@@ -407,6 +428,9 @@ void decode_value_release(const struct field *field, void *base)
     case FIELD_FORWARD:
     case FIELD_UNIX:
         release_address(decoder_at(base, field->offset));
+        break;
+    case FIELD_TIME:
+        decode_string_release(&((struct config_time *)decoder_at(base, field->offset))->text);
         break;
     case FIELD_STRINGS:
         release_strings(decoder_at(base, field->offset));

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "policy/quarantine.h"
 #include "proxy/snapshot.h"
 #include "spiffe/crl.h"
 #include "spiffe/trust_bundle.h"
@@ -25,6 +26,7 @@ struct material *material_new(const struct material *former)
     material->setup = setup_ref(former->setup);
     material->own = x509_svid_ref(former->own);
     material->credentials = credentials_ref(former->credentials);
+    material->quarantine = quarantine_ref(former->quarantine);
     material->identity_epoch = former->identity_epoch;
     material->domain_count = former->domain_count;
     material->domains = mem_alloc_array(former->domain_count, sizeof(*material->domains));
@@ -53,6 +55,7 @@ void material_free(struct material *material)
     }
     material_drop_domains(material);
     credentials_unref(material->credentials);
+    quarantine_unref(material->quarantine);
     x509_svid_unref(material->own);
     setup_unref(material->setup);
     mem_free(material);
@@ -71,10 +74,11 @@ const struct material_domain *material_find_domain(const struct material *materi
 
 struct snapshot *material_compose(const struct material *material, uint64_t generation)
 {
-    return snapshot_new(material->setup, material->credentials, generation);
+    return snapshot_new(material->setup, material->credentials, material->quarantine, generation);
 }
 
 bool material_same(const struct material *a, const struct material *b)
 {
-    return a->setup == b->setup && a->credentials == b->credentials;
+    return a->setup == b->setup && a->credentials == b->credentials &&
+           quarantine_same(a->quarantine, b->quarantine);
 }

@@ -15,6 +15,7 @@
 #include "config/same.h"
 #include "control/places.h"
 #include "policy/policy.h"
+#include "policy/quarantine.h"
 #include "proxy/snapshot.h"
 #include "spiffe/crl.h"
 #include "spiffe/spiffe_id.h"
@@ -395,6 +396,19 @@ static void make_credentials(struct loader *loader)
     warn_crl_gaps(loader);
 }
 
+/* --- the quarantine -------------------------------------------------------------------------- */
+
+static struct quarantine *make_quarantine(const struct config *config)
+{
+    const char **entries = mem_alloc_array(config->quarantine.count, sizeof(*entries));
+    for (size_t i = 0; i < config->quarantine.count; i++) {
+        entries[i] = config->quarantine.items[i].text;
+    }
+    struct quarantine *quarantine = quarantine_build(entries, config->quarantine.count);
+    mem_free(entries);
+    return quarantine;
+}
+
 /* --- the configuration ----------------------------------------------------------------------- */
 
 /* The IDs that the configuration itself holds: a wrong one is the configuration's fault. */
@@ -480,6 +494,7 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
     places_check_logs(config, diags);
     places_warn_sockets(config, diags);
     struct policy *policy = policy_load(config, diags);
+    loader.material->quarantine = make_quarantine(config);
     load_files(&loader);
     loader.material->setup = make_setup(&loader, config, policy, 0);
     if (diag_has_errors(diags) || loader.material->setup == NULL) {

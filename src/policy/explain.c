@@ -80,36 +80,47 @@ static void explain_no_rule(const struct policy *policy, const struct policy_inp
     (void)snprintf(out, size, "no rule matched; nearest: rule \"%s\" %s", rule, difference);
 }
 
+static void explain_quarantine(const struct decision *decision, char *out, size_t size)
+{
+    struct shown entry = show(strview_from(decision->quarantine));
+    (void)snprintf(out, size, "quarantine holds it: \"%s\"", entry.text);
+}
+
 void explain_decision(const struct policy *policy, const struct policy_input *input,
                       const struct decision *decision, char *out, size_t size)
 {
     ASSERT(input->listener < policy->config->listener_count);
-    if (decision->rule != NULL) {
+    if (decision->quarantine != NULL) {
+        explain_quarantine(decision, out, size);
+    } else if (decision->rule != NULL) {
         (void)snprintf(out, size,
                        decision->verdict == VERDICT_ALLOW ? "rule \"%s\" allows it"
                                                           : "deny rule \"%s\" matched",
                        decision->rule->name);
-    } else if (decision->verdict == VERDICT_ALLOW) {
+    } else if (decision->verdict == VERDICT_ALLOW && !decision->would_deny) {
         (void)snprintf(out, size, "the listener takes plaintext; `expect` decides");
     } else {
         explain_no_rule(policy, input, out, size);
     }
 }
 
-void explain_upstream(const struct policy *policy, size_t listener, const struct spiffe_id *server,
+void explain_upstream(const struct policy *policy, const struct policy_input *input,
                       const struct decision *decision, char *out, size_t size)
 {
+    size_t listener = input->listener;
     ASSERT(listener < policy->config->listener_count);
-    if (decision->verdict == VERDICT_ALLOW) {
+    if (decision->quarantine != NULL) {
+        explain_quarantine(decision, out, size);
+    } else if (decision->verdict == VERDICT_ALLOW) {
         (void)snprintf(out, size, "the server's ID is in `expect`");
     } else if (!policy->listeners[listener].has_expect) {
         (void)snprintf(out, size, "listener \"%s\" has no `expect`",
                        policy->config->listeners[listener].name.text);
-    } else if (server == NULL) {
+    } else if (input->id == NULL) {
         (void)snprintf(out, size, "the server has no SPIFFE ID");
     } else {
         struct id_near near;
-        id_matcher_near(policy->upstream, server, policy_key(listener), 0, &near);
+        id_matcher_near(policy->upstream, input->id, policy_key(listener), input->now_s, &near);
         char difference[512];
         if (near.wrong_key) {
             (void)snprintf(out, size,

@@ -296,23 +296,45 @@ static void load_member(struct loader *loader, struct side *side, uint32_t set,
 
 /* --- rules and expect ----------------------------------------------------------------------- */
 
+static enum id_effect effect_of(const struct config_rule *rule)
+{
+    bool denies = rule->action == CONFIG_ACTION_DENY;
+    if (rule->mode == CONFIG_MODE_SHADOW) {
+        return denies ? ID_EFFECT_SHADOW_DENY : ID_EFFECT_SHADOW_ALLOW;
+    }
+    return denies ? ID_EFFECT_DENY : ID_EFFECT_ALLOW;
+}
+
+static void grant_rule(const struct loader *loader, struct side *side, size_t index, uint32_t set)
+{
+    const struct config_rule *rule = &loader->config->rules[index];
+    struct keys keys = find_keys(loader, &rule->to);
+    if (rule->mode == CONFIG_MODE_ENFORCE) {
+        note_rule(loader->policy, &keys, rule->action);
+    }
+    for (size_t i = 0; i < keys.count; i++) {
+        id_matcher_set_grant(side->matcher, set, keys.items[i], (uint32_t)index, effect_of(rule),
+                             loader->policy->rules[index].ends_s);
+    }
+    mem_free(keys.items);
+}
+
 /* shown: how messages number it. */
 static void load_rule(struct loader *loader, struct side *side, size_t index, size_t shown)
 {
     const struct config_rule *rule = &loader->config->rules[index];
     struct policy *policy = loader->policy;
-    policy->rules[index] =
-        (struct policy_rule){.name = rule->name.text, .action = rule->action, .pos = rule->pos};
+    policy->rules[index] = (struct policy_rule){
+        .name = rule->name.text,
+        .action = rule->action,
+        .mode = rule->mode,
+        .ends_s = rule->expires.text.text == NULL ? POLICY_NEVER : rule->expires.s,
+        .pos = rule->pos};
     bool denies = rule->action == CONFIG_ACTION_DENY;
-    enum id_effect effect = denies ? ID_EFFECT_DENY : ID_EFFECT_ALLOW;
-    struct keys keys = find_keys(loader, &rule->to);
     uint32_t set = id_matcher_set_new(side->matcher);
-    note_rule(policy, &keys, rule->action);
-    for (size_t i = 0; i < keys.count; i++) {
-        id_matcher_set_grant(side->matcher, set, keys.items[i], (uint32_t)index, effect,
-                             ID_ENDS_NEVER);
+    if (rule->mode != CONFIG_MODE_DISABLED) {
+        grant_rule(loader, side, index, set);
     }
-    mem_free(keys.items);
     for (size_t i = 0; i < rule->from.count; i++) {
         struct place place = {.section = "rules",
                               .section_index = shown,

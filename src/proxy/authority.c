@@ -38,52 +38,73 @@ static enum reason judge_listener(const struct session *session,
     return plaintext_now_unsafe(session, listener) ? REASON_PLAINTEXT_OFF_LOOPBACK : REASON_NONE;
 }
 
-static enum reason judge_downstream(const struct peer_info *peer,
+struct policy_input authority_input(const struct setup_listener *listener,
+                                    const struct peer_chain *chain, const struct snapshot *snapshot)
+{
+    return (struct policy_input){
+        .id = peer_chain_id(chain),
+        .leaf_sha256 = peer_chain_leaf_sha256(chain),
+        .listener = listener->index,
+        .now_s = clock_wall_s(),
+        .quarantine = snapshot->quarantine,
+    };
+}
+
+/* Why a session that was let in is no longer. */
+static enum reason lost_rule(const struct decision *former, const struct decision *now)
+{
+    if (now->reason == REASON_POLICY_QUARANTINE) {
+        return REASON_QUARANTINED;
+    }
+    if (now->reason == REASON_POLICY_DENY_RULE) {
+        return REASON_RULE_DENIES;
+    }
+    return former->would_deny ? REASON_AUDIT_ENDED : REASON_RULE_REMOVED;
+}
+
+static enum reason judge_downstream(const struct session *session, const struct peer_info *peer,
                                     const struct setup_listener *listener,
+                                    const struct snapshot *snapshot,
                                     struct authority_verdict *verdict)
 {
     const struct policy *policy = listener->setup->policy;
-    struct policy_input input = {
-        .id = peer_chain_id(peer->chain),
-        .listener = listener->index,
-        .now_s = clock_wall_s(),
-    };
+    const struct policy_input input = authority_input(listener, peer->chain, snapshot);
     policy_decide(policy, &input, &verdict->decision);
     if (verdict->decision.verdict == VERDICT_ALLOW) {
         return REASON_NONE;
     }
     explain_decision(policy, &input, &verdict->decision, verdict->detail, sizeof(verdict->detail));
-    return verdict->decision.reason == REASON_POLICY_DENY_RULE ? REASON_RULE_DENIES
-                                                               : REASON_RULE_REMOVED;
+    return lost_rule(&session->exchange.decision, &verdict->decision);
 }
 
 static enum reason judge_upstream(const struct peer_info *peer,
                                   const struct setup_listener *listener,
+                                  const struct snapshot *snapshot,
                                   struct authority_verdict *verdict)
 {
     const struct policy *policy = listener->setup->policy;
-    const struct spiffe_id *id = peer_chain_id(peer->chain);
+    const struct policy_input input = authority_input(listener, peer->chain, snapshot);
     struct decision decision;
-    policy_decide_upstream(policy, listener->index, id, &decision);
+    policy_decide_upstream(policy, &input, &decision);
     if (decision.verdict == VERDICT_ALLOW) {
         return REASON_NONE;
     }
-    explain_upstream(policy, listener->index, id, &decision, verdict->detail,
-                     sizeof(verdict->detail));
-    return REASON_EXPECT_CHANGED;
+    explain_upstream(policy, &input, &decision, verdict->detail, sizeof(verdict->detail));
+    return decision.reason == REASON_POLICY_QUARANTINE ? REASON_QUARANTINED : REASON_EXPECT_CHANGED;
 }
 
-static enum reason judge_rules(const struct session *session, const struct setup_listener *listener,
+static enum reason judge_rules(const struct session *session, const struct snapshot *snapshot,
                                struct authority_verdict *verdict)
 {
+    const struct setup_listener *listener = verdict->listener;
     enum reason reason = judge_listener(session, listener);
     const struct peer_info *peer = session_downstream_peer(session);
     if (reason == REASON_NONE && peer != NULL) {
-        reason = judge_downstream(peer, listener, verdict);
+        reason = judge_downstream(session, peer, listener, snapshot, verdict);
     }
     peer = session_upstream_peer(session);
     if (reason == REASON_NONE && peer != NULL) {
-        reason = judge_upstream(peer, listener, verdict);
+        reason = judge_upstream(peer, listener, snapshot, verdict);
     }
     return reason;
 }
@@ -169,8 +190,9 @@ void authority_judge(const struct session *session, const struct snapshot *snaps
                      enum authority_scope scope, struct authority_verdict *verdict)
 {
     begin(session, snapshot, verdict);
-    if (snapshot->setup != session->snapshot->setup) {
-        verdict->reason = judge_rules(session, verdict->listener, verdict);
+    if (snapshot->setup != session->snapshot->setup ||
+        snapshot->quarantine != session->snapshot->quarantine) {
+        verdict->reason = judge_rules(session, snapshot, verdict);
     }
     if (verdict->reason == REASON_NONE && scope == AUTHORITY_ALL) {
         verdict->reason = judge_chains(session, snapshot->credentials, verdict);

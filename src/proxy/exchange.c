@@ -122,7 +122,7 @@ static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
 }
 
 /* Inside the upstream's handshake: a server that is not expected never gets our certificate. */
-static enum reason on_server_check(void *arg, const struct spiffe_id *id, char *detail,
+static enum reason on_server_check(void *arg, const struct peer_chain *chain, char *detail,
                                    size_t detail_size)
 {
     struct session *session = session_of(arg);
@@ -133,12 +133,13 @@ static enum reason on_server_check(void *arg, const struct spiffe_id *id, char *
         return lost;
     }
     const struct policy *policy = session->listener->setup->policy;
+    struct policy_input input = authority_input(session->listener, chain, session->snapshot);
     struct decision decision;
-    policy_decide_upstream(policy, session->listener->index, id, &decision);
+    policy_decide_upstream(policy, &input, &decision);
     if (decision.verdict == VERDICT_ALLOW) {
         return REASON_NONE;
     }
-    explain_upstream(policy, session->listener->index, id, &decision, detail, detail_size);
+    explain_upstream(policy, &input, &decision, detail, detail_size);
     return decision.reason;
 }
 
@@ -164,11 +165,7 @@ static bool authorize(struct exchange *exchange, struct session *session)
     const struct peer_info *peer = tls_conn_peer(session->downstream);
     const struct policy *policy = session->listener->setup->policy;
     ASSERT(peer != NULL);
-    struct policy_input input = {
-        .id = peer_chain_id(peer->chain),
-        .listener = session->listener->index,
-        .now_s = clock_wall_s(),
-    };
+    struct policy_input input = authority_input(session->listener, peer->chain, session->snapshot);
     policy_decide(policy, &input, &exchange->decision);
     if (exchange->decision.verdict == VERDICT_ALLOW) {
         return true;

@@ -76,11 +76,11 @@ static void on_handshake(void *arg, const struct tls_failure *failure)
     done(upstream, conn, REASON_NONE, NULL, "");
 }
 
-static enum reason on_peer_check(void *arg, const struct spiffe_id *id, char *detail,
+static enum reason on_peer_check(void *arg, const struct peer_chain *chain, char *detail,
                                  size_t detail_size)
 {
     struct upstream *upstream = arg;
-    return upstream->owner->peer_check(upstream->owner_arg, id, detail, detail_size);
+    return upstream->owner->peer_check(upstream->owner_arg, chain, detail, detail_size);
 }
 
 static const struct tls_conn_callbacks tls_callbacks = {

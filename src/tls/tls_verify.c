@@ -100,7 +100,7 @@ static enum reason ask_outside(struct tls_conn *tls, const struct peer_chain *ch
     struct svid_failure *svid = &handshake->failure.svid;
     const struct spiffe_id *id = peer_chain_id(chain);
     enum reason reason =
-        handshake->callbacks->peer_check(handshake->arg, id, svid->detail, sizeof(svid->detail));
+        handshake->callbacks->peer_check(handshake->arg, chain, svid->detail, sizeof(svid->detail));
     if (reason != REASON_NONE) {
         svid->reason = reason;
         x509_svid_describe(leaf, svid);

@@ -167,13 +167,14 @@ static void ask_downstream(const struct world *world, const struct spiffe_id *id
 
 static void ask_upstream(const struct world *world, const struct spiffe_id *id, size_t listener)
 {
+    struct policy_input input = {.id = id, .listener = listener};
     struct decision decision;
-    policy_decide_upstream(world->policy, listener, id, &decision);
+    policy_decide_upstream(world->policy, &input, &decision);
     struct id_match wanted = naive_match(world->expected[listener], world->expected_count[listener],
                                          id, ID_MATCHER_KEY_ALL, 0);
     ASSERT((decision.verdict == VERDICT_ALLOW) == (wanted.rank[ID_EFFECT_ALLOW] != ID_RANK_NONE));
     char text[1024];
-    explain_upstream(world->policy, listener, id, &decision, text, sizeof text);
+    explain_upstream(world->policy, &input, &decision, text, sizeof text);
     check_sentence(text);
 }
 

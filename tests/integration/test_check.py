@@ -37,7 +37,8 @@ WRONG = [
     ("version: 1", "version: 2", 1, "version"),
     ("version: 1", 'version: "1"', 1, "write it without quotes: version: 1"),
     ("rules:", "ruels:", 14, 'did you mean "rules"'),
-    ("    to: [orders]", "    to: [orders]\n    mode: shadow", 18, "unknown key"),
+    ("    to: [orders]", "    to: [orders]\n    mode: audit", 18,
+     "must be enforce, shadow or disabled"),
     ("    to: [orders]", "    to: [orders]\n    to: [orders]", 18, "already"),
     ("    to: [orders]", "    to: {orders: 1}", 17, "list"),
     ("    to: [orders]", "    to: [*]", 17, '"*" must be quoted'),
@@ -87,7 +88,7 @@ WRONG = [
     ("version: 1", "version: 1\ntimeouts: {idle: 010s}", 2, "010s"),
     ("version: 1", "version: 1\nworkers: 0x10", 2, "0x10"),
     ("version: 1", "version: 1\nlog: {level: off}", 2, "off"),
-    ("version: 1", "version: 1\nquarantine: []", 2, "unknown key"),
+    ("version: 1", "version: 1\nquarantined: []", 2, "unknown key"),
     ("orders.key", "wiki.key", 3, "wiki.key"),
     ("orders.pem", "no-uri-san.pem", 3, "no-uri-san.pem"),
     ("prod.example.bundle.pem", "orders.pem", 5, "orders.pem"),
@@ -145,7 +146,7 @@ def test_a_wrong_file_is_looked_at_whole(tmp_path, credentials):
     """What config, policy and the credentials have to say comes in one run, by place."""
     text = GOOD.format(certs=credentials.directory)
     for old, new in (
-        ("version: 1", "version: 1\nquarantine: []"),
+        ("version: 1", "version: 1\nquarantined: []"),
         ("orders.key", "web.key"),
         ("prod.example.bundle.pem", "nowhere.pem"),
         ("mtls://127.0.0.1:8443", "tls://127.0.0.1:8443"),
@@ -158,7 +159,7 @@ def test_a_wrong_file_is_looked_at_whole(tmp_path, credentials):
     result = check(tmp_path, text)
     assert result.returncode == 2 and result.stdout.count("7 errors") == 1, result.stderr
     wanted = [
-        (2, 1, 'unknown key "quarantine"'),
+        (2, 1, 'unknown key "quarantined"'),
         (4, 24, "identity.files: "),
         (6, 26, "trust.prod.example.bundle: "),
         (9, 13, "tls://"),
@@ -176,7 +177,7 @@ def test_run_does_not_start_from_what_check_refuses(tmp_path, credentials):
     """An error of the file alone: policy and credentials are good."""
     file = tmp_path / "bulkhead.yaml"
     text = GOOD.format(certs=credentials.directory)
-    file.write_text(text.replace("version: 1", "version: 1\nquarantine: []"))
+    file.write_text(text.replace("version: 1", "version: 1\nquarantined: []"))
     result = run_command("run", "-c", file)
     assert result.returncode == 2
     assert "not started: 1 error" in result.stderr and "ready" not in result.stderr

@@ -19,10 +19,13 @@
 #define WORD_PATTERN     "^[a-z0-9_-]{1,15}$"
 #define DURATION_PATTERN "^(0|[1-9][0-9]*)(ms|s|m|h|d)$"
 #define SIZE_PATTERN     "^(0|[1-9][0-9]*)(KiB|MiB|GiB)?$"
-#define MODE_PATTERN     "^0?[0-7]{3}$"
-#define OUTPUT_PATTERN   "^(stdout|none|.*[/.].*)$"
-#define DNS_PATTERN      "^[A-Za-z0-9_-]{1,63}(\\.[A-Za-z0-9_-]{1,63})*$"
-#define PATH_PATTERN     "(mtls\\+)?unix:///(.*[^/])?"
+#define TIME_PATTERN                   \
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt " \
+    "][0-9]{2}:[0-9]{2}(:[0-9]{2})?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$"
+#define MODE_PATTERN   "^0?[0-7]{3}$"
+#define OUTPUT_PATTERN "^(stdout|none|.*[/.].*)$"
+#define DNS_PATTERN    "^[A-Za-z0-9_-]{1,63}(\\.[A-Za-z0-9_-]{1,63})*$"
+#define PATH_PATTERN   "(mtls\\+)?unix:///(.*[^/])?"
 #define ACCEPT_PATTERN \
     "^((tcp|mtls)://([0-9.]+|\\[[^\\]]+\\]):(0|[1-9][0-9]{0,4})|" PATH_PATTERN ")$"
 #define UNIX_PATTERN    "^unix:///(.*[^/])?$"
@@ -95,6 +98,9 @@ static void print_type(const struct field *field)
         break;
     case FIELD_MODE:
         printf("octal");
+        break;
+    case FIELD_TIME:
+        printf("date, or time with its zone");
         break;
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
@@ -274,6 +280,8 @@ static json_t *make_value(const struct field *field)
         return make_choices(field->choices);
     case FIELD_MODE:
         return make_either(make_text(MODE_PATTERN), make_integer(0, 777));
+    case FIELD_TIME:
+        return make_text(TIME_PATTERN);
     case FIELD_ACCEPT:
         return make_text(ACCEPT_PATTERN);
     case FIELD_FORWARD:

@@ -40,6 +40,8 @@ static size_t size_of(enum field_type type)
         return sizeof(int);
     case FIELD_MODE:
         return sizeof(uint32_t);
+    case FIELD_TIME:
+        return sizeof(struct config_time);
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
     case FIELD_UNIX:

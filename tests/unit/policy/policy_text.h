@@ -116,7 +116,8 @@ static inline bool expects(const struct text_policy *p, const char *id_text, siz
     const char *why = NULL;
     struct decision decision;
     assert_int_equal(spiffe_id_parse(strview_from(id_text), &id, &why), 0);
-    policy_decide_upstream(p->policy, listener, &id, &decision);
+    struct policy_input input = {.id = &id, .listener = listener};
+    policy_decide_upstream(p->policy, &input, &decision);
     return decision.verdict == VERDICT_ALLOW;
 }
 

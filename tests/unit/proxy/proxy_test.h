@@ -96,7 +96,9 @@ static inline struct snapshot *site_compose(struct site *site, const char *text,
         (void)fprintf(stderr, "%s\n", diags.items[i].message);
     }
     assert_non_null(setup);
-    struct snapshot *snapshot = snapshot_new(setup, credentials, generation);
+    struct quarantine *nobody = quarantine_build(NULL, 0);
+    struct snapshot *snapshot = snapshot_new(setup, credentials, nobody, generation);
+    quarantine_unref(nobody);
     setup_unref(setup);
     diag_list_fini(&diags);
     return snapshot;
