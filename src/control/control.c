@@ -44,6 +44,7 @@
 #include "spiffe/crypto.h"
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
+#include "telemetry/metrics.h"
 #include "tls/tls_session_store.h"
 
 enum { LOG_FLUSH_MS = 3000 };
@@ -310,8 +311,27 @@ static int make_control_loop(struct control *control, struct errbuf *err)
     return 0;
 }
 
+void control_follow_metrics(struct control *control, const struct setup *setup)
+{
+    size_t count = setup->config->listener_count;
+    struct metrics_listener *listeners = mem_alloc_array(count, sizeof(*listeners));
+    for (size_t i = 0; i < count; i++) {
+        const struct setup_listener *listener = &setup->listeners[i];
+        listeners[i] = (struct metrics_listener){
+            .name = listener->config->name.text,
+            .slot = listener->slot,
+            .has_side = {[METRIC_DOWNSTREAM] = listener->server != NULL,
+                         [METRIC_UPSTREAM] = listener->client != NULL},
+        };
+    }
+    metrics_follow(control->metrics, listeners, count);
+    mem_free(listeners);
+}
+
 static int make_workers(struct control *control, struct errbuf *err)
 {
+    control->metrics = metrics_new(control->worker_count, SETUP_SLOTS);
+    control_follow_metrics(control, control->snapshot->setup);
     control->workers = mem_alloc_array(control->worker_count, sizeof(struct worker *));
     for (unsigned i = 0; i < control->worker_count; i++) {
         struct worker_options options = {
@@ -320,6 +340,7 @@ static int make_workers(struct control *control, struct errbuf *err)
             .crypto = control->crypto,
             .snapshot = control->snapshot,
             .limits = &control->limits,
+            .metrics = control->metrics,
             .ring = log_writer_ring(control->log_writer, i + 1),
             .control = control->mailbox,
             .sockets = control->start_sockets,
@@ -437,11 +458,9 @@ static void log_stopped(struct control *control)
 {
     uint64_t total = 0;
     uint64_t ended[REASON_COUNT] = {0};
-    for (unsigned i = 0; i < control->worker_count; i++) {
-        for (int reason = 0; reason < REASON_COUNT; reason++) {
-            ended[reason] += control->workers[i]->ended[reason];
-            total += control->workers[i]->ended[reason];
-        }
+    for (size_t reason = 0; reason < REASON_COUNT; reason++) {
+        ended[reason] = metrics_total(control->metrics, METRIC_CELL_SESSIONS_ENDED + reason);
+        total += ended[reason];
     }
     log_begin(&control->log, LOG_INFO, "stopped");
     log_u64(&control->log, "uptime_ms", clock_mono_ms() - control->started_ms);
@@ -517,6 +536,7 @@ static void fini(struct control *control)
 {
     free_workers(control);
     admin_free(control->admin);
+    metrics_free(control->metrics);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
     own_expiry_free(control->own_expiry);

@@ -17,8 +17,10 @@ struct admin;
 struct clock_watch;
 struct crypto;
 struct log_writer;
+struct metrics;
 struct own_expiry;
 struct reload;
+struct setup;
 struct snapshot;
 struct listen_sockets;
 struct socket_table;
@@ -46,6 +48,7 @@ struct control {
     struct socket_table *sockets;
     struct listen_sockets **start_sockets; /* by config index, of the first setup */
     struct limits limits;
+    struct metrics *metrics;
     struct reload *reload;
     struct own_expiry *own_expiry;
     struct watching *watching;
@@ -66,6 +69,8 @@ const struct config *control_config(const struct control *control);
 void control_set_session_bound(struct control *control);
 /* The line that says where a listener, by config index, listens. */
 void control_log_listening(struct control *control, size_t index);
+/* The listeners that are counted from now on; before workers hear of the setup. */
+void control_follow_metrics(struct control *control, const struct setup *setup);
 /* Another material is in force. */
 void control_material_changed(struct control *control);
 

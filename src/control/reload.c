@@ -215,6 +215,7 @@ static void publish(struct reload *reload)
 {
     struct control *control = reload->control;
     apply_socket_options(reload);
+    control_follow_metrics(control, reload->candidate->setup);
     reload->step = RELOAD_SWAPPING;
     reload->waiting = control->running;
     snapshot_unref(control->snapshot);
