@@ -10,6 +10,7 @@
 #include "base/json_writer.h"
 #include "base/memory.h"
 #include "cli/output.h"
+#include "cli/vars.h"
 #include "config/config.h"
 #include "config/diag.h"
 #include "control/sources.h"
@@ -23,17 +24,21 @@ struct options {
     const char *file;
     bool json;
     bool strict;
+    struct vars vars;
 };
 
 static void print_help(FILE *out)
 {
     fputs(
-        "usage: bulkhead check -c FILE [--strict] [--json]\n"
+        "usage: bulkhead check -c FILE [--var NAME=VALUE]... [--strict] [--json]\n"
         "\n"
         "Reads the configuration and everything that it names, as `bulkhead run` would, and says\n"
         "all that is wrong at once. Opens no socket.\n"
         "\n"
         "  -c, --config FILE  the configuration file\n"
+        "      --var N=VALUE  the trust domain that ${N} stands for; over `variables` of the "
+        "file;\n"
+        "                     may be given several times\n"
         "      --strict       warnings count as errors\n"
         "      --json         one JSON object on stdout instead of lines\n"
         "  -h, --help         this text\n"
@@ -60,11 +65,9 @@ static bool wrong_usage(const char *message)
 static bool parse_options(int argc, char **argv, struct options *options, int *code)
 {
     static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"strict", no_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'}, {"var", required_argument, NULL, 'v'},
+        {"strict", no_argument, NULL, 's'},       {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
     };
     *options = (struct options){0};
     *code = EXIT_WRONG;
@@ -79,6 +82,11 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
                 return wrong_usage("one file at a time");
             }
             options->file = optarg;
+            break;
+        case 'v':
+            if (!vars_add(&options->vars, "check", optarg)) {
+                return false;
+            }
             break;
         case 's':
             options->strict = true;
@@ -223,7 +231,8 @@ static int check_file(const struct options *options, const struct crypto *crypto
 {
     struct diag_list diags;
     diag_list_init(&diags);
-    struct sources *sources = sources_new(options->file, crypto, NULL);
+    struct config_options config = vars_options(&options->vars);
+    struct sources *sources = sources_new(options->file, &config, crypto, NULL);
     bool loaded = sources_load(sources, &diags);
     const struct material *material = loaded ? sources_in_force(sources) : NULL;
     diag_sort(&diags);
@@ -245,14 +254,17 @@ int check_main(int argc, char **argv)
     struct errbuf err;
     int code = EXIT_WRONG;
     if (!parse_options(argc, argv, &options, &code)) {
+        vars_fini(&options.vars);
         return code;
     }
     struct crypto *crypto = crypto_new(&err);
     if (crypto == NULL) {
         fprintf(stderr, "bulkhead check: %s\n", err.text);
-        return EXIT_FAILED;
+        code = EXIT_FAILED;
+    } else {
+        code = check_file(&options, crypto);
     }
-    code = check_file(&options, crypto);
     crypto_free(crypto);
+    vars_fini(&options.vars);
     return code;
 }
