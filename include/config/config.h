@@ -255,6 +255,12 @@ static inline size_t config_rule_index(const struct config *config, size_t i, si
     bool same = i > 0 && config->rules[i].pos.file == config->rules[i - 1].pos.file;
     return same ? former + 1 : 0;
 }
+/* The same for tests. */
+static inline size_t config_test_index(const struct config *config, size_t i, size_t former)
+{
+    bool same = i > 0 && config->tests[i].pos.file == config->tests[i - 1].pos.file;
+    return same ? former + 1 : 0;
+}
 /* The listener of that name, or NULL. */
 const struct config_listener *config_find_listener(const struct config *config, const char *name);
 

@@ -108,10 +108,10 @@ static const char *plural(size_t count)
     return count == 1 ? "" : "s";
 }
 
-/* --strict: warnings refuse. */
+/* With --strict warnings refuse. */
 static bool is_refused(const struct options *options, const struct diag_list *diags)
 {
-    return options->strict && diags->warning_count > 0;
+    return diags->test_count > 0 || (options->strict && diags->warning_count > 0);
 }
 
 static void print_text(const struct options *options, const struct diag_list *diags,
@@ -123,9 +123,10 @@ static void print_text(const struct options *options, const struct diag_list *di
         fprintf(stderr, "%s\n", line);
     }
     size_t warnings = diags->warning_count;
-    if (material == NULL) {
-        printf("%s: %zu error%s, %zu warning%s\n", options->file, diags->error_count,
-               plural(diags->error_count), warnings, plural(warnings));
+    size_t errors = diags->error_count + diags->test_count;
+    if (errors > 0) {
+        printf("%s: %zu error%s, %zu warning%s\n", options->file, errors, plural(errors), warnings,
+               plural(warnings));
         return;
     }
     if (is_refused(options, diags)) {
@@ -149,7 +150,7 @@ static void write_diags(struct json_writer *w, const struct diag_list *diags,
     json_array_begin(w);
     for (size_t i = 0; i < diags->count; i++) {
         const struct diag *diag = &diags->items[i];
-        if (diag->severity != severity) {
+        if (diag_told_as(diag) != severity) {
             continue;
         }
         json_object_begin(w);

@@ -15,6 +15,7 @@
 #include "config/same.h"
 #include "control/places.h"
 #include "policy/policy.h"
+#include "policy/policy_tests.h"
 #include "policy/quarantine.h"
 #include "proxy/snapshot.h"
 #include "spiffe/crl.h"
@@ -425,6 +426,16 @@ static void check_names(const struct config *config, struct diag_list *diags)
     }
 }
 
+/* How many of the configuration's tests fail, which is reported. */
+static size_t run_tests(const struct config *config, const struct policy *policy,
+                        struct diag_list *diags)
+{
+    if (policy == NULL || !config->valid) {
+        return 0;
+    }
+    return policy_tests_run(policy, diags).failed;
+}
+
 /* NULL when anything is wrong with it, which is reported. */
 static struct setup *make_setup(struct loader *loader, struct config *config, struct policy *policy,
                                 size_t errors_before)
@@ -496,6 +507,7 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
     struct policy *policy = policy_load(config, diags);
     loader.material->quarantine = make_quarantine(config);
     load_files(&loader);
+    loader.material->failed_tests = run_tests(config, policy, diags);
     loader.material->setup = make_setup(&loader, config, policy, 0);
     if (diag_has_errors(diags) || loader.material->setup == NULL) {
         material_free(loader.material);
@@ -534,6 +546,11 @@ static struct setup *read_setup(struct loader *loader, const char *path)
         check_new_pin(loader, config);
     }
     struct policy *policy = policy_load(config, loader->diags);
+    if (run_tests(config, policy, loader->diags) > 0) {
+        policy_free(policy);
+        config_free(config);
+        return NULL; /* a start has no choice, a reload has the former rules */
+    }
     return make_setup(loader, config, policy, errors_before);
 }
 
@@ -566,6 +583,7 @@ struct material *sources_prepare(const struct sources *sources, enum sources_sco
     if (setup != NULL) {
         setup_unref(loader.material->setup);
         loader.material->setup = setup;
+        loader.material->failed_tests = 0; /* or it were refused */
     }
     loader.config = loader.material->setup->config;
     load_files(&loader);
