@@ -32,10 +32,18 @@ enum sources_scope {
 struct sources *sources_new(const char *path, const struct crypto *crypto,
                             struct tls_session_store *sessions);
 void sources_free(struct sources *sources); /* NULL is fine */
-/* The start, and `check`: everything, all errors at once. False when there is any; else the
+/* The start: everything, all errors at once. False when there is any; else the
    material is in force. `tests` of the configuration that fail are counted in it and in diags, and
    stop no start. */
 bool sources_load(struct sources *sources, struct diag_list *diags)
+    __attribute__((warn_unused_result));
+enum sources_check {
+    SOURCES_CHECK_ALL = 0,
+    SOURCES_CHECK_OFFLINE /* the configuration's files alone: no SVID, bundle, CRL, nor any place
+                             on this host; then the material in force is a setup and no more */
+};
+/* The same for whoever asks what is wrong, with all that can be said of the rules. */
+bool sources_check(struct sources *sources, enum sources_check what, struct diag_list *diags)
     __attribute__((warn_unused_result));
 /* What is in force; NULL before sources_load. */
 const struct material *sources_in_force(const struct sources *sources);

@@ -23,17 +23,22 @@ struct options {
     const char *file;
     bool json;
     bool strict;
+    bool offline;
 };
 
 static void print_help(FILE *out)
 {
     fputs(
-        "usage: bulkhead check -c FILE [--strict] [--json]\n"
+        "usage: bulkhead check -c FILE [--offline] [--strict] [--json]\n"
         "\n"
         "Reads the configuration and everything that it names, as `bulkhead run` would, and says\n"
-        "all that is wrong at once. Opens no socket.\n"
+        "all that is wrong at once: errors; warnings, which refuse nothing; and notes: what has "
+        "no\n"
+        "effect here, and when rules end. Runs its `tests`. Opens no socket.\n"
         "\n"
         "  -c, --config FILE  the configuration file\n"
+        "      --offline      only the configuration and what it includes: no certificate, key,\n"
+        "                     bundle, CRL or quarantine file; for where these are not, as in CI\n"
         "      --strict       warnings count as errors\n"
         "      --json         one JSON object on stdout instead of lines\n"
         "  -h, --help         this text\n"
@@ -43,6 +48,7 @@ static void print_help(FILE *out)
         "Examples:\n"
         "  bulkhead check -c bulkhead.yaml\n"
         "  bulkhead check --strict -c bulkhead.yaml && install bulkhead.yaml /etc/bulkhead/\n"
+        "  bulkhead check --offline --strict -c bulkhead.yaml\n"
         "  bulkhead check -c bulkhead.yaml --json | jq '.errors[].message'\n"
         "\n"
         "Exit code: 0 valid (without --strict, warnings are allowed), 1 failed, 2 wrong usage or\n"
@@ -60,11 +66,9 @@ static bool wrong_usage(const char *message)
 static bool parse_options(int argc, char **argv, struct options *options, int *code)
 {
     static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"strict", no_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'}, {"offline", no_argument, NULL, 'o'},
+        {"strict", no_argument, NULL, 's'},       {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
     };
     *options = (struct options){0};
     *code = EXIT_WRONG;
@@ -79,6 +83,9 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
                 return wrong_usage("one file at a time");
             }
             options->file = optarg;
+            break;
+        case 'o':
+            options->offline = true;
             break;
         case 's':
             options->strict = true;
@@ -139,9 +146,10 @@ static void print_text(const struct options *options, const struct diag_list *di
     if (warnings > 0) {
         printf(", %zu warning%s", warnings, plural(warnings));
     }
-    printf(" (%zu listener%s, %zu rule%s, %zu trust domain%s)\n", config->listener_count,
-           plural(config->listener_count), config->rule_count, plural(config->rule_count),
-           config->trust_count, plural(config->trust_count));
+    printf(" (%zu listener%s, %zu rule%s, %zu trust domain%s, %zu test%s)\n",
+           config->listener_count, plural(config->listener_count), config->rule_count,
+           plural(config->rule_count), config->trust_count, plural(config->trust_count),
+           config->test_count, plural(config->test_count));
 }
 
 static void write_diags(struct json_writer *w, const struct diag_list *diags,
@@ -197,6 +205,8 @@ static size_t write_json(const struct options *options, const struct diag_list *
     json_key(&w, "listeners");
     write_listeners(&w, config);
     json_field_u64(&w, "rules", config == NULL ? 0 : config->rule_count);
+    json_field_u64(&w, "tests", config == NULL ? 0 : config->test_count);
+    json_field_u64(&w, "tests_failed", diags->test_count);
     json_object_end(&w);
     return json_writer_finish(&w);
 }
@@ -225,7 +235,8 @@ static int check_file(const struct options *options, const struct crypto *crypto
     struct diag_list diags;
     diag_list_init(&diags);
     struct sources *sources = sources_new(options->file, crypto, NULL);
-    bool loaded = sources_load(sources, &diags);
+    bool loaded = sources_check(
+        sources, options->offline ? SOURCES_CHECK_OFFLINE : SOURCES_CHECK_ALL, &diags);
     const struct material *material = loaded ? sources_in_force(sources) : NULL;
     diag_sort(&diags);
     bool printed = true;

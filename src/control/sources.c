@@ -14,6 +14,7 @@
 #include "config/config.h"
 #include "config/same.h"
 #include "control/places.h"
+#include "policy/lint.h"
 #include "policy/policy.h"
 #include "policy/policy_tests.h"
 #include "policy/quarantine.h"
@@ -426,13 +427,14 @@ static void check_names(const struct config *config, struct diag_list *diags)
     }
 }
 
-/* How many of the configuration's tests fail, which is reported. */
-static size_t run_tests(const struct config *config, const struct policy *policy,
-                        struct diag_list *diags)
+/* What the rules of a valid configuration look like; how many of its tests fail. */
+static size_t judge_rules(const struct config *config, const struct policy *policy,
+                          enum lint_scope lint, struct diag_list *diags)
 {
     if (policy == NULL || !config->valid) {
         return 0;
     }
+    lint_run(policy, clock_wall_s(), lint, diags);
     return policy_tests_run(policy, diags).failed;
 }
 
@@ -487,7 +489,17 @@ const struct material *sources_in_force(const struct sources *sources)
     return sources->in_force;
 }
 
-bool sources_load(struct sources *sources, struct diag_list *diags)
+/* What lies outside the configuration's files. */
+static void load_outside(struct loader *loader)
+{
+    places_check_logs(loader->config, loader->diags);
+    places_warn_sockets(loader->config, loader->diags);
+    loader->material->quarantine = make_quarantine(loader->config);
+    load_files(loader);
+}
+
+static bool load(struct sources *sources, enum lint_scope lint, enum sources_check what,
+                 struct diag_list *diags)
 {
     struct config *config = config_load(sources->path, diags);
     if (config == NULL) {
@@ -502,12 +514,11 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
         .credentials_generation = ++sources->credentials_generation,
     };
     check_names(config, diags);
-    places_check_logs(config, diags);
-    places_warn_sockets(config, diags);
     struct policy *policy = policy_load(config, diags);
-    loader.material->quarantine = make_quarantine(config);
-    load_files(&loader);
-    loader.material->failed_tests = run_tests(config, policy, diags);
+    loader.material->failed_tests = judge_rules(config, policy, lint, diags);
+    if (what == SOURCES_CHECK_ALL) {
+        load_outside(&loader);
+    }
     loader.material->setup = make_setup(&loader, config, policy, 0);
     if (diag_has_errors(diags) || loader.material->setup == NULL) {
         material_free(loader.material);
@@ -515,6 +526,16 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
     }
     sources->in_force = loader.material;
     return true;
+}
+
+bool sources_load(struct sources *sources, struct diag_list *diags)
+{
+    return load(sources, LINT_LOAD, SOURCES_CHECK_ALL, diags);
+}
+
+bool sources_check(struct sources *sources, enum sources_check what, struct diag_list *diags)
+{
+    return load(sources, LINT_CHECK, what, diags);
 }
 
 /* A pin that no SVID that we have or can read fits would leave us with one that it forbids. */
@@ -546,7 +567,7 @@ static struct setup *read_setup(struct loader *loader, const char *path)
         check_new_pin(loader, config);
     }
     struct policy *policy = policy_load(config, loader->diags);
-    if (run_tests(config, policy, loader->diags) > 0) {
+    if (judge_rules(config, policy, LINT_LOAD, loader->diags) > 0) {
         policy_free(policy);
         config_free(config);
         return NULL; /* a start has no choice, a reload has the former rules */
