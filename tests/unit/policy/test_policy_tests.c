@@ -204,7 +204,7 @@ static void test_policy_tests_of_included_files_may_be_about_others(void **state
                           "- {from: spiffe://a.example/web, to: in, decision: deny}\n");
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_load(main_path, &diags);
+    struct config *config = config_load(main_path, NULL, &diags);
     assert_non_null(config);
     assert_true(config->valid);
     struct policy *policy = policy_load(config, &diags);
