@@ -27,6 +27,10 @@ bool scalar_parse_time(const char *text, int64_t *seconds, const char **why);
 /* "0660", "660": octal permissions, three digits after an optional 0. */
 bool scalar_parse_mode(const char *text, uint32_t *mode, const char **why);
 
+/* "orders": 1 to max of a-z, 0-9, ".", "_" and "-", a letter or digit first. */
+bool scalar_is_name(const char *text, size_t max);
+enum { SCALAR_NAME_MAX = 63 };
+
 enum { SCALAR_TEXT_SIZE = 32 };
 /* With the largest unit that leaves no rest. Both return out. */
 const char *scalar_format_duration(uint64_t ms, char out[SCALAR_TEXT_SIZE]);

@@ -14,7 +14,7 @@
 #include "config/config.h"
 #include "config/scalar.h"
 
-enum { MAX_NAME = 63, MAX_WORD = 15 };
+enum { MAX_WORD = 15 };
 
 /* For a scalar, whose text is named. */
 static void report_value(struct decoder *d, const struct yaml_node *node, const char *sentence)
@@ -59,13 +59,6 @@ static const char *scalar_text(struct decoder *d, const struct yaml_node *node, 
     return node->u.text;
 }
 
-static bool is_name(const char *text, size_t max)
-{
-    size_t len = strlen(text);
-    return len > 0 && len <= max && strchr("._-", text[0]) == NULL &&
-           strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-") == len;
-}
-
 static char *join_path(const char *directory, const char *path)
 {
     if (path[0] == '/' || directory[0] == '\0') {
@@ -88,11 +81,12 @@ static void check_text(struct decoder *d, enum field_type type, const struct yam
 {
     const char *text = node->u.text;
     const char *why = NULL;
-    if (type == FIELD_NAME && !is_name(text, MAX_NAME)) {
+    if (type == FIELD_NAME && !scalar_is_name(text, SCALAR_NAME_MAX)) {
         report_value(
             d, node,
             "must be 1 to 63 of a-z, 0-9, \".\", \"_\" and \"-\", a letter or digit first");
-    } else if (type == FIELD_WORD && (!is_name(text, MAX_WORD) || strchr(text, '.') != NULL)) {
+    } else if (type == FIELD_WORD &&
+               (!scalar_is_name(text, MAX_WORD) || strchr(text, '.') != NULL)) {
         report_value(d, node, "must be 1 to 15 of a-z, 0-9, \"_\" and \"-\"");
     } else if (type == FIELD_DNS_NAME && !address_check_dns_name(text, &why)) {
         report_value(d, node, why);

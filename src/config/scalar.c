@@ -233,6 +233,13 @@ bool scalar_parse_mode(const char *text, uint32_t *mode, const char **why)
     return true;
 }
 
+bool scalar_is_name(const char *text, size_t max)
+{
+    size_t len = strlen(text);
+    return len > 0 && len <= max && strchr("._-", text[0]) == NULL &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-") == len;
+}
+
 static const char *format_with(const struct unit *units, size_t count, uint64_t value,
                                const char *zero, char out[SCALAR_TEXT_SIZE])
 {

@@ -32,7 +32,7 @@ struct parsed {
 static void parse(struct parsed *parsed, const char *name, const char *text)
 {
     diag_list_init(&parsed->diags);
-    parsed->config = config_parse(name, text, strlen(text), &parsed->diags);
+    parsed->config = config_parse(name, text, strlen(text), NULL, &parsed->diags);
 }
 
 static void parsed_fini(struct parsed *parsed)
@@ -169,8 +169,8 @@ static void test_config_counts_its_own_errors(void **state)
     (void)state;
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *bad = config_parse("bad", "x: 1", 4, &diags);
-    struct config *fine = config_parse("good", good, strlen(good), &diags);
+    struct config *bad = config_parse("bad", "x: 1", 4, NULL, &diags);
+    struct config *fine = config_parse("good", good, strlen(good), NULL, &diags);
     assert_false(bad->valid);
     assert_true(fine->valid);
     assert_int_equal(fine->listeners[0].pos.file, 1);
@@ -189,14 +189,14 @@ static void test_config_load_reads_a_file_or_says_why_not(void **state)
     close(fd);
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_load(path, &diags);
+    struct config *config = config_load(path, NULL, &diags);
     assert_non_null(config);
     assert_true(config->valid);
     assert_string_equal(config->identity.certificate.text, "/tmp/a.pem");
     config_free(config);
     unlink(path);
-    assert_null(config_load(path, &diags));
-    assert_null(config_load("/tmp", &diags));
+    assert_null(config_load(path, NULL, &diags));
+    assert_null(config_load("/tmp", NULL, &diags));
     assert_int_equal(diags.error_count, 2);
     assert_int_equal(diags.items[0].pos.line, 0);
     diag_list_fini(&diags);

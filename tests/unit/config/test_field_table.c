@@ -145,7 +145,7 @@ static void test_field_table_defaults(void **state)
     static const char text[] =
         "listeners: [{name: a, accept: x, forward: y}]\ntrust: {a: {bundle: b}}\n"
         "rules: [{name: a, from: b, to: c}]\n";
-    struct config *config = config_parse("f", text, sizeof text - 1, &diags);
+    struct config *config = config_parse("f", text, sizeof text - 1, NULL, &diags);
     assert_non_null(config);
     assert_false(config->valid);
     assert_int_equal(config->timeouts.handshake_ms, 10000);

@@ -53,7 +53,7 @@ static void load(struct site *site)
     config_free(site->config);
     diag_list_fini(&site->diags);
     diag_list_init(&site->diags);
-    site->config = config_load("main.yaml", &site->diags);
+    site->config = config_load("main.yaml", NULL, &site->diags);
     assert_non_null(site->config);
 }
 

@@ -59,7 +59,7 @@ static void assert_rows(const struct row *rows, size_t count)
         write_file(text, sizeof text, &rows[i]);
         print_message("-- %zu: %s\n", rows[i].line, rows[i].text);
         diag_list_init(&diags);
-        struct config *config = config_parse("f", text, strlen(text), &diags);
+        struct config *config = config_parse("f", text, strlen(text), NULL, &diags);
         assert_diags(&diags, rows[i].wanted);
         assert_non_null(config);
         assert_int_equal(config->valid, !diag_has_errors(&diags));
@@ -266,7 +266,7 @@ static void test_validate_warns_when_nothing_is_allowed(void **state)
         struct diag_list diags;
         (void)snprintf(text, sizeof text, "%s%s", head, rows[i].tail);
         diag_list_init(&diags);
-        struct config *config = config_parse("f", text, strlen(text), &diags);
+        struct config *config = config_parse("f", text, strlen(text), NULL, &diags);
         assert_diags(&diags, rows[i].wanted);
         assert_true(config->valid);
         config_free(config);
