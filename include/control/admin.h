@@ -5,6 +5,8 @@
  *   POST /reload?dry_run=1   what that would do, ending nothing
  *   POST /check?file=PATH    the same with another configuration; the path is absolute
  *   GET  /sessions           the live sessions
+ *   GET  /metrics            Prometheus' text format, or OpenMetrics by Accept; see
+ * config/METRICS.md
  *
  * Whoever may connect to the socket may do all of it: its permissions (0660) are the only wall.
  * Answers hold no secret. Control thread.

@@ -16,6 +16,7 @@ struct decision;
 struct peer_info;
 struct session;
 struct setup_listener;
+struct spiffe_id;
 struct worker;
 
 /* Each connection that was accepted. */
@@ -35,7 +36,8 @@ void count_handshake(struct worker *worker, const struct setup_listener *listene
 void count_handshake_failed(struct worker *worker, const struct setup_listener *listener,
                             enum metric_side side, enum reason reason);
 /* What the policy said of a peer or a server; not when a live session is judged again. */
-void count_decision(const struct session *session, const struct decision *decision);
+void count_decision(const struct session *session, const struct spiffe_id *id,
+                    const struct decision *decision);
 /* A dial has ended; REASON_NONE: well. */
 void count_dial(struct worker *worker, const struct setup_listener *listener, enum reason reason,
                 uint64_t began_us);

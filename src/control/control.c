@@ -45,6 +45,7 @@
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
 #include "telemetry/metrics.h"
+#include "telemetry/peer_counts.h"
 #include "tls/tls_session_store.h"
 
 enum { LOG_FLUSH_MS = 3000 };
@@ -337,6 +338,10 @@ static int make_workers(struct control *control, struct errbuf *err)
 {
     control->metrics = metrics_new(control->worker_count, SETUP_SLOTS);
     control_follow_metrics(control, control->snapshot->setup);
+    size_t peers = (size_t)control_config(control)->metrics.peers;
+    if (peers > 0) {
+        control->peer_counts = peer_counts_new(control->worker_count, peers);
+    }
     control->workers = mem_alloc_array(control->worker_count, sizeof(struct worker *));
     for (unsigned i = 0; i < control->worker_count; i++) {
         struct worker_options options = {
@@ -346,6 +351,7 @@ static int make_workers(struct control *control, struct errbuf *err)
             .snapshot = control->snapshot,
             .limits = &control->limits,
             .metrics = control->metrics,
+            .peer_counts = control->peer_counts,
             .ring = log_writer_ring(control->log_writer, i + 1),
             .control = control->mailbox,
             .sockets = control->start_sockets,
@@ -395,6 +401,7 @@ static int measure_descriptors(struct control *control, struct errbuf *err)
 static int make_watchers(struct control *control, struct errbuf *err)
 {
     control->reload = reload_new(control);
+    reload_counts_init(&control->reloads, control->snapshot->generation);
     control->own_expiry = own_expiry_new(control);
     if (control->reload == NULL || control->own_expiry == NULL) {
         errbuf_set(err, "memory is out");
@@ -542,6 +549,7 @@ static void fini(struct control *control)
     free_workers(control);
     admin_free(control->admin);
     metrics_free(control->metrics);
+    peer_counts_free(control->peer_counts);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
     own_expiry_free(control->own_expiry);
@@ -587,6 +595,7 @@ int control_run(const char *config_path, const struct config_options *options)
 {
     struct control *control = mem_alloc(sizeof(*control));
     control->started_ms = clock_mono_ms();
+    control->started_wall_ms = clock_wall_ms();
     control->stderr_fd = STDERR_FILENO;
     process_prepare();
     int code = load(control, config_path, options);

@@ -9,6 +9,7 @@
 #include "net/loop.h"
 #include "net/mailbox.h"
 #include "proxy/limits.h"
+#include "reload_counts.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +20,7 @@ struct crypto;
 struct log_writer;
 struct metrics;
 struct own_expiry;
+struct peer_counts;
 struct reload;
 struct setup;
 struct snapshot;
@@ -49,7 +51,9 @@ struct control {
     struct listen_sockets **start_sockets; /* by config index, of the first setup */
     struct limits limits;
     struct metrics *metrics;
+    struct peer_counts *peer_counts; /* NULL: metrics.peers is 0 */
     struct reload *reload;
+    struct reload_counts reloads;
     struct own_expiry *own_expiry;
     struct watching *watching;
     struct admin *admin; /* NULL: none is configured */
@@ -62,6 +66,7 @@ struct control {
     uint64_t descriptor_limit;
     uint64_t descriptors_at_start;
     uint64_t started_ms;
+    uint64_t started_wall_ms;
 };
 
 const struct config *control_config(const struct control *control);

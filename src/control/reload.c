@@ -138,6 +138,8 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     outcome->needs_restart_count = reload->needs_restart_count;
     outcome->surveys = reload->surveys;
     outcome->survey_count = reload->survey_count;
+    reload_counts_add(&reload->control->reloads, outcome,
+                      reload->job->request.scope == SOURCES_CREDENTIALS);
     reload_log_outcome(&reload->control->log, outcome, reload->job->request.trigger);
     if (reload->job->request.done != NULL) {
         reload->job->request.done(reload->job->request.arg, outcome);

@@ -11,6 +11,7 @@
 #include "proxy/session.h"
 #include "proxy/setup.h"
 #include "proxy/worker.h"
+#include "telemetry/peer_counts.h"
 #include "tls/tls_conn.h"
 
 static struct metrics_block *block_of(const struct worker *worker,
@@ -79,7 +80,8 @@ void count_handshake_failed(struct worker *worker, const struct setup_listener *
     metrics_add(block_of(worker, listener), cell, 1);
 }
 
-void count_decision(const struct session *session, const struct decision *decision)
+void count_decision(const struct session *session, const struct spiffe_id *id,
+                    const struct decision *decision)
 {
     struct metrics_block *block = block_of_session(session);
     size_t kind = METRIC_DENY;
@@ -87,6 +89,10 @@ void count_decision(const struct session *session, const struct decision *decisi
         kind = decision->would_deny ? METRIC_AUDIT_ALLOW : METRIC_ALLOW;
     }
     metrics_add(block, METRIC_CELL_DECISIONS + kind, 1);
+    struct worker *worker = session->worker;
+    if (worker->peer_counts != NULL) {
+        peer_counts_add(worker->peer_counts, worker->index, id->text, kind != METRIC_DENY);
+    }
     if (decision->shadow.allow != NULL || decision->shadow.deny != NULL) {
         bool allows = decision->shadow.verdict == VERDICT_ALLOW;
         metrics_add(

@@ -143,7 +143,7 @@ static enum reason on_server_check(void *arg, const struct peer_chain *chain, ch
     struct policy_input input = authority_input(session->listener, chain, session->snapshot);
     struct decision decision;
     policy_decide_upstream(policy, &input, &decision);
-    count_decision(session, &decision);
+    count_decision(session, input.id, &decision);
     if (decision.verdict == VERDICT_ALLOW) {
         return REASON_NONE;
     }
@@ -175,7 +175,7 @@ static bool authorize(struct exchange *exchange, struct session *session)
     ASSERT(peer != NULL);
     struct policy_input input = authority_input(session->listener, peer->chain, session->snapshot);
     policy_decide(policy, &input, &exchange->decision);
-    count_decision(session, &exchange->decision);
+    count_decision(session, input.id, &exchange->decision);
     if (exchange->decision.verdict == VERDICT_ALLOW) {
         return true;
     }
