@@ -245,8 +245,9 @@ soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, fe
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
 	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
 
-reference: ## config/REFERENCE.md, config/bulkhead.schema.json and config/LOGS.md from the tables in the code
-	+$(Q)$(MAKE) --no-print-directory $(BUILD)/tests/tools/config_reference $(BUILD)/tests/tools/log_reference
+reference: ## config/REFERENCE.md, bulkhead.schema.json, LOGS.md and METRICS.md from the tables in the code
+	+$(Q)$(MAKE) --no-print-directory $(addprefix $(BUILD)/tests/tools/,config_reference log_reference metrics_reference)
+	$(Q)$(BUILD)/tests/tools/metrics_reference > config/METRICS.md
 	$(Q)$(BUILD)/tests/tools/log_reference > config/LOGS.md
 	$(Q)$(BUILD)/tests/tools/config_reference markdown > config/REFERENCE.md
 	$(Q)$(BUILD)/tests/tools/config_reference schema > config/bulkhead.schema.json
