@@ -129,7 +129,10 @@ def bare_configuration(credentials, backends):
 
 
 def test_anybody_may_run_it_and_it_writes_nothing(bare, backends, credentials):
-    bulkhead = Bulkhead(bare_configuration(credentials, backends), bare, before_exec=as_nobody)
+    # The tree may stand where nobody but its owner gets to, as in /root.
+    executable = shutil.copy(program(), bare)
+    bulkhead = Bulkhead(bare_configuration(credentials, backends), bare, before_exec=as_nobody,
+                        executable=executable)
     before = sorted(bare.iterdir())
     try:
         bulkhead.start()
