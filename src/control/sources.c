@@ -21,7 +21,6 @@
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
 
-#define SCHEME                   "spiffe://"
 #define NAME_OF_A_REFUSED_DOMAIN "refused.invalid"
 
 struct sources {
@@ -152,10 +151,7 @@ static void load_own(struct loader *loader)
 static void check_domain_name(const struct config_string *domain, struct diag_list *diags)
 {
     const char *why = NULL;
-    if (strview_starts_with(strview_from(domain->text), SCHEME)) {
-        diag_error(diags, domain->pos, "trust: \"%s\": write the trust domain alone, without %s",
-                   domain->text, SCHEME);
-    } else if (spiffe_trust_domain_check(strview_from(domain->text), &why) != 0) {
+    if (spiffe_trust_domain_check(strview_from(domain->text), &why) != 0) {
         diag_error(diags, domain->pos, "trust: \"%s\": %s", domain->text, why);
     }
 }
@@ -188,6 +184,9 @@ static void load_bundle(struct loader *loader, const struct config_trust *trust,
     }
     struct trust_bundle *bundle = file_source_load_bundle(
         loader->crypto, name, trust->bundle.text, domain->bundle, &domain->bundle_digest, &err);
+    if (bundle == NULL && strstr(err.text, NAME_OF_A_REFUSED_DOMAIN) != NULL) {
+        return; /* nobody wrote that name: whether an anchor is of this domain can't be said */
+    }
     if (bundle == NULL) {
         diag_error(loader->diags, trust->bundle.pos, "trust.%s.bundle: %s%s", trust->domain.text,
                    err.text, kept_note(domain->bundle != NULL));
