@@ -84,7 +84,7 @@ def test_sessions(site, credentials):
         assert (found[WEB]["bytes_up"], found[WEB]["bytes_down"]) == (4, 4)
         assert found[WEB]["authority_ends"].endswith("Z")
         people = ctl(bulkhead, "sessions")
-        assert people.returncode == 0 and "2 sessions" in people.stdout and WEB in people.stdout
+        assert people.returncode == 0 and "\n2 sessions\n" in people.stdout and WEB in people.stdout
 
 
 def test_a_dry_run_says_who_would_be_cut_and_cuts_nobody(site, credentials):
@@ -100,6 +100,7 @@ def test_a_dry_run_says_who_would_be_cut_and_cuts_nobody(site, credentials):
         assert answer["sessions"]["by_reason"] == {"rule_removed": 1}
         people = ctl(bulkhead, "reload", "--dry-run")
         assert "would end" in people.stdout and "rule removed web" in people.stdout
+        assert "dry run: it would come into force; generation 1 stays in force" in people.stdout
         ping(web)
         assert ask(bulkhead, "sessions")[0]["generation"] == 1
         assert not bulkhead.log.find(event="reload")
@@ -117,6 +118,9 @@ def test_reload_says_what_it_did(site, credentials):
         bulkhead.wait_access(reason="rule_removed")
     answer, code = ask(bulkhead, "reload")
     assert (code, answer["result"], answer["generation"]) == (0, "unchanged", 2)
+    assert "reload: unchanged, generation 2\n" in ctl(bulkhead, "reload").stdout
+    rewrite(bulkhead)
+    assert "reload: in force as generation 3\n" in ctl(bulkhead, "reload").stdout
 
 
 def test_a_refused_configuration_is_exit_code_2_with_its_errors(site):
@@ -127,7 +131,8 @@ def test_a_refused_configuration_is_exit_code_2_with_its_errors(site):
         assert (code, answer["configuration_refused"], answer["generation"]) == (2, True, 1)
         assert 'did you mean "rules"?' in answer["errors"][0]["message"]
         people = ctl(bulkhead, *arguments)
-        assert people.returncode == 2 and "refused" in people.stdout
+        assert people.returncode == 2
+        assert ": refused; generation 1 stays in force" in people.stdout
 
 
 def test_a_broken_source_is_exit_code_1_and_the_others_go_through(site, credentials, tmp_path):
