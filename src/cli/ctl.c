@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -225,7 +226,10 @@ static int ask(const struct options *options, const char *path, const char *targ
     struct errbuf err;
     char *memory = NULL;
     if (http_client_send(&request, &reply, &memory, &err) != 0) {
-        fprintf(stderr, "bulkhead ctl: %s\n", err.text);
+        bool is_there = access(path, F_OK) == 0;
+        fprintf(stderr, "bulkhead ctl: %s%s\n", err.text,
+                is_there ? ""
+                         : "; does a bulkhead run that has had this admin.listen from its start?");
         return EXIT_FAILED;
     }
     int code = print_answer(options, &reply);

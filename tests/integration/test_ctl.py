@@ -213,6 +213,7 @@ def test_without_an_admin_socket_there_is_none(start, backends, credentials, tmp
     assert result.returncode == 2 and "admin.listen" in result.stderr
     result = run_command("ctl", "--socket", tmp_path / "none.sock", "sessions")
     assert result.returncode == 1 and "none.sock" in result.stderr
+    assert "from its start?" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [
