@@ -11,6 +11,7 @@
 #ifndef BULKHEAD_TLS_CONN_PRIVATE_H
 #define BULKHEAD_TLS_CONN_PRIVATE_H
 
+#include "hello_size.h"
 #include "net/conn.h"
 #include "tls/tls_conn.h"
 #include "tls_session_store_private.h"
@@ -30,6 +31,7 @@ struct tls_handshake {
     struct tls_failure failure; /* filled as facts become known */
     uint64_t generation;        /* of the credentials that admitted the chain */
     size_t bytes_in;
+    struct hello_size hello_size; /* server */
     bool hello_seen; /* server: the ClientHello was complete */
     bool can_resume; /* server: the client can use a ticket. client: session_key is set */
     uint8_t session_key[TLS_SESSION_KEY_SIZE]; /* client */
