@@ -1,6 +1,6 @@
 /*
  * Each call becomes a request to reload, which answers when it has run; a client that goes away
- * before takes its answer with it, not the request: what it asked for is done all the same.
+ * before takes its answer with it, and what it only wanted to know; a reload is done all the same.
  */
 #include "control/admin.h"
 

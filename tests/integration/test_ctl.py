@@ -1,9 +1,12 @@
 """The admin socket and `bulkhead ctl`: look before you cut, reload, sessions."""
 
+import ctypes
 import json
 import os
+import signal
 import socket
 import stat
+import struct
 
 import pytest
 import yaml
@@ -59,6 +62,23 @@ def connect(bulkhead, credentials, name):
 def ping(stream):
     stream.send(b"ping")
     assert stream.recv_exactly(4) == b"ping"
+
+
+def opens_of(path):
+    """A function that says how often the file has been opened since."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    in_open, in_close_nowrite = 0x20, 0x10  # alternating: equal events in a row are made one
+    assert libc.inotify_add_watch(fd, os.fsencode(path), in_open | in_close_nowrite) > 0
+
+    def count():
+        events = os.read(fd, 1 << 20)
+        os.close(fd)
+        size = struct.calcsize("iIII")
+        return sum(struct.unpack_from("iIII", events, at)[1] == in_open
+                   for at in range(0, len(events), size))
+
+    return count
 
 
 def http(bulkhead, request):
@@ -232,6 +252,24 @@ def test_wrong_requests_change_nothing(site, request_line, status):
     answer = http(bulkhead, request_line + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
     assert answer.split(b" ", 2)[1] == status, answer
     assert ask(bulkhead, "sessions")[0]["generation"] == 1
+
+
+@pytest.mark.parametrize("path", ["/reload", "/check?file={config}"])
+def test_clients_that_ask_and_go_hold_up_no_reload(site, path):
+    """Their requests are not waited for one by one."""
+    bulkhead = site()
+    request = f"POST {path.format(config=bulkhead.config_file)} HTTP/1.1\r\nHost: x\r\n\r\n"
+    opened = opens_of(bulkhead.config_file)
+    os.kill(bulkhead.pid, signal.SIGSTOP)
+    for _ in range(100):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(bulkhead.socket)
+            sock.sendall(request.encode())
+    os.kill(bulkhead.pid, signal.SIGCONT)
+    assert ask(bulkhead, "sessions")[1] == 0  # which came after all of them
+    bulkhead.signal(signal.SIGHUP)
+    bulkhead.wait_log("reload", trigger="SIGHUP")
+    assert 0 < opened() < 50
 
 
 def test_a_client_that_goes_before_its_answer_harms_nothing(site, credentials):
