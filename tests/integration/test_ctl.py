@@ -3,10 +3,12 @@
 import ctypes
 import json
 import os
+import pathlib
 import signal
 import socket
 import stat
 import struct
+import tempfile
 
 import pytest
 import yaml
@@ -31,7 +33,7 @@ def site(start, backends, credentials, tmp_path):
         config = configuration(
             credentials, terminate(backends.plain().url, name="in"),
             rules=[rule("web", WEB), rule("orders", ORDERS)],
-            admin={"listen": f"unix://{tmp_path}/admin.sock"}, **more)
+            **{"admin": {"listen": f"unix://{tmp_path}/admin.sock"}, **more})
         bulkhead = start(config)
         bulkhead.socket = str(tmp_path / "admin.sock")
         bulkhead.config = config
@@ -252,6 +254,35 @@ def test_wrong_requests_change_nothing(site, request_line, status):
     answer = http(bulkhead, request_line + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
     assert answer.split(b" ", 2)[1] == status, answer
     assert ask(bulkhead, "sessions")[0]["generation"] == 1
+
+
+@pytest.fixture
+def open_directory():
+    """One that every user may enter."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        os.chmod(directory, 0o755)
+        yield pathlib.Path(directory)
+
+
+def test_files_are_checked_for_their_reader_alone(site, open_directory):
+    """bulkhead reads more than its group may: no error may quote it to them."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    address = open_directory / "admin.sock"
+    bulkhead = site(admin={"listen": f"unix://{address}"})
+    bulkhead.socket = str(address)
+    secret = open_directory / "secret"
+    secret.write_text("hunter2: 1\n")
+    request = f"POST /check?file={secret} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    assert b"hunter2" in http(bulkhead, request)
+    os.seteuid(65534)  # still of the group
+    try:
+        answer = http(bulkhead, request)
+        sessions = http(bulkhead, b"GET /sessions HTTP/1.1\r\nHost: x\r\n\r\n")
+    finally:
+        os.seteuid(0)
+    assert answer.startswith(b"HTTP/1.1 403 ") and b"hunter2" not in answer
+    assert sessions.startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("path", ["/reload", "/check?file={config}"])
