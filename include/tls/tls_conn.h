@@ -112,7 +112,7 @@ struct conn *tls_conn_connect(struct tls_thread *thread, struct loop *loop,
                               void *arg);
 /* NULL before the handshake has succeeded. */
 const struct peer_info *tls_conn_peer(const struct conn *conn);
-/* After CONN_END_ALERT: "bad_certificate", … */
+/* After CONN_END_ALERT: "bad_certificate", …; "" when none has come. */
 const char *tls_conn_alert_name(const struct conn *conn);
 /*
  * Ends a conn whose handshake failed: sends the alert, shuts down for writing, and reads and

@@ -426,7 +426,7 @@ def test_a_server_that_refuses_us(start, backends, credentials, version):
     )
     line, end = refused_by_upstream(start, credentials, backends.tls(context))
     assert end == RESET
-    assert line["reason"] == "upstream_refused_us"
+    assert (line["reason"], line["detail"]) == ("upstream_refused_us", "unknown_ca")
     assert "upstream_id" in line or version == "1.2"
 
 
