@@ -225,6 +225,8 @@ def test_wrong_usage(arguments):
     (b"GET /", b"404"), (b"GET /sessions/..", b"400"), (b"POST /check", b"400"),
     (b"POST /check?file=relative", b"400"), (b"POST /check?file=/a%00b", b"400"),
     (b"POST /reload?dry_run=yes", b"400"), (b"PUT /reload", b"405"),
+    (b"POST /reload?dry-run=1", b"400"), (b"POST /reload?file=/x", b"400"),
+    (b"POST /reload?dry_run=1&x=", b"400"), (b"GET /sessions?dry_run=1", b"400"),
 ])
 def test_wrong_requests_change_nothing(site, request_line, status):
     bulkhead = site()
