@@ -169,10 +169,12 @@ asan: ## all tests under ASan and UBSan, leaks are failures
 tsan: ## all tests under TSan
 	+$(Q)$(MAKE) --no-print-directory VARIANT=tsan test
 
+VALGRIND    := valgrind -q --error-exitcode=99 --leak-check=full --child-silent-after-fork=yes \
+               --suppressions=$(CURDIR)/tests/valgrind.supp
 valgrind: ## unit tests under valgrind
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=debug test-programs
 	$(Q)$(PYTHON) tests/run.py --build build/debug --jobs $(JOBS) --unit-only \
-	    --wrap 'valgrind -q --error-exitcode=99 --leak-check=full --child-silent-after-fork=yes'
+	    --wrap '$(VALGRIND)'
 
 coverage: ## line and branch coverage of src/, in build/coverage/
 	+$(Q)$(MAKE) --no-print-directory VARIANT=coverage test
