@@ -15,6 +15,7 @@
 
 #include "base/memory.h"
 #include "cli/ctl_print.h"
+#include "cli/output.h"
 #include "config/config.h"
 #include "net/http_client.h"
 
@@ -119,7 +120,7 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
             break;
         case 'h':
             print_help(stdout);
-            *code = EXIT_GOOD;
+            *code = output_finish("ctl", EXIT_GOOD);
             return false;
         default:
             fputs("try: bulkhead ctl --help\n", stderr);
@@ -205,7 +206,7 @@ static int print_answer(const struct options *options, const struct http_reply *
         code = ctl_reload_code(answer);
     }
     json_decref(answer);
-    return fflush(stdout) == 0 && !ferror(stdout) ? code : EXIT_FAILED;
+    return output_finish("ctl", code);
 }
 
 static int ask(const struct options *options, const char *path, const char *target)

@@ -41,7 +41,7 @@ def test_wrong_usage_is_said_once_and_nothing_is_done(arguments):
 
 @pytest.mark.parametrize("arguments", [
     ["--help"], ["help"], ["version"], ["--version"], ["reasons"], ["reasons", "--json"],
-    *[[command, "--help"] for command in ("run", "check", "svid", "reasons", "version")],
+    *[[command, "--help"] for command in ("run", "check", "svid", "ctl", "reasons", "version")],
 ])
 def test_output_that_is_lost_is_a_failure(arguments):
     with open("/dev/full", "w") as full:

@@ -202,6 +202,14 @@ def test_the_socket_is_found_through_the_configuration(site):
     assert result.returncode == 0 and json.loads(result.stdout)["generation"] == 1
 
 
+@pytest.mark.parametrize("arguments", [["sessions"], ["sessions", "--json"], ["reload", "--dry-run"]])
+def test_an_answer_that_is_lost_is_a_failure(site, arguments):
+    bulkhead = site()
+    with open("/dev/full", "w") as full:
+        result = run_command("ctl", "--socket", bulkhead.socket, *arguments, stdout_file=full)
+    assert result.returncode == 1 and "bulkhead ctl: can't write to stdout" in result.stderr
+
+
 def test_without_an_admin_socket_there_is_none(start, backends, credentials, tmp_path):
     bulkhead = start(configuration(credentials, terminate(backends.plain().url)))
     result = run_command("ctl", "-c", bulkhead.config_file, "sessions")
