@@ -349,6 +349,22 @@ def test_fixed_keys_need_a_restart(reloadable, backends, issuer, shop):
         assert place.ended(web)["reason"] == "closed", "the access log is where it was"
 
 
+def test_a_storm_of_signals_is_a_few_reloads(reloadable, backends, issuer, shop):
+    place = reloadable(terminate(backends.plain().url), rules=allow(issuer, "web", "wiki"))
+    with place.connect(shop("web")) as web, place.connect(shop("wiki")) as wiki:
+        place.write(rules=allow(issuer, "wiki"))
+        for _ in range(200):
+            place.signal(signal.SIGHUP)
+            place.signal(signal.SIGUSR1)
+        place.wait_reload(result="in_force")
+        assert web.read_to_end() == (b"", RESET)
+        # What waits already does for the next: one more, at the most, after the last signal.
+        line = place.reload(signal.SIGHUP)
+        assert (line["result"], line["generation"]) == ("unchanged", 2)
+        assert len(place.log.find(event="reload", result="in_force")) == 1
+        ping(wiki)
+
+
 def test_a_reload_during_the_drain_is_refused(reloadable, backends, issuer, shop):
     place = reloadable(terminate(backends.plain().url), rules=allow(issuer, "web"),
                        drain={"delay": "0s", "timeout": "1h"})

@@ -205,6 +205,23 @@ def test_truncation_delivers_every_byte_and_then_resets(start, backends, credent
     assert seen == [data], "bytes before the truncation were lost"
 
 
+@pytest.mark.parametrize("kind", ["terminate", "bridge"])
+@pytest.mark.parametrize("broken", [
+    b"\x17\x03\x03\x00\x20" + bytes(32),  # a record that nobody has sealed
+    b"\x17\x03\x03\xff\xff" + bytes(64),  # longer than any record may be
+    b"GET / HTTP/1.1\r\n\r\n",
+], ids=["forged", "too-long", "plaintext"])
+def test_a_broken_record_in_mid_stream_is_an_abort(start, backends, credentials, kind, broken):
+    path = Path(kind, start, backends, credentials)
+    with path.connect() as stream:
+        stream.send(b"before")
+        assert stream.recv_exactly(6) == b"before"
+        stream.sock.sendall(broken)
+        line = path.line_of(stream)
+        assert (line["reason"], line["bytes_up"]) == ("tls_protocol_error", 6)
+        assert path.backend.wait_ends() == [RESET], "a broken stream must not end cleanly"
+
+
 def test_truncation_may_be_tolerated(start, backends, credentials):
     path = Path("terminate", start, backends, credentials, truncation="tolerate")
     with path.connect() as stream:
