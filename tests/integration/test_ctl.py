@@ -229,6 +229,14 @@ def test_the_socket_is_found_through_the_configuration(site):
     assert result.returncode == 0 and json.loads(result.stdout)["generation"] == 1
 
 
+@pytest.mark.parametrize("arguments", [["sessions"], ["sessions", "--json"], ["reload", "--dry-run"]])
+def test_an_answer_that_is_lost_is_a_failure(site, arguments):
+    bulkhead = site()
+    with open("/dev/full", "w") as full:
+        result = run_command("ctl", "--socket", bulkhead.socket, *arguments, stdout_file=full)
+    assert result.returncode == 1 and "bulkhead ctl: can't write to stdout" in result.stderr
+
+
 def test_without_an_admin_socket_there_is_none(start, backends, credentials, tmp_path):
     bulkhead = start(configuration(credentials, terminate(backends.plain().url)))
     result = run_command("ctl", "-c", bulkhead.config_file, "sessions")
@@ -253,6 +261,8 @@ def test_wrong_usage(arguments):
     (b"GET /", b"404"), (b"GET /sessions/..", b"400"), (b"POST /check", b"400"),
     (b"POST /check?file=relative", b"400"), (b"POST /check?file=/a%00b", b"400"),
     (b"POST /reload?dry_run=yes", b"400"), (b"PUT /reload", b"405"),
+    (b"POST /reload?dry-run=1", b"400"), (b"POST /reload?file=/x", b"400"),
+    (b"POST /reload?dry_run=1&x=", b"400"), (b"GET /sessions?dry_run=1", b"400"),
 ])
 def test_wrong_requests_change_nothing(site, request_line, status):
     bulkhead = site()
