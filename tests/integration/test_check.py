@@ -323,6 +323,7 @@ def test_the_examples_load(tmp_path, credentials, name):
 
 @pytest.mark.parametrize("kind, name", [
     ("markdown", "REFERENCE.md"), ("schema", "bulkhead.schema.json"),
+    ("rules-schema", "bulkhead-rules.schema.json"),
 ])
 def test_the_reference_is_what_the_key_tables_say(kind, name):
     tool = pathlib.Path(program()).parent / "tests" / "tools" / "config_reference"
