@@ -39,6 +39,7 @@ struct material {
     struct credentials *credentials;
     struct quarantine *quarantine;
     uint64_t identity_epoch; /* raised when our own SPIFFE ID changes */
+    size_t failed_tests;     /* of the setup's: a start goes on with them, a reload does not */
 };
 
 /* The parts of `former`, each counted once more; for NULL an empty one. */

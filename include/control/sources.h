@@ -34,17 +34,26 @@ enum sources_scope {
 struct sources *sources_new(const char *path, const struct config_options *options,
                             const struct crypto *crypto, struct tls_session_store *sessions);
 void sources_free(struct sources *sources); /* NULL is fine */
-/* The start, and `check`: everything, all errors at once. False when there is any. Then the
-   material is in force. */
+/* The start: everything, all errors at once. False when there is any; else the
+   material is in force. `tests` of the configuration that fail are counted in it and in diags, and
+   stop no start. */
 bool sources_load(struct sources *sources, struct diag_list *diags)
+    __attribute__((warn_unused_result));
+enum sources_check {
+    SOURCES_CHECK_ALL = 0,
+    SOURCES_CHECK_OFFLINE /* the configuration's files alone: no SVID, bundle, CRL, nor any place
+                             on this host; then the material in force is a setup and no more */
+};
+/* The same for whoever asks what is wrong, with all that can be said of the rules. */
+bool sources_check(struct sources *sources, enum sources_check what, struct diag_list *diags)
     __attribute__((warn_unused_result));
 /* What is in force; NULL before sources_load. */
 const struct material *sources_in_force(const struct sources *sources);
 /*
  * A candidate out of what can be read now and, where that is broken, the last good. Errors name
  * what was kept. config_path: another file to read instead of ours, or NULL. Never NULL; the
- * caller gives it to sources_commit or material_free. *config_refused: the file is wrong, and the
- * former configuration stands in the candidate.
+ * caller gives it to sources_commit or material_free. *config_refused: the file is wrong or one of
+ * its `tests` fails, and the former configuration stands in the candidate.
  */
 struct material *sources_prepare(const struct sources *sources, enum sources_scope scope,
                                  const char *config_path, struct diag_list *diags,

@@ -48,7 +48,7 @@ static void write_diags(struct json_writer *w, const char *key, const struct dia
     json_array_begin(w);
     for (size_t i = 0; i < diags->count; i++) {
         const struct diag *diag = &diags->items[i];
-        if (diag->severity != severity) {
+        if (diag_told_as(diag) != severity) {
             continue;
         }
         json_object_begin(w);

@@ -231,7 +231,11 @@ static void log_warnings(struct control *control, struct diag_list *diags)
         if (diag->severity == DIAG_NOTE) {
             continue; /* for `check` */
         }
-        log_begin(log, LOG_WARN, "config_warning");
+        if (diag->severity == DIAG_TEST) {
+            log_begin(log, LOG_ERROR, "config_test_failed");
+        } else {
+            log_begin(log, LOG_WARN, "config_warning");
+        }
         if (diag->pos.file < diags->file_count) {
             log_str(log, "file", diags->files[diag->pos.file]);
             log_u64(log, "line", diag->pos.line);

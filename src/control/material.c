@@ -28,6 +28,7 @@ struct material *material_new(const struct material *former)
     material->credentials = credentials_ref(former->credentials);
     material->quarantine = quarantine_ref(former->quarantine);
     material->identity_epoch = former->identity_epoch;
+    material->failed_tests = former->failed_tests;
     material->domain_count = former->domain_count;
     material->domains = mem_alloc_array(former->domain_count, sizeof(*material->domains));
     for (size_t i = 0; i < former->domain_count; i++) {

@@ -14,7 +14,9 @@
 #include "config/config.h"
 #include "config/same.h"
 #include "control/places.h"
+#include "policy/lint.h"
 #include "policy/policy.h"
+#include "policy/policy_tests.h"
 #include "policy/quarantine.h"
 #include "proxy/snapshot.h"
 #include "spiffe/crl.h"
@@ -427,6 +429,17 @@ static void check_names(const struct config *config, struct diag_list *diags)
     }
 }
 
+/* What the rules of a valid configuration look like; how many of its tests fail. */
+static size_t judge_rules(const struct config *config, const struct policy *policy,
+                          enum lint_scope lint, struct diag_list *diags)
+{
+    if (policy == NULL || !config->valid) {
+        return 0;
+    }
+    lint_run(policy, clock_wall_s(), lint, diags);
+    return policy_tests_run(policy, diags).failed;
+}
+
 /* NULL when anything is wrong with it, which is reported. */
 static struct setup *make_setup(struct loader *loader, struct config *config, struct policy *policy,
                                 size_t errors_before)
@@ -481,7 +494,17 @@ const struct material *sources_in_force(const struct sources *sources)
     return sources->in_force;
 }
 
-bool sources_load(struct sources *sources, struct diag_list *diags)
+/* What lies outside the configuration's files. */
+static void load_outside(struct loader *loader)
+{
+    places_check_logs(loader->config, loader->diags);
+    places_warn_sockets(loader->config, loader->diags);
+    loader->material->quarantine = make_quarantine(loader->config);
+    load_files(loader);
+}
+
+static bool load(struct sources *sources, enum lint_scope lint, enum sources_check what,
+                 struct diag_list *diags)
 {
     struct config *config = config_load(sources->path, &sources->options, diags);
     if (config == NULL) {
@@ -496,11 +519,11 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
         .credentials_generation = ++sources->credentials_generation,
     };
     check_names(config, diags);
-    places_check_logs(config, diags);
-    places_warn_sockets(config, diags);
     struct policy *policy = policy_load(config, diags);
-    loader.material->quarantine = make_quarantine(config);
-    load_files(&loader);
+    loader.material->failed_tests = judge_rules(config, policy, lint, diags);
+    if (what == SOURCES_CHECK_ALL) {
+        load_outside(&loader);
+    }
     loader.material->setup = make_setup(&loader, config, policy, 0);
     if (diag_has_errors(diags) || loader.material->setup == NULL) {
         material_free(loader.material);
@@ -508,6 +531,16 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
     }
     sources->in_force = loader.material;
     return true;
+}
+
+bool sources_load(struct sources *sources, struct diag_list *diags)
+{
+    return load(sources, LINT_LOAD, SOURCES_CHECK_ALL, diags);
+}
+
+bool sources_check(struct sources *sources, enum sources_check what, struct diag_list *diags)
+{
+    return load(sources, LINT_CHECK, what, diags);
 }
 
 /* A pin that no SVID that we have or can read fits would leave us with one that it forbids. */
@@ -539,6 +572,11 @@ static struct setup *read_setup(struct loader *loader, const char *path)
         check_new_pin(loader, config);
     }
     struct policy *policy = policy_load(config, loader->diags);
+    if (judge_rules(config, policy, LINT_LOAD, loader->diags) > 0) {
+        policy_free(policy);
+        config_free(config);
+        return NULL; /* a start has no choice, a reload has the former rules */
+    }
     return make_setup(loader, config, policy, errors_before);
 }
 
@@ -572,6 +610,7 @@ struct material *sources_prepare(const struct sources *sources, enum sources_sco
     if (setup != NULL) {
         setup_unref(loader.material->setup);
         loader.material->setup = setup;
+        loader.material->failed_tests = 0; /* or it were refused */
     }
     loader.config = loader.material->setup->config;
     load_files(&loader);
