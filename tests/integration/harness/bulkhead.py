@@ -146,7 +146,7 @@ class Bulkhead:
     is there already."""
 
     def __init__(self, config, directory, env=None, descriptors=None, stdout=subprocess.PIPE,
-                 pass_fds=(), before_exec=None, clock=None, config_path=None, through=()):
+                 pass_fds=(), before_exec=None, clock=None, config_path=None, through=(), options=()):
         self.directory = pathlib.Path(directory)
         self.config_file = config_path or self.directory / "bulkhead.yaml"
         if config_path is None:
@@ -163,7 +163,7 @@ class Bulkhead:
 
         self.process = subprocess.Popen(
             [*through, program() if clock is None else program_with_clock(), "run", "-c",
-             str(self.config_file)], stdin=subprocess.DEVNULL,
+             str(self.config_file), *options], stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **(env or {})},
             cwd=self.directory, preexec_fn=before_exec, pass_fds=pass_fds,
         )
