@@ -8,6 +8,8 @@
  *   GET  /metrics            Prometheus' text format, or OpenMetrics by Accept; see
  * config/METRICS.md
  *
+ * Any other parameter is refused.
+ *
  * Whoever may connect to the socket may do all of it: its permissions (0660) are the only wall.
  * Answers hold no secret. Control thread.
  */

@@ -16,6 +16,10 @@
 
 enum { MAX_WORD = 15 };
 
+/* Left as it is, it would be looked for under a name that nobody meant. */
+#define NO_VARIABLE \
+    "holds a variable, which stands for the trust domain of a SPIFFE ID only; write it out"
+
 /* For a scalar, whose text is named. */
 static void report_value(struct decoder *d, const struct yaml_node *node, const char *sentence)
 {
@@ -53,7 +57,9 @@ static const char *scalar_text(struct decoder *d, const struct yaml_node *node, 
         return NULL;
     }
     if (has_control_char(node->u.text)) {
-        decoder_report(d, node, "must be one line without control characters");
+        decoder_report(d, node,
+                       "must be one line without control characters; a text on several lines "
+                       "begins with \">-\", which joins them");
         return NULL;
     }
     return node->u.text;
@@ -93,6 +99,8 @@ static void check_text(struct decoder *d, enum field_type type, const struct yam
     } else if (type == FIELD_OUTPUT && strcmp(text, "stdout") != 0 && strcmp(text, "none") != 0 &&
                strpbrk(text, "/.") == NULL) {
         report_value(d, node, "must be stdout, none or a file; a file here is written \"./name\"");
+    } else if ((type == FIELD_PATH || type == FIELD_OUTPUT) && strstr(text, "${") != NULL) {
+        report_value(d, node, NO_VARIABLE);
     }
 }
 
@@ -285,6 +293,10 @@ static void decode_address(struct decoder *d, const struct field *field,
     }
     address_release(address);
     decode_string_store(&address->text, mem_strdup(text), decoder_pos(d, node));
+    if (strstr(text, "${") != NULL) {
+        report_value(d, node, NO_VARIABLE);
+        return;
+    }
     enum address_role role = field->type == FIELD_FORWARD ? ADDRESS_FORWARD : ADDRESS_ACCEPT;
     if (!address_parse(text, role, address, &err)) {
         diag_error(d->diags, decoder_pos(d, node), "%s: \"%s\": %s", d->path, text, err.text);

@@ -19,6 +19,7 @@ static const char *status_text(int status)
     } rows[] = {{200, "OK"},
                 {202, "Accepted"},
                 {400, "Bad Request"},
+                {403, "Forbidden"},
                 {404, "Not Found"},
                 {405, "Method Not Allowed"},
                 {408, "Request Timeout"},

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config/suggest.h"
 #include "name_list.h"
 #include "policy/explain.h"
 #include "policy_impl.h"
@@ -40,6 +41,19 @@ static void skip(struct runner *runner, const struct run *run, const struct conf
     runner->result.skipped++;
 }
 
+static void tell_listener(const struct runner *runner, const char *name, char *out, size_t size)
+{
+    const struct config *config = runner->config;
+    struct suggest suggest;
+    suggest_init(&suggest, name);
+    for (size_t i = 0; i < config->listener_count; i++) {
+        suggest_consider(&suggest, config->listeners[i].name.text);
+    }
+    (void)snprintf(out, size, "there is no such listener here%s%s%s",
+                   suggest.best == NULL ? "" : "; did you mean \"",
+                   suggest.best == NULL ? "" : suggest.best, suggest.best == NULL ? "" : "\"?");
+}
+
 static bool is_here(struct runner *runner, struct run *run)
 {
     const struct config_test *test = run->test;
@@ -47,7 +61,9 @@ static bool is_here(struct runner *runner, struct run *run)
     const struct name *listener = name_list_find(&runner->listeners, strview_from(test->to.text));
     if (listener == NULL) {
         /* In the main file config_load has refused it. */
-        skip(runner, run, &test->to, "there is no such listener here");
+        char what[160];
+        tell_listener(runner, test->to.text, what, sizeof(what));
+        skip(runner, run, &test->to, what);
         return false;
     }
     run->listener = listener->index;
@@ -80,16 +96,6 @@ static struct place_text place_of(const struct runner *runner, const struct poli
     return place;
 }
 
-static bool has_rule(const struct policy *policy, const char *name)
-{
-    for (size_t i = 0; i < policy->rule_count; i++) {
-        if (strcmp(policy->rules[i].name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static const char *verb(enum config_action action)
 {
     return action == CONFIG_ACTION_ALLOW ? "allowed" : "denied";
@@ -109,10 +115,9 @@ static void fail(struct runner *runner, const struct run *run, const struct poli
         return;
     }
     diag_test(runner->diags, test->rule.pos,
-              TEST_FORMAT " must be %s by rule \"%s\"%s, but %s decided: %s%s", TEST_ARGS(run),
-              verb(is), test->rule.text,
-              has_rule(runner->policy, test->rule.text) ? "" : " (there is none of that name)",
-              decision->rule == NULL ? "none" : "another", sentence, place.text);
+              TEST_FORMAT " must be %s by rule \"%s\", but %s decided: %s%s", TEST_ARGS(run),
+              verb(is), test->rule.text, decision->rule == NULL ? "none" : "another", sentence,
+              place.text);
 }
 
 static void run_test(struct runner *runner, struct run *run)

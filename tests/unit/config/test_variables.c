@@ -401,6 +401,30 @@ static void test_variables_inside_brackets_want_quotes(void **state)
     }
 }
 
+static void test_variables_make_no_names_of_files_or_addresses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        const char *wanted;
+    } rows[] = {
+        {"include: '${prod}/*.yaml'", "f:2:10: error: include: \"${prod}/*.yaml\" holds a var"},
+        {"access_log: {to: './${prod}'}", "f:2:18: error: access_log.to: \"./${prod}\" holds a "
+                                          "variable, which stands for the trust domain of a SPIFF"},
+        {"quarantine_file: '/etc/${prod}'", "f:2:18: error: quarantine_file: \"/etc/${prod}\" hol"},
+        {"admin: {listen: 'unix:///${prod}'}", "f:2:17: error: admin.listen: \"unix:///${prod}\""},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct fixture f;
+        char text[1024];
+        const char *const wanted[WANTED_MAX] = {rows[i].wanted};
+        (void)snprintf(text, sizeof(text), FILE_FORMAT, rows[i].line, "prod.example", "x");
+        parse(&f, text, NULL, 0);
+        assert_diags(&f.diags, wanted);
+        fixture_end(&f);
+    }
+}
+
 /* In a file's name and in free text "$" is a character like others. */
 static void test_variables_are_of_ids_alone(void **state)
 {
@@ -465,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_variables_unknown_in_a_quarantine_leave_the_rest),
         cmocka_unit_test(test_variables_are_named_where_they_stand),
         cmocka_unit_test(test_variables_inside_brackets_want_quotes),
+        cmocka_unit_test(test_variables_make_no_names_of_files_or_addresses),
         cmocka_unit_test(test_variables_are_of_ids_alone),
         cmocka_unit_test(test_variables_option),
     };

@@ -96,9 +96,6 @@ static const struct {
     {"from: spiffe://a.example/web, to: in, decision: allow, rule: brief",
      "16:65: error: tests[0]: \"spiffe://a.example/web\" to \"in\" must be allowed by rule "
      "\"brief\", but another decided: rule \"web\" allows it (f:9)"},
-    {"from: spiffe://a.example/web, to: in, decision: allow, rule: wob",
-     "16:65: error: tests[0]: \"spiffe://a.example/web\" to \"in\" must be allowed by rule "
-     "\"wob\" (there is none of that name), but another decided: rule \"web\" allows it (f:9)"},
     {"from: spiffe://a.example/x, to: in, decision: deny, rule: 'no'",
      "16:62: error: tests[0]: \"spiffe://a.example/x\" to \"in\" must be denied by rule \"no\", "
      "but none decided: no rule matched; nearest: rule \"web\""},
