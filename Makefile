@@ -78,7 +78,7 @@ LDFLAGS     += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(FLAGS_$
 
 .PHONY: all build debug test check fmt fmt-check lint layers asan tsan valgrind fuzz coverage \
         certs demo deps help install dist clean compile_commands werror unit reference analyze bench soak \
-        test-programs
+        test-programs prometheus
 
 all: build
 
@@ -221,13 +221,19 @@ werror:
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=werror-clang build/werror-clang/bulkhead
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=werror-clang test-programs
 
-check: ## what must pass before handing over: format, layers, lint, -Werror with gcc and clang, test, asan, tsan
+prometheus: ## Debian's Prometheus scrapes a known load for T seconds (3) and shows its numbers; promtool check metrics
+	$(Q).ci/deps prometheus
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
+	$(Q)$(PYTHON) tests/prometheus.py --build build/release $(if $(T),--seconds $(T))
+
+check: ## what must pass before handing over: format, layers, lint, -Werror with gcc and clang, asan, tsan, prometheus, test
 	$(Q).ci/deps check
 	+$(Q)$(MAKE) --no-print-directory fmt-check layers
 	+$(Q)$(MAKE) --no-print-directory lint
 	+$(Q)$(MAKE) --no-print-directory werror
 	+$(Q)$(MAKE) --no-print-directory asan
 	+$(Q)$(MAKE) --no-print-directory tsan
+	+$(Q)$(MAKE) --no-print-directory prometheus
 	+$(Q)$(MAKE) --no-print-directory test
 
 certs: ## the test credentials afresh, in build/certs/
