@@ -57,9 +57,12 @@ CC_asan          := $(CLANG)
 CC_tsan          := $(CLANG)
 CC_fuzz          := $(CLANG)
 CC_coverage      := gcc
+CC_uncounted     := gcc
 
 FLAGS_release      := -O2 -g $(HARDEN)
 FLAGS_debug        := -O0 -g3
+# Only to measure what counting costs: see bench/telemetry.py.
+FLAGS_uncounted    := -O2 -g $(HARDEN) -DBULKHEAD_WITHOUT_METRICS
 FLAGS_werror-gcc   := -O2 -g -Werror $(HARDEN)
 FLAGS_werror-clang := -O2 -g -Werror -fstack-protector-strong
 FLAGS_asan         := $(SANITIZE) -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -78,7 +81,7 @@ LDFLAGS     += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(FLAGS_$
 
 .PHONY: all build debug test check fmt fmt-check lint layers asan tsan valgrind fuzz coverage \
         certs demo deps help install dist clean compile_commands werror unit reference analyze bench soak \
-        test-programs prometheus
+        test-programs prometheus bench-telemetry
 
 all: build
 
@@ -247,6 +250,12 @@ bench: ## first figures next to HAProxy and nginx
 	$(Q).ci/deps bench
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BENCH_BIN)
 	$(Q)$(PYTHON) bench/run.py --bulkhead build/bulkhead --build $(BUILD)
+
+bench-telemetry: ## what metrics and logs cost: all on against all off, CPU per handshake and per byte
+	$(Q).ci/deps demo
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=uncounted build/uncounted/bulkhead
+	$(Q)$(PYTHON) bench/telemetry.py --on build/release/bulkhead --off build/uncounted/bulkhead
 
 P ?=
 soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, rotate, churn or tails picks, JSON=1 for machines

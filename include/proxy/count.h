@@ -1,7 +1,7 @@
 /*
  * count: what happens to sessions, counted as metrics of their listener (telemetry/metrics.h).
  *
- * Worker thread only; nothing here can fail. Times are clock_mono_us.
+ * Worker thread only; nothing here can fail. Times are of count_now_us.
  */
 #ifndef BULKHEAD_PROXY_COUNT_H
 #define BULKHEAD_PROXY_COUNT_H
@@ -19,6 +19,8 @@ struct setup_listener;
 struct spiffe_id;
 struct worker;
 
+/* Now, for what is measured. */
+uint64_t count_now_us(void);
 /* Each connection that was accepted. */
 void count_accepted(struct worker *worker, const struct setup_listener *listener);
 /* One that never became a session. */

@@ -44,7 +44,7 @@ struct upstream {
     struct loop_deferred deferred;
     bool pending_failure;
     bool in_handshake;
-    uint64_t began_us;     /* clock_mono_us */
+    uint64_t began_us;     /* count_now_us */
     uint64_t connected_us; /* while in_handshake */
 };
 

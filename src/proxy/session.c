@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "base/clock.h"
 #include "base/memory.h"
 #include "net/plain_conn.h"
 #include "proxy/accepting.h"
@@ -163,7 +162,7 @@ static struct session *session_new(struct worker *worker, const struct setup_lis
     session->listener = listener;
     session->peer = *peer;
     session->started_ms = loop_now_ms(worker->loop);
-    session->accepted_us = clock_mono_us();
+    session->accepted_us = count_now_us();
     session->timer_due_ms = UINT64_MAX;
     session->timer = timer_new(worker->loop, on_timer, session);
     if (session->timer != NULL) {

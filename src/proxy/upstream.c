@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "base/clock.h"
 #include "base/memory.h"
 #include "net/plain_conn.h"
 #include "proxy/count.h"
@@ -127,7 +126,7 @@ static void connected(struct upstream *upstream, int fd)
         return;
     }
     upstream->in_handshake = true;
-    upstream->connected_us = clock_mono_us();
+    upstream->connected_us = count_now_us();
     timer_set(upstream->timer, upstream->listener->config->timeouts.handshake_ms);
 }
 
@@ -235,7 +234,7 @@ void upstream_start(struct upstream *upstream, struct worker *worker,
         .owner = owner,
         .owner_arg = arg,
         .alpn = alpn,
-        .began_us = clock_mono_us(),
+        .began_us = count_now_us(),
         .last_failure = REASON_UPSTREAM_CONNECT_FAILED,
     };
     upstream->timer = timer_new(worker->loop, on_timer, upstream);

@@ -85,6 +85,9 @@ void metrics_observe(struct metrics_block *block, enum metric metric, size_t cel
     const uint64_t *bounds = metric_bounds(metric, &count);
     size_t bucket = 0;
     ASSERT(bounds != NULL);
+    if (!METRICS_ARE_KEPT) {
+        return;
+    }
     while (bucket < count && us > bounds[bucket]) {
         bucket++;
     }

@@ -17,6 +17,7 @@ from harness.openssl import Interactive, s_client
 from harness.streams import (
     PlainStream, client_context, dial, server_context, tls_connect, tls_dial,
 )
+from harness.wait import until
 
 WEB = "spiffe://prod.example/ns/shop/sa/web"
 ORDERS = "spiffe://prod.example/ns/shop/sa/orders"
@@ -303,6 +304,20 @@ def test_an_upstream_handshake_that_its_session_cut_short(site, backends):
                 timeouts={"handshake": "1s"})
     found = rises(here, lambda: plain_client(here, "in"))
     assert found == [{"upstream_handshake_timeout": 1}, {}, {"upstream_handshake_timeout": 1}, {}]
+
+
+def test_an_upstream_handshake_that_its_session_took_along(site, backends):
+    silent = backends.plain(handler=lambda stream: stream.read_to_end()[1])
+    other = originate(f"mtls://127.0.0.1:{silent.port}", name="other", expect=ORDERS)
+    here = site(originate(f"mtls://127.0.0.1:{silent.port}", name="in", expect=ORDERS), other)
+    with PlainStream(dial(here.bulkhead.address("in"))):
+        until(lambda: silent.bytes > 0, "the ClientHello")
+        here.reload(listeners=[other])
+        m = here.wait(lambda m: ended(m) == {"listener_removed": 1}, "its end")
+    assert failures(m, "upstream") == {"listener_removed": 1}
+    assert handshakes(m, "upstream") == {"failed": 1}
+    assert m.by("bulkhead_upstream_dials_total", "result", listener="in") == {}, "it never ended"
+    assert m("bulkhead_upstream_up", listener="in") is None
 
 
 # ---- changes ------------------------------------------------------------------------------------
