@@ -12,6 +12,7 @@
 #ifndef BULKHEAD_CONTROL_SOURCES_H
 #define BULKHEAD_CONTROL_SOURCES_H
 
+#include "config/config.h"
 #include "config/diag.h"
 #include "control/material.h"
 
@@ -28,9 +29,10 @@ enum sources_scope {
     SOURCES_ALL
 };
 
-/* path is copied. sessions: for listeners that resume; NULL: none does. Reads nothing yet. */
-struct sources *sources_new(const char *path, const struct crypto *crypto,
-                            struct tls_session_store *sessions);
+/* path is copied; options (may be NULL) count for every load, what they point to is not copied.
+   sessions: for listeners that resume; NULL: none does. Reads nothing yet. */
+struct sources *sources_new(const char *path, const struct config_options *options,
+                            const struct crypto *crypto, struct tls_session_store *sessions);
 void sources_free(struct sources *sources); /* NULL is fine */
 /* The start: everything, all errors at once. False when there is any; else the
    material is in force. `tests` of the configuration that fail are counted in it and in diags, and

@@ -10,6 +10,7 @@
 #include "base/json_writer.h"
 #include "base/memory.h"
 #include "cli/output.h"
+#include "cli/vars.h"
 #include "config/config.h"
 #include "config/diag.h"
 #include "control/sources.h"
@@ -24,12 +25,13 @@ struct options {
     bool json;
     bool strict;
     bool offline;
+    struct vars vars;
 };
 
 static void print_help(FILE *out)
 {
     fputs(
-        "usage: bulkhead check -c FILE [--offline] [--strict] [--json]\n"
+        "usage: bulkhead check -c FILE [--var NAME=VALUE]... [--offline] [--strict] [--json]\n"
         "\n"
         "Reads the configuration and everything that it names, as `bulkhead run` would, and says\n"
         "all that is wrong at once: errors; warnings, which refuse nothing; and notes: what has "
@@ -37,6 +39,9 @@ static void print_help(FILE *out)
         "effect here, and when rules end. Runs its `tests`. Opens no socket.\n"
         "\n"
         "  -c, --config FILE  the configuration file\n"
+        "      --var N=VALUE  the trust domain that ${N} stands for; over `variables` of the "
+        "file;\n"
+        "                     may be given several times\n"
         "      --offline      only the configuration and what it includes: no certificate, key,\n"
         "                     bundle, CRL or quarantine file; for where these are not, as in CI\n"
         "      --strict       warnings count as errors\n"
@@ -66,9 +71,13 @@ static bool wrong_usage(const char *message)
 static bool parse_options(int argc, char **argv, struct options *options, int *code)
 {
     static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'}, {"offline", no_argument, NULL, 'o'},
-        {"strict", no_argument, NULL, 's'},       {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},
+        {"var", required_argument, NULL, 'v'},
+        {"offline", no_argument, NULL, 'o'},
+        {"strict", no_argument, NULL, 's'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     *options = (struct options){0};
     *code = EXIT_WRONG;
@@ -83,6 +92,11 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
                 return wrong_usage("one file at a time");
             }
             options->file = optarg;
+            break;
+        case 'v':
+            if (!vars_add(&options->vars, "check", optarg)) {
+                return false;
+            }
             break;
         case 'o':
             options->offline = true;
@@ -234,7 +248,8 @@ static int check_file(const struct options *options, const struct crypto *crypto
 {
     struct diag_list diags;
     diag_list_init(&diags);
-    struct sources *sources = sources_new(options->file, crypto, NULL);
+    struct config_options config = vars_options(&options->vars);
+    struct sources *sources = sources_new(options->file, &config, crypto, NULL);
     bool loaded = sources_check(
         sources, options->offline ? SOURCES_CHECK_OFFLINE : SOURCES_CHECK_ALL, &diags);
     const struct material *material = loaded ? sources_in_force(sources) : NULL;
@@ -257,14 +272,17 @@ int check_main(int argc, char **argv)
     struct errbuf err;
     int code = EXIT_WRONG;
     if (!parse_options(argc, argv, &options, &code)) {
+        vars_fini(&options.vars);
         return code;
     }
     struct crypto *crypto = crypto_new(&err);
     if (crypto == NULL) {
         fprintf(stderr, "bulkhead check: %s\n", err.text);
-        return EXIT_FAILED;
+        code = EXIT_FAILED;
+    } else {
+        code = check_file(&options, crypto);
     }
-    code = check_file(&options, crypto);
     crypto_free(crypto);
+    vars_fini(&options.vars);
     return code;
 }

@@ -137,7 +137,7 @@ static char *find_socket(const struct options *options)
     }
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_load(options->config, &diags);
+    struct config *config = config_load(options->config, NULL, &diags);
     char *path = NULL;
     if (config == NULL) {
         char line[1024];

@@ -242,9 +242,9 @@ static const struct field rule_fields[] = {
     {.name = "expires", .type = FIELD_TIME, .offset = offsetof(struct config_rule, expires),
      .default_note = "never", .example = "2027-01-31",
      .sentence = "When the rule ends by itself, and with it the sessions that no other rule lets in; a date means its beginning in UTC."},
-    {.name = "owner", .type = FIELD_STRING, .offset = offsetof(struct config_rule, owner),
+    {.name = "owner", .type = FIELD_STRING, .remark = true, .offset = offsetof(struct config_rule, owner),
      .default_note = "none", .example = "shop-team", .sentence = "Who answers for the rule."},
-    {.name = "note", .type = FIELD_STRING, .offset = offsetof(struct config_rule, note),
+    {.name = "note", .type = FIELD_STRING, .remark = true, .offset = offsetof(struct config_rule, note),
      .default_note = "none", .example = "until the new checkout is live", .sentence = "Free text for people."},
 };
 static const struct field_table rule_table = {

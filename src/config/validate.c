@@ -159,6 +159,19 @@ static void check_expiry(struct checker *c, const struct config_listener *listen
     }
 }
 
+/* What audit softens is a decision by rules, and plaintext has no caller to decide about. */
+static void check_enforcement(struct checker *c, const struct config_listener *listener, size_t i)
+{
+    if (validate_is_present(listener->enforcement_pos) &&
+        listener->accept.scheme != CONFIG_SCHEME_NONE && !accepts_mtls(listener)) {
+        diag_error(c->diags, listener->enforcement_pos,
+                   "listeners[%zu].enforcement: nothing to soften: `accept` is plaintext, so no "
+                   "rule decides here, and a server outside `expect` is always refused; take the "
+                   "key out",
+                   i);
+    }
+}
+
 static void check_listener(struct checker *c, size_t i)
 {
     const struct config_listener *listener = &c->config->listeners[i];
@@ -173,6 +186,7 @@ static void check_listener(struct checker *c, size_t i)
     check_sni(c, listener, i);
     check_socket(c, listener, i);
     check_expiry(c, listener, i);
+    check_enforcement(c, listener, i);
     check_plaintext(c, listener, &listener->accept, "accept", i);
     check_plaintext(c, listener, &listener->forward, "forward", i);
 }
@@ -228,6 +242,28 @@ void validate_unique(struct checker *c, struct validate_entry *entries, size_t c
     }
 }
 
+/* Two names in the file may be variables of one value. */
+static void check_trust_domains(struct checker *c)
+{
+    const struct config *config = c->config;
+    struct validate_entry *entries = mem_alloc_array(config->trust_count + 1, sizeof *entries);
+    for (size_t i = 0; i < config->trust_count; i++) {
+        const struct config_string *domain = &config->trust[i].domain;
+        entries[i] = (struct validate_entry){domain->text, domain->pos, i, i};
+    }
+    if (config->trust_count > 1) {
+        qsort(entries, config->trust_count, sizeof *entries, compare_entries);
+    }
+    for (size_t i = 1; i < config->trust_count; i++) {
+        if (strcmp(entries[i - 1].text, entries[i].text) == 0) {
+            diag_error(c->diags, entries[i].pos,
+                       "trust: \"%s\" stands on line %u already; a trust domain has one bundle",
+                       entries[i].text, entries[i - 1].pos.line);
+        }
+    }
+    mem_free(entries);
+}
+
 static void check_listener_names(struct checker *c)
 {
     const struct config *config = c->config;
@@ -276,8 +312,13 @@ void validate_config(const struct config *config, uint32_t file, struct diag_lis
     for (size_t i = 0; i < config->trust_count; i++) {
         check_trust(&c, &config->trust[i]);
     }
+    check_trust_domains(&c);
     check_listener_names(&c);
     check_accept_addresses(&c);
-    validate_rules(&c);
+    struct validate_targets targets;
+    validate_targets_init(&targets, config);
+    validate_rules(&c, &targets);
     validate_groups(&c);
+    validate_tests(&c, &targets);
+    validate_targets_fini(&targets);
 }

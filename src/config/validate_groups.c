@@ -163,7 +163,9 @@ void validate_groups(struct checker *c)
             diag_warning(c->diags, group->members.pos, "groups.%s: is empty: it matches nobody",
                          group->name.text);
         } else if (!walk.states[i].used) {
-            diag_warning(c->diags, group->name.pos, "groups.%s: nobody uses it", group->name.text);
+            /* Another process may use what stands in a file that is shared. */
+            (config_is_included(config, group->name.pos) ? diag_note : diag_warning)(
+                c->diags, group->name.pos, "groups.%s: nobody uses it", group->name.text);
         }
     }
     mem_free(walk.states);

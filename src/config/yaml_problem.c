@@ -139,6 +139,9 @@ static const char *translate(const struct yaml_source *source, const yaml_parser
     if ((in_flow || parser->flow_level > 0) && line_has(source, &parser->problem_mark, "://[")) {
         return "quote an address with brackets inside [ ] or { }: \"mtls://[::1]:8443\"";
     }
+    if ((in_flow || parser->flow_level > 0) && line_has(source, &parser->problem_mark, "${")) {
+        return "quote what holds a variable inside [ ] or { }: \"spiffe://${name}/...\"";
+    }
     if (is_text(parser->problem, "found character that cannot start any token")) {
         switch (char_at(source, &parser->problem_mark)) {
         case '\t':

@@ -247,7 +247,8 @@ static void log_warnings(struct control *control, struct diag_list *diags)
 }
 
 /* 0, or the exit code. */
-static int load(struct control *control, const char *config_path)
+static int load(struct control *control, const char *config_path,
+                const struct config_options *options)
 {
     struct errbuf err;
     control->crypto = crypto_new(&err);
@@ -263,7 +264,7 @@ static int load(struct control *control, const char *config_path)
         .max_age_s = TLS_SESSION_AGE_DEFAULT_S,
     };
     control->sessions = tls_session_store_new(&session_limits);
-    control->sources = sources_new(config_path, control->crypto, control->sessions);
+    control->sources = sources_new(config_path, options, control->crypto, control->sessions);
     bool loaded = sources_load(control->sources, &diags);
     if (loaded) {
         control->snapshot = material_compose(sources_in_force(control->sources), 1);
@@ -562,13 +563,13 @@ static void mask_signals(int how)
     ASSERT(error == 0);
 }
 
-int control_run(const char *config_path)
+int control_run(const char *config_path, const struct config_options *options)
 {
     struct control *control = mem_alloc(sizeof(*control));
     control->started_ms = clock_mono_ms();
     control->stderr_fd = STDERR_FILENO;
     process_prepare();
-    int code = load(control, config_path);
+    int code = load(control, config_path, options);
     process_close_inherited();
     if (code == 0) {
         struct errbuf err;

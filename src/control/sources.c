@@ -29,6 +29,7 @@
 
 struct sources {
     char *path;
+    struct config_options options;
     const struct crypto *crypto;
     struct tls_session_store *sessions;
     struct material *in_force;
@@ -37,6 +38,7 @@ struct sources {
 
 /* One load. */
 struct loader {
+    const struct config_options *options;
     const struct crypto *crypto;
     struct tls_session_store *sessions;
     const struct config *config;   /* whose names and places count */
@@ -465,11 +467,14 @@ static void load_files(struct loader *loader)
 
 /* --- the object ------------------------------------------------------------------------------ */
 
-struct sources *sources_new(const char *path, const struct crypto *crypto,
-                            struct tls_session_store *sessions)
+struct sources *sources_new(const char *path, const struct config_options *options,
+                            const struct crypto *crypto, struct tls_session_store *sessions)
 {
     struct sources *sources = mem_alloc(sizeof(*sources));
     sources->path = mem_strdup(path);
+    if (options != NULL) {
+        sources->options = *options;
+    }
     sources->crypto = crypto;
     sources->sessions = sessions;
     return sources;
@@ -501,7 +506,7 @@ static void load_outside(struct loader *loader)
 static bool load(struct sources *sources, enum lint_scope lint, enum sources_check what,
                  struct diag_list *diags)
 {
-    struct config *config = config_load(sources->path, diags);
+    struct config *config = config_load(sources->path, &sources->options, diags);
     if (config == NULL) {
         return false;
     }
@@ -557,7 +562,7 @@ static void check_new_pin(struct loader *loader, const struct config *config)
 static struct setup *read_setup(struct loader *loader, const char *path)
 {
     size_t errors_before = loader->diags->error_count;
-    struct config *config = config_load(path, loader->diags);
+    struct config *config = config_load(path, loader->options, loader->diags);
     if (config == NULL) {
         return NULL;
     }
@@ -581,6 +586,7 @@ struct material *sources_prepare(const struct sources *sources, enum sources_sco
 {
     const struct material *former = sources->in_force;
     struct loader loader = {
+        .options = &sources->options,
         .crypto = sources->crypto,
         .sessions = sources->sessions,
         .former = former,

@@ -32,36 +32,27 @@ struct run {
 #define TEST_FORMAT    "tests[%zu]: \"%s\" to \"%s\""
 #define TEST_ARGS(run) (run)->shown, (run)->test->from.text, (run)->test->to.text
 
-/* An included file may be shared with processes that have what is missing here. */
-static void skip(struct runner *runner, const struct run *run, const struct config_string *string,
-                 const char *what)
-{
-    diag_note(runner->diags, string->pos, TEST_FORMAT ": not run: %s", TEST_ARGS(run), what);
-    runner->result.skipped++;
-}
-
+/* False: the test is not run. An included file may be shared with processes that have what is
+   missing here. */
 static bool is_here(struct runner *runner, struct run *run)
 {
     const struct config_test *test = run->test;
-    bool included = config_is_included(runner->config, test->pos);
     const struct name *listener = name_list_find(&runner->listeners, strview_from(test->to.text));
     if (listener == NULL) {
-        /* In the main file config_load has refused it. */
-        skip(runner, run, &test->to, "there is no such listener here");
+        runner->result.skipped++; /* config_load has told about it, or refused it */
         return false;
     }
     run->listener = listener->index;
     if (name_list_find(&runner->domains, run->id.trust_domain) != NULL) {
         return true;
     }
-    if (included) {
-        skip(runner, run, &test->from, "`trust` has no bundle for the trust domain here");
-        return false;
-    }
-    diag_warning(runner->diags, test->from.pos,
-                 TEST_FORMAT ": no peer has this ID: `trust` has no bundle for \"%.*s\"",
-                 TEST_ARGS(run), (int)run->id.trust_domain.len, run->id.trust_domain.ptr);
-    return true;
+    bool included = config_is_included(runner->config, test->pos);
+    runner->result.skipped += included;
+    (included ? diag_note : diag_warning)(
+        runner->diags, test->from.pos, "tests[%zu].from: %s: `trust` has no bundle for \"%.*s\"%s",
+        run->shown, included ? "has no effect" : "no peer has this ID",
+        (int)run->id.trust_domain.len, run->id.trust_domain.ptr, included ? " here" : "");
+    return !included;
 }
 
 struct place_text {
@@ -78,16 +69,6 @@ static struct place_text place_of(const struct runner *runner, const struct poli
                        rule->pos.line);
     }
     return place;
-}
-
-static bool has_rule(const struct policy *policy, const char *name)
-{
-    for (size_t i = 0; i < policy->rule_count; i++) {
-        if (strcmp(policy->rules[i].name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static const char *verb(enum config_action action)
@@ -109,10 +90,9 @@ static void fail(struct runner *runner, const struct run *run, const struct poli
         return;
     }
     diag_test(runner->diags, test->rule.pos,
-              TEST_FORMAT " must be %s by rule \"%s\"%s, but %s decided: %s%s", TEST_ARGS(run),
-              verb(is), test->rule.text,
-              has_rule(runner->policy, test->rule.text) ? "" : " (there is none of that name)",
-              decision->rule == NULL ? "none" : "another", sentence, place.text);
+              TEST_FORMAT " must be %s by rule \"%s\", but %s decided: %s%s", TEST_ARGS(run),
+              verb(is), test->rule.text, decision->rule == NULL ? "none" : "another", sentence,
+              place.text);
 }
 
 static void run_test(struct runner *runner, struct run *run)

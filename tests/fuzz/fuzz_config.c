@@ -117,7 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_parse("dir/f.yaml", (const char *)data, size, &diags);
+    struct config *config = config_parse("dir/f.yaml", (const char *)data, size, NULL, &diags);
     bool valid = config != NULL && config->valid;
     ASSERT(valid == !diag_has_errors(&diags));
     if (valid) {

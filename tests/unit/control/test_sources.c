@@ -86,7 +86,7 @@ static int fixture_new(void **state)
         (void)snprintf(f->paths[i], sizeof(f->paths[i]), "%s/%s", f->dir, names[i]);
     }
     write_all(f);
-    f->sources = sources_new(f->paths[CONFIG], f->crypto, NULL);
+    f->sources = sources_new(f->paths[CONFIG], NULL, f->crypto, NULL);
     diag_list_init(&f->diags);
     *state = f;
     return 0;
