@@ -34,6 +34,8 @@ TOOL_BIN    := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/tests/tools/%)
 C_FILES     := $(wildcard src/*.c src/*/*.c include/*/*.h tests/unit/*/*.[ch] tests/fuzz/*.[ch] tests/tools/*.[ch] bench/*.[ch])
 SH_FILES    := $(wildcard .ci/run .ci/deps certs/*.sh tests/*.sh tests/integration/*.sh bench/*.sh)
 
+PY_FILES    := $(wildcard bench/*.py tests/*.py tests/*/*.py tests/integration/harness/*.py)
+
 LIBS        := -lssl -lcrypto -levent_core -lcares -lyaml -ljansson -lpthread
 TEST_LIBS   := -lcmocka
 
@@ -198,13 +200,14 @@ fmt-check: ## clang-format, differences only
 layers: ## every #include against src/layers.txt
 	$(Q)$(PYTHON) tests/layers.py
 
-lint: ## clang-tidy, cppcheck, shellcheck
+lint: ## clang-tidy, cppcheck, shellcheck, pyflakes
 	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
 	    --suppress=missingIncludeSystem -j $(JOBS) -Iinclude -D_GNU_SOURCE -DBULKHEAD_VERSION='"$(VERSION)"' src
 	$(Q)mkdir -p build && printf '%s\n' $(SOURCES) src/main.c | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
 	    --warnings-as-errors='*' FILE -- $(CPPFLAGS) -std=c11 > build/tidy.log 2> /dev/null || \
 	    { cat build/tidy.log; exit 1; }
 	$(Q)shellcheck $(SH_FILES)
+	$(Q)pyflakes3 $(PY_FILES)
 
 analyze: ## gcc -fanalyzer over src/ (noisy, not part of check)
 	$(Q)for f in $(SOURCES); do gcc $(CPPFLAGS) -std=c11 -O1 -fanalyzer -c -o /dev/null $$f; done
@@ -237,7 +240,7 @@ bench: ## first figures next to HAProxy and nginx
 	$(Q)$(PYTHON) bench/run.py --bulkhead build/bulkhead --build $(BUILD)
 
 P ?=
-soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, rotate or churn picks, JSON=1 for machines
+soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, rotate, churn or tails picks, JSON=1 for machines
 	$(Q).ci/deps test
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
 	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
