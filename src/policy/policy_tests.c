@@ -54,10 +54,11 @@ static void tell_listener(const struct runner *runner, const char *name, char *o
                    suggest.best == NULL ? "" : suggest.best, suggest.best == NULL ? "" : "\"?");
 }
 
+/* False: the test is not run. An included file may be shared with processes that have what is
+   missing here. */
 static bool is_here(struct runner *runner, struct run *run)
 {
     const struct config_test *test = run->test;
-    bool included = config_is_included(runner->config, test->pos);
     const struct name *listener = name_list_find(&runner->listeners, strview_from(test->to.text));
     if (listener == NULL) {
         /* In the main file config_load has refused it. */
@@ -70,14 +71,13 @@ static bool is_here(struct runner *runner, struct run *run)
     if (name_list_find(&runner->domains, run->id.trust_domain) != NULL) {
         return true;
     }
-    if (included) {
-        skip(runner, run, &test->from, "`trust` has no bundle for the trust domain here");
-        return false;
-    }
-    diag_warning(runner->diags, test->from.pos,
-                 TEST_FORMAT ": no peer has this ID: `trust` has no bundle for \"%.*s\"",
-                 TEST_ARGS(run), (int)run->id.trust_domain.len, run->id.trust_domain.ptr);
-    return true;
+    bool included = config_is_included(runner->config, test->pos);
+    runner->result.skipped += included;
+    (included ? diag_note : diag_warning)(
+        runner->diags, test->from.pos, "tests[%zu].from: %s: `trust` has no bundle for \"%.*s\"%s",
+        run->shown, included ? "has no effect" : "no peer has this ID",
+        (int)run->id.trust_domain.len, run->id.trust_domain.ptr, included ? " here" : "");
+    return !included;
 }
 
 struct place_text {
