@@ -95,6 +95,13 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
             return false;
         }
     }
+    if (optind + 1 == argc && options->file == NULL) {
+        fprintf(stderr,
+                "bulkhead check: the configuration belongs to -c: bulkhead check -c %s; try: "
+                "bulkhead check --help\n",
+                argv[optind]);
+        return false;
+    }
     if (optind < argc) {
         fprintf(stderr, "bulkhead check: unexpected argument \"%s\"; try: bulkhead check --help\n",
                 argv[optind]);

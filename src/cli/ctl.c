@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -79,7 +80,11 @@ static bool take_operands(int argc, char **argv, struct options *options)
         options->file = argv[optind++];
     } else if (strcmp(options->command, "reload") != 0 &&
                strcmp(options->command, "sessions") != 0) {
-        return wrong_usage("unknown command");
+        fprintf(stderr,
+                "bulkhead ctl: unknown command \"%s\"; there are reload, check and sessions; try: "
+                "bulkhead ctl --help\n",
+                options->command);
+        return false;
     }
     if (optind != argc) {
         return wrong_usage("too many arguments");
@@ -221,7 +226,10 @@ static int ask(const struct options *options, const char *path, const char *targ
     struct errbuf err;
     char *memory = NULL;
     if (http_client_send(&request, &reply, &memory, &err) != 0) {
-        fprintf(stderr, "bulkhead ctl: %s\n", err.text);
+        bool is_there = access(path, F_OK) == 0;
+        fprintf(stderr, "bulkhead ctl: %s%s\n", err.text,
+                is_there ? ""
+                         : "; does a bulkhead run that has had this admin.listen from its start?");
         return EXIT_FAILED;
     }
     int code = print_answer(options, &reply);

@@ -1,12 +1,13 @@
 /*
  * Each call becomes a request to reload, which answers when it has run; a client that goes away
- * before takes its answer with it, not the request: what it asked for is done all the same.
+ * before takes its answer with it, and what it only wanted to know; a reload is done all the same.
  */
 #include "control/admin.h"
 
 #include <stdbool.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <unistd.h>
 
 #include "admin_json.h"
 #include "base/bytebuf.h"
@@ -19,7 +20,7 @@
 
 enum { SOCKET_MODE = 0660, PATH_MAX_BYTES = 4096 };
 enum { STATUS_OK = 200, STATUS_BAD = 400, STATUS_NOT_FOUND = 404, STATUS_METHOD = 405 };
-enum { STATUS_NO_MEMORY = 503 };
+enum { STATUS_FORBIDDEN = 403, STATUS_NO_MEMORY = 503 };
 
 /* A call that waits for its request to be done. */
 struct pending {
@@ -104,8 +105,23 @@ static void on_reload(struct admin *admin, struct http_call *call)
     start(admin, call, &request);
 }
 
+/*
+ * The errors of a configuration quote it, and we may read what the caller may not: who may only
+ * connect to the socket could have any file told to them, by its name or by an `include`.
+ */
+static bool may_name_files(const struct http_call *call)
+{
+    uid_t uid = 0;
+    return http_call_peer_uid(call, &uid) && (uid == 0 || uid == geteuid());
+}
+
 static void on_check(struct admin *admin, struct http_call *call)
 {
+    if (!may_name_files(call)) {
+        http_call_refuse(call, STATUS_FORBIDDEN,
+                         "only root and the user that bulkhead runs as may have a file checked");
+        return;
+    }
     const struct strview *file = http_request_parameter(http_call_request(call), "file");
     char path[PATH_MAX_BYTES];
     if (file == NULL || file->len == 0 || file->ptr[0] != '/' || file->len >= sizeof(path) ||

@@ -584,6 +584,7 @@ int control_run(const char *config_path)
             mask_signals(SIG_UNBLOCK);
             log_ready(control);
             loop_run(control->loop);
+            mask_signals(SIG_BLOCK); /* nobody handles them now, and they would end us otherwise */
             stop_workers(control);
             log_stopped(control);
         }

@@ -183,6 +183,18 @@ def test_broken_records(wall):
         assert len(answer) <= 7
 
 
+@pytest.mark.parametrize("piece", [9, 1], ids=["whole", "byte by byte"])
+def test_a_hello_announced_as_huge(wall, piece):
+    """libssl would make room for what four bytes announce: 1,000 such clients were 150 MiB."""
+    header = b"\x01" + (131_000).to_bytes(3, "big")
+    data = b"".join(b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part
+                    for part in (header[at:at + piece] for at in range(0, len(header), piece)))
+    answer, _, line = wall.send_raw(data)
+    assert line["reason"] == "tls_protocol_error"
+    assert line["detail"] == "a ClientHello of more than 16384 bytes"
+    assert answer == b""
+
+
 def test_more_certificates_than_are_read(wall, tmp_path):
     """60 KiB of certificates: refused by size, before any of them is looked at."""
     chain = pathlib.Path(wall.credentials.chain("web")).read_text()

@@ -15,6 +15,7 @@ import time
 import pytest
 
 from harness.bulkhead import bridge, configuration, originate, program, rule, run_command, terminate
+from harness.issuer import Issuer
 from harness.reloading import ping
 from harness.streams import (
     CLEAN, RESET, PlainStream, client_context, dial, server_context, tls_connect, tls_dial,
@@ -262,7 +263,8 @@ def test_two_listeners_swap_their_addresses(reloadable, backends, issuer, shop):
 
 
 def test_an_address_in_use_refuses_the_configuration_alone(reloadable, backends, issuer, shop):
-    """Half of a configuration is nobody's intent; the credentials that came with it go through."""
+    """Half of a configuration is nobody's intent; what has come to the places that the former one
+    names goes through."""
     place = reloadable(terminate(backends.plain().url), rules=allow(issuer, "web"))
     rotated = issuer.issue("orders")
     with socket.create_server(("127.0.0.1", 0)) as taken, place.connect(shop("web")) as web:
@@ -280,6 +282,32 @@ def test_an_address_in_use_refuses_the_configuration_alone(reloadable, backends,
         ping(web)
         assert shown_by(place) == der(rotated)
     place.apply()
+
+
+def test_what_a_refused_configuration_names_does_not_count(reloadable, backends, issuer, shop, tmp_path):
+    """Neither its identity nor its trust domains: they are the other half of nobody's intent."""
+    place = reloadable(terminate(backends.plain().url), rules=allow(issuer, "web"))
+    other = Issuer(tmp_path / "other", domain=issuer.domain)
+    with socket.create_server(("127.0.0.1", 0)) as taken, place.connect(shop("web")) as web:
+        wiki = shop("wiki")
+        good = place.config
+        place.write(
+            identity={"files": {"certificate": str(wiki.chain), "private_key": str(wiki.key)}},
+            trust={issuer.domain: {"bundle": str(other.bundle)}},
+            listeners=[*good["listeners"],
+                       {**terminate(backends.plain().url, "taken"),
+                        "accept": f"mtls://127.0.0.1:{taken.getsockname()[1]}"}])
+        line = place.reload()
+        assert (line["result"], line["generation"]) == ("refused", 1), line
+        ping(web)
+        assert shown_by(place) == der(place.own)
+        with place.connect(shop("web")):
+            pass
+        stream, _ = tls_dial(place.address(), client_context(other.issue("web").pair))
+        with stream:
+            stream.read_to_end()
+            assert place.ended(stream)["reason"] == "svid_untrusted"
+        ping(web)
 
 
 def der(svid):
