@@ -138,14 +138,27 @@ static void on_check(struct admin *admin, struct http_call *call)
 struct route {
     const char *path;
     enum http_method method;
+    const char *parameter; /* the one that it takes; NULL: none */
     void (*handle)(struct admin *admin, struct http_call *call);
 };
 
 static const struct route routes[] = {
-    {"/sessions", HTTP_METHOD_GET, on_sessions},
-    {"/reload", HTTP_METHOD_POST, on_reload},
-    {"/check", HTTP_METHOD_POST, on_check},
+    {"/sessions", HTTP_METHOD_GET, NULL, on_sessions},
+    {"/reload", HTTP_METHOD_POST, "dry_run", on_reload},
+    {"/check", HTTP_METHOD_POST, "file", on_check},
 };
+
+/* A misspelt dry_run must not be a reload. */
+static bool takes_all(const struct route *route, const struct http_request *request)
+{
+    for (size_t i = 0; i < request->parameter_count; i++) {
+        if (route->parameter == NULL ||
+            !strview_equal(request->parameters[i].name, strview_from(route->parameter))) {
+            return false;
+        }
+    }
+    return true;
+}
 
 static void refuse_method(struct http_call *call, enum http_method wanted)
 {
@@ -166,10 +179,12 @@ static void on_call(void *arg, struct http_call *call)
         }
         /* What changes something is asked for by POST alone. */
         bool head = request->method == HTTP_METHOD_HEAD && route->method == HTTP_METHOD_GET;
-        if (request->method == route->method || head) {
-            route->handle(arg, call);
-        } else {
+        if (request->method != route->method && !head) {
             refuse_method(call, route->method);
+        } else if (!takes_all(route, request)) {
+            http_call_refuse(call, STATUS_BAD, "a parameter is not known to this path");
+        } else {
+            route->handle(arg, call);
         }
         return;
     }

@@ -106,7 +106,7 @@ def test_sessions(site, credentials):
         assert (found[WEB]["bytes_up"], found[WEB]["bytes_down"]) == (4, 4)
         assert found[WEB]["authority_ends"].endswith("Z")
         people = ctl(bulkhead, "sessions")
-        assert people.returncode == 0 and "2 sessions" in people.stdout and WEB in people.stdout
+        assert people.returncode == 0 and "\n2 sessions\n" in people.stdout and WEB in people.stdout
 
 
 def test_a_dry_run_says_who_would_be_cut_and_cuts_nobody(site, credentials):
@@ -122,6 +122,7 @@ def test_a_dry_run_says_who_would_be_cut_and_cuts_nobody(site, credentials):
         assert answer["sessions"]["by_reason"] == {"rule_removed": 1}
         people = ctl(bulkhead, "reload", "--dry-run")
         assert "would end" in people.stdout and "rule removed web" in people.stdout
+        assert "dry run: it would come into force; generation 1 stays in force" in people.stdout
         ping(web)
         assert ask(bulkhead, "sessions")[0]["generation"] == 1
         assert not bulkhead.log.find(event="reload")
@@ -139,6 +140,9 @@ def test_reload_says_what_it_did(site, credentials):
         bulkhead.wait_access(reason="rule_removed")
     answer, code = ask(bulkhead, "reload")
     assert (code, answer["result"], answer["generation"]) == (0, "unchanged", 2)
+    assert "reload: unchanged, generation 2\n" in ctl(bulkhead, "reload").stdout
+    rewrite(bulkhead)
+    assert "reload: in force as generation 3\n" in ctl(bulkhead, "reload").stdout
 
 
 def test_a_refused_configuration_is_exit_code_2_with_its_errors(site):
@@ -149,7 +153,8 @@ def test_a_refused_configuration_is_exit_code_2_with_its_errors(site):
         assert (code, answer["configuration_refused"], answer["generation"]) == (2, True, 1)
         assert 'did you mean "rules"?' in answer["errors"][0]["message"]
         people = ctl(bulkhead, *arguments)
-        assert people.returncode == 2 and "refused" in people.stdout
+        assert people.returncode == 2
+        assert ": refused; generation 1 stays in force" in people.stdout
 
 
 def test_a_broken_source_is_exit_code_1_and_the_others_go_through(site, credentials, tmp_path):
@@ -224,12 +229,21 @@ def test_the_socket_is_found_through_the_configuration(site):
     assert result.returncode == 0 and json.loads(result.stdout)["generation"] == 1
 
 
+@pytest.mark.parametrize("arguments", [["sessions"], ["sessions", "--json"], ["reload", "--dry-run"]])
+def test_an_answer_that_is_lost_is_a_failure(site, arguments):
+    bulkhead = site()
+    with open("/dev/full", "w") as full:
+        result = run_command("ctl", "--socket", bulkhead.socket, *arguments, stdout_file=full)
+    assert result.returncode == 1 and "bulkhead ctl: can't write to stdout" in result.stderr
+
+
 def test_without_an_admin_socket_there_is_none(start, backends, credentials, tmp_path):
     bulkhead = start(configuration(credentials, terminate(backends.plain().url)))
     result = run_command("ctl", "-c", bulkhead.config_file, "sessions")
     assert result.returncode == 2 and "admin.listen" in result.stderr
     result = run_command("ctl", "--socket", tmp_path / "none.sock", "sessions")
     assert result.returncode == 1 and "none.sock" in result.stderr
+    assert "from its start?" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [
@@ -247,6 +261,8 @@ def test_wrong_usage(arguments):
     (b"GET /", b"404"), (b"GET /sessions/..", b"400"), (b"POST /check", b"400"),
     (b"POST /check?file=relative", b"400"), (b"POST /check?file=/a%00b", b"400"),
     (b"POST /reload?dry_run=yes", b"400"), (b"PUT /reload", b"405"),
+    (b"POST /reload?dry-run=1", b"400"), (b"POST /reload?file=/x", b"400"),
+    (b"POST /reload?dry_run=1&x=", b"400"), (b"GET /sessions?dry_run=1", b"400"),
 ])
 def test_wrong_requests_change_nothing(site, request_line, status):
     bulkhead = site()
