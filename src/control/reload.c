@@ -324,17 +324,39 @@ void reload_start(struct reload *reload, const struct reload_request *request)
     }
 }
 
+/* A queued request without its waiter. What would only have been looked at need not be, and what
+   is to be done need be done once: else whoever asks and goes away fills the queue. */
+static void forget_queued(struct reload *reload, struct job *job)
+{
+    struct reload_request request = job->request;
+    if (request.kind == RELOAD_APPLY) {
+        STAILQ_REMOVE(&reload->jobs, job, job, link);
+        request.done = NULL;
+        request.arg = NULL;
+        bool joined = join_waiting(reload, &request);
+        if (!joined) {
+            job->request = request;
+            STAILQ_INSERT_TAIL(&reload->jobs, job, link);
+            return;
+        }
+    } else {
+        STAILQ_REMOVE(&reload->jobs, job, job, link);
+    }
+    job_free(job);
+}
+
 void reload_forget(struct reload *reload, const void *arg)
 {
     struct job *job = NULL;
+    if (reload->job != NULL && reload->job->request.arg == arg) {
+        reload->job->request.done = NULL;
+    }
     STAILQ_FOREACH(job, &reload->jobs, link)
     {
         if (job->request.arg == arg) {
-            job->request.done = NULL;
+            forget_queued(reload, job);
+            return; /* the list is another one; an arg is one request's */
         }
-    }
-    if (reload->job != NULL && reload->job->request.arg == arg) {
-        reload->job->request.done = NULL;
     }
 }
 

@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 
+import jsonschema
 import pytest
 import yaml
 
@@ -342,7 +343,6 @@ def test_the_reference_is_what_the_key_tables_say(kind, name):
 
 @pytest.mark.parametrize("name", ["sidecar", "gateway", "originate"])
 def test_the_examples_match_the_schema(name):
-    jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((ROOT / "config" / "bulkhead.schema.json").read_text())
     config = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
     jsonschema.validate(config, schema)
