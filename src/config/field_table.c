@@ -324,7 +324,8 @@ static const struct field_table reload_table = {
 static const struct field admin_fields[] = {
     {.name = "listen", .type = FIELD_UNIX, .required = true, .offset = IN_CONFIG(admin.listen), .fixed = true,
      .example = "unix:///run/bulkhead/admin.sock",
-     .sentence = "A Unix socket, permissions 0660: whoever may connect to it may look and reload."},
+     .sentence = "A Unix socket, permissions 0660: whoever may connect to it may look and reload; "
+                 "`ctl check` is for root and the user that bulkhead runs as."},
 };
 static const struct field_table admin_table = {
     .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,
