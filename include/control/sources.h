@@ -1,10 +1,13 @@
 /*
  * sources: the files that a snapshot is made of, and the last good state of each: configuration
- * (with policy), our own SVID, each trust domain's bundle, each trust domain's CRLs.
+ * (with policy), our own SVID, each trust domain's bundle, each trust domain's CRLs, and the
+ * quarantine, which is in the configuration's files and in a file of its own.
  *
  * They are independent: at a reload a source that can't be read or is wrong keeps its own last
  * good state, and the others go through. At a start every one must be good. Time alone breaks
- * nothing: what has expired is loaded, and a warning.
+ * nothing: what has expired is loaded, and a warning. Of the quarantine a broken file adds what can
+ * be understood, and so does `quarantine` in a configuration that is refused for anything else in
+ * it: nothing takes an entry out of force but a file that is good and lacks it.
  *
  * Nothing takes effect here: a candidate is prepared beside what is in force, looked at, and then
  * committed or thrown away. Control thread and cli.
@@ -24,7 +27,7 @@ struct sources;
 struct tls_session_store;
 
 enum sources_scope {
-    SOURCES_CREDENTIALS = 0, /* SVID, bundles, CRLs; the configuration stays as it is */
+    SOURCES_CREDENTIALS = 0, /* SVID, bundles, CRLs, quarantine file; not the configuration */
     SOURCES_ALL
 };
 
@@ -47,6 +50,12 @@ const struct material *sources_in_force(const struct sources *sources);
 struct material *sources_prepare(const struct sources *sources, enum sources_scope scope,
                                  const char *config_path, struct diag_list *diags,
                                  bool *config_refused);
+/* The candidate's configuration can't be had after all: the one in force stays, and the candidate's
+   quarantine is added to what is in force. */
+void sources_refuse_setup(const struct sources *sources, struct material *candidate);
+/* What is in force, with what the candidate holds in quarantine added. The caller's. */
+struct material *sources_quarantine_alone(const struct sources *sources,
+                                          const struct material *candidate);
 /* The candidate is now what is in force. Takes it over. */
 void sources_commit(struct sources *sources, struct material *candidate);
 

@@ -185,6 +185,7 @@ int ctl_reload_code(json_t *answer)
     if (json_is_true(json_object_get(answer, "configuration_refused"))) {
         return WRONG;
     }
-    bool refused = strcmp(text_of(answer, "result"), "refused") == 0;
+    /* Also what was refused but for the quarantine. */
+    bool refused = json_is_string(json_object_get(answer, "error"));
     return refused || json_array_size(json_object_get(answer, "errors")) > 0 ? FAILED : GOOD;
 }

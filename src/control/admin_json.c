@@ -203,15 +203,15 @@ struct reload_arg {
 
 static void write_reload(struct json_writer *w, const void *arg)
 {
-    static const char *const results[] = {"in_force", "unchanged", "refused"};
     const struct reload_arg *a = arg;
     const struct reload_outcome *outcome = a->outcome;
     bool preview = outcome->kind == RELOAD_PREVIEW;
     json_object_begin(w);
     json_field_bool(w, "dry_run", preview);
     json_field_string(w, "result",
-                      preview && outcome->result == RELOAD_IN_FORCE ? "would_be_in_force"
-                                                                    : results[outcome->result]);
+                      preview && outcome->result == RELOAD_IN_FORCE
+                          ? "would_be_in_force"
+                          : reload_result_name(outcome->result));
     json_field_u64(w, "generation", outcome->generation);
     json_field_bool(w, "configuration_refused", outcome->config_refused);
     json_field_string(w, "error", outcome->why[0] == '\0' ? NULL : outcome->why);

@@ -427,6 +427,7 @@ static void log_ready(struct control *control)
     log_u64(&control->log, "workers", control->worker_count);
     log_u64(&control->log, "listeners", config->listener_count);
     log_u64(&control->log, "rules", config->rule_count);
+    log_u64(&control->log, "quarantine", quarantine_count(control->snapshot->quarantine));
     log_u64(&control->log, "max_sessions", control->limits.max_sessions);
     log_strview(&control->log, "spiffe_id", x509_svid_id(own)->text);
     log_str(&control->log, "expires", clock_format_s(x509_svid_not_after(own), expires));
