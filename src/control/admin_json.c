@@ -263,6 +263,8 @@ static void write_session(struct json_writer *w, const struct session_survey *su
     json_field_u64(w, "bytes_down", brief->bytes_down);
     json_field_string(w, "authority_ends",
                       brief->ends_wall_ms == 0 ? NULL : clock_format_ms(brief->ends_wall_ms, ends));
+    json_field_string(w, "ends_by",
+                      brief->ends_by == REASON_NONE ? NULL : reason_label(brief->ends_by));
     json_object_end(w);
 }
 

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "config/same.h"
 #include "control/changes.h"
+#include "control/rule_expiry.h"
 #include "control/sockets.h"
 #include "control/watching.h"
 #include "control_private.h"
@@ -140,6 +141,10 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     outcome->surveys = reload->surveys;
     outcome->survey_count = reload->survey_count;
     reload_log_outcome(&reload->control->log, outcome, reload->job->request.trigger);
+    if (outcome->kind == RELOAD_APPLY && reload->job->request.scope == SOURCES_ALL) {
+        reload_log_audit(&reload->control->log, control_config(reload->control));
+        rule_expiry_look(reload->control->rule_expiry);
+    }
     if (reload->job->request.done != NULL) {
         reload->job->request.done(reload->job->request.arg, outcome);
     }

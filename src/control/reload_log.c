@@ -123,6 +123,36 @@ static enum log_level level_of(const struct reload_outcome *outcome, const char 
     return outcome->result == RELOAD_UNCHANGED && by_itself ? LOG_DEBUG : LOG_INFO;
 }
 
+enum { AUDIT_NAMES_SIZE = 1024 };
+
+void reload_log_audit(struct log *log, const struct config *config)
+{
+    char names[AUDIT_NAMES_SIZE];
+    size_t len = 0;
+    size_t count = 0;
+    names[0] = '\0';
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_listener *listener = &config->listeners[i];
+        bool audited = listener->enforcement == CONFIG_ENFORCEMENT_AUDIT &&
+                       listener->kind != CONFIG_KIND_ORIGINATE;
+        count += audited;
+        if (audited && len + strlen(listener->name.text) + sizeof(",...") < sizeof(names)) {
+            len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", len > 0 ? "," : "",
+                                    listener->name.text);
+        }
+    }
+    if (count == 0) {
+        return;
+    }
+    log_begin(log, LOG_WARN, "enforcement_audit");
+    log_u64(log, "count", count);
+    log_str(log, "listeners", names);
+    log_str(log, "error",
+            "what no rule matches is let through here (enforcement: audit); access lines with "
+            "would_deny say whom that concerns");
+    log_end(log);
+}
+
 void reload_log_outcome(struct log *log, const struct reload_outcome *outcome, const char *trigger)
 {
     if (outcome->kind != RELOAD_APPLY) {
