@@ -79,6 +79,14 @@ enum { ID_MATCHER_GRANTS_MAX = 1 << 25 };
 bool id_matcher_freeze(struct id_matcher *matcher) __attribute__((warn_unused_result));
 void id_matcher_match(const struct id_matcher *matcher, const struct spiffe_id *id, uint32_t key,
                       int64_t now_s, struct id_match *match);
+/* The same for all IDs that a pattern stands for at once: of each effect the lowest rank among the
+   patterns that cover the whole of it, each by itself. */
+void id_matcher_match_pattern(const struct id_matcher *matcher, const struct id_pattern *pattern,
+                              uint32_t key, int64_t now_s, struct id_match *match);
+/* The lowest rank that allows at each pattern which covers the whole of this one, ended or not. */
+typedef void id_cover_fn(void *arg, uint32_t rank);
+void id_matcher_each_cover(const struct id_matcher *matcher, const struct id_pattern *pattern,
+                           id_cover_fn *fn, void *arg);
 /* For the sentence of a denial, when id_matcher_match found no allow: bounded work too, not a walk
    over all rules. */
 void id_matcher_near(const struct id_matcher *matcher, const struct spiffe_id *id, uint32_t key,

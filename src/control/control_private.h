@@ -22,6 +22,7 @@ struct metrics;
 struct own_expiry;
 struct peer_counts;
 struct reload;
+struct rule_expiry;
 struct setup;
 struct snapshot;
 struct listen_sockets;
@@ -55,6 +56,7 @@ struct control {
     struct reload *reload;
     struct reload_counts reloads;
     struct own_expiry *own_expiry;
+    struct rule_expiry *rule_expiry;
     struct watching *watching;
     struct admin *admin; /* NULL: none is configured */
     struct clock_watch *clock_watch;

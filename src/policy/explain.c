@@ -87,10 +87,10 @@ static void explain_no_rule(const struct policy *policy, const struct policy_inp
     (void)snprintf(out, size, "no rule matched; nearest: rule \"%s\" %s", rule, difference);
 }
 
-static void explain_quarantine(const struct decision *decision, char *out, size_t size)
+void explain_quarantine(const char *entry, char *out, size_t size)
 {
-    struct shown entry = show(strview_from(decision->quarantine));
-    (void)snprintf(out, size, "quarantine holds it: \"%s\"", entry.text);
+    struct shown text = show(strview_from(entry));
+    (void)snprintf(out, size, "quarantine holds it: \"%s\"", text.text);
 }
 
 void explain_decision(const struct policy *policy, const struct policy_input *input,
@@ -98,7 +98,7 @@ void explain_decision(const struct policy *policy, const struct policy_input *in
 {
     ASSERT(input->listener < policy->config->listener_count);
     if (decision->quarantine != NULL) {
-        explain_quarantine(decision, out, size);
+        explain_quarantine(decision->quarantine, out, size);
     } else if (decision->rule != NULL) {
         (void)snprintf(out, size,
                        decision->verdict == VERDICT_ALLOW ? "rule \"%s\" allows it"
@@ -117,7 +117,7 @@ void explain_upstream(const struct policy *policy, const struct policy_input *in
     size_t listener = input->listener;
     ASSERT(listener < policy->config->listener_count);
     if (decision->quarantine != NULL) {
-        explain_quarantine(decision, out, size);
+        explain_quarantine(decision->quarantine, out, size);
     } else if (decision->verdict == VERDICT_ALLOW) {
         (void)snprintf(out, size, "the server's ID is in `expect`");
     } else if (!policy->listeners[listener].has_expect) {
@@ -139,4 +139,48 @@ void explain_upstream(const struct policy *policy, const struct policy_input *in
         describe_difference(&near, "entry", difference, sizeof difference);
         (void)snprintf(out, size, "the server's ID is not in `expect`: %s", difference);
     }
+}
+
+/* What became of a rule that matches. */
+static const char *describe_match(const struct decision *decision, const struct finding *finding)
+{
+    if (finding->rule->mode == CONFIG_MODE_SHADOW) {
+        return finding->rule->action == CONFIG_ACTION_DENY ? "matches in shadow: would deny it"
+                                                           : "matches in shadow: would allow it";
+    }
+    if (decision->quarantine != NULL) {
+        return "matches; the quarantine stands above every rule";
+    }
+    if (decision->rule == finding->rule) {
+        return "matches, and decides";
+    }
+    return finding->rule->action == CONFIG_ACTION_DENY || decision->verdict == VERDICT_ALLOW
+               ? "matches too; the first of them decides"
+               : "matches; the deny wins";
+}
+
+void explain_finding(const struct policy *policy, const struct policy_input *input,
+                     const struct decision *decision, const struct finding *finding, char *out,
+                     size_t size)
+{
+    char when[CLOCK_TEXT_SIZE];
+    switch (finding->failed) {
+    case CLAUSE_FROM:
+        describe_difference(&finding->near, "rule", out, size);
+        return;
+    case CLAUSE_TO:
+        (void)snprintf(out, size, "does not name listener \"%s\"",
+                       policy->config->listeners[input->listener].name.text);
+        return;
+    case CLAUSE_EXPIRES:
+        (void)snprintf(out, size, "ended at %s", clock_format_s(finding->rule->ends_s, when));
+        return;
+    case CLAUSE_MODE:
+        (void)snprintf(out, size, "is disabled");
+        return;
+    case CLAUSE_NONE:
+        (void)snprintf(out, size, "%s", describe_match(decision, finding));
+        return;
+    }
+    ASSERT(false);
 }

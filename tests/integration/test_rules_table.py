@@ -238,10 +238,10 @@ INCLUDES = [
         (ERROR, '"out" accepts plaintext', "use `expect` there")),
     included("include-with-a-test-of-others", [
         "tests: [{from: spiffe://prod.example/a, to: §billing, decision: deny}]\n"],
-        (NOTE, "not run", "there is no such listener here")),
+        (NOTE, "has no effect", "there is no listener")),
     included("include-with-a-test-of-a-misspelt-listener", [
         "tests: [{from: spiffe://prod.example/a, to: §stok, decision: deny}]\n"],
-        (NOTE, "not run", 'did you mean "stock"?')),
+        (NOTE, "has no effect", 'did you mean "stock"?')),
 ]
 
 
