@@ -1,10 +1,13 @@
 /*
  * sources: the files that a snapshot is made of, and the last good state of each: configuration
- * (with policy), our own SVID, each trust domain's bundle, each trust domain's CRLs.
+ * (with policy), our own SVID, each trust domain's bundle, each trust domain's CRLs, and the
+ * quarantine, which is in the configuration's files and in a file of its own.
  *
  * They are independent: at a reload a source that can't be read or is wrong keeps its own last
  * good state, and the others go through. At a start every one must be good. Time alone breaks
- * nothing: what has expired is loaded, and a warning.
+ * nothing: what has expired is loaded, and a warning. Of the quarantine a broken file adds what can
+ * be understood, and so does `quarantine` in a configuration that is refused for anything else in
+ * it: nothing takes an entry out of force but a file that is good and lacks it.
  *
  * Nothing takes effect here: a candidate is prepared beside what is in force, looked at, and then
  * committed or thrown away. Control thread and cli.
@@ -20,12 +23,13 @@
 #include <stdint.h>
 
 struct crypto;
+struct setup;
 struct snapshot;
 struct sources;
 struct tls_session_store;
 
 enum sources_scope {
-    SOURCES_CREDENTIALS = 0, /* SVID, bundles, CRLs; the configuration stays as it is */
+    SOURCES_CREDENTIALS = 0, /* SVID, bundles, CRLs, quarantine file; not the configuration */
     SOURCES_ALL
 };
 
@@ -50,14 +54,31 @@ bool sources_check(struct sources *sources, enum sources_check what, struct diag
 /* What is in force; NULL before sources_load. */
 const struct material *sources_in_force(const struct sources *sources);
 /*
- * A candidate out of what can be read now and, where that is broken, the last good. Errors name
- * what was kept. config_path: another file to read instead of ours, or NULL. Never NULL; the
- * caller gives it to sources_commit or material_free. *config_refused: the file is wrong or one of
- * its `tests` fails, and the former configuration stands in the candidate.
+ * Whether a setup that has been read could be served; adds the error when not. Asked before the
+ * files that the new configuration names are read: when it is refused, none of them counts.
  */
-struct material *sources_prepare(const struct sources *sources, enum sources_scope scope,
-                                 const char *config_path, struct diag_list *diags,
+typedef bool sources_serve_fn(void *arg, const struct setup *setup, struct diag_list *diags);
+
+struct sources_request {
+    enum sources_scope scope;
+    const char *config_path;     /* another file to read instead of ours, or NULL */
+    sources_serve_fn *can_serve; /* NULL: every setup can. Not asked about the one in force */
+    void *arg;
+};
+
+/*
+ * A candidate out of what can be read now and, where that is broken, the last good. Errors name
+ * what was kept. Never NULL; the caller gives it to sources_commit or material_free.
+ * *config_refused: the file is wrong, one of its `tests` fails, or it can't be served; the former
+ * configuration stands in the candidate, with the credentials that are now in the places that the
+ * former names, and the quarantine of the refused one is added to that of the former.
+ */
+struct material *sources_prepare(const struct sources *sources,
+                                 const struct sources_request *request, struct diag_list *diags,
                                  bool *config_refused);
+/* What is in force, with what the candidate holds in quarantine added. The caller's. */
+struct material *sources_quarantine_alone(const struct sources *sources,
+                                          const struct material *candidate);
 /* The candidate is now what is in force. Takes it over. */
 void sources_commit(struct sources *sources, struct material *candidate);
 

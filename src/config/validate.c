@@ -242,28 +242,6 @@ void validate_unique(struct checker *c, struct validate_entry *entries, size_t c
     }
 }
 
-/* Two names in the file may be variables of one value. */
-static void check_trust_domains(struct checker *c)
-{
-    const struct config *config = c->config;
-    struct validate_entry *entries = mem_alloc_array(config->trust_count + 1, sizeof *entries);
-    for (size_t i = 0; i < config->trust_count; i++) {
-        const struct config_string *domain = &config->trust[i].domain;
-        entries[i] = (struct validate_entry){domain->text, domain->pos, i, i};
-    }
-    if (config->trust_count > 1) {
-        qsort(entries, config->trust_count, sizeof *entries, compare_entries);
-    }
-    for (size_t i = 1; i < config->trust_count; i++) {
-        if (strcmp(entries[i - 1].text, entries[i].text) == 0) {
-            diag_error(c->diags, entries[i].pos,
-                       "trust: \"%s\" stands on line %u already; a trust domain has one bundle",
-                       entries[i].text, entries[i - 1].pos.line);
-        }
-    }
-    mem_free(entries);
-}
-
 static void check_listener_names(struct checker *c)
 {
     const struct config *config = c->config;
@@ -312,7 +290,6 @@ void validate_config(const struct config *config, uint32_t file, struct diag_lis
     for (size_t i = 0; i < config->trust_count; i++) {
         check_trust(&c, &config->trust[i]);
     }
-    check_trust_domains(&c);
     check_listener_names(&c);
     check_accept_addresses(&c);
     struct validate_targets targets;

@@ -36,6 +36,10 @@ static void suggest_target(const struct rules_check *check, const char *name,
     out[0] = '\0';
     if (strcmp(name, "*") == 0 || strcmp(name, "**") == 0) {
         (void)snprintf(out, SUGGESTION_SIZE, "; every listener is `all`");
+    } else if (config_is_group_reference(name)) {
+        (void)snprintf(out, SUGGESTION_SIZE, "; groups are of IDs, for `from`; name each listener");
+    } else if (strncmp(name, "spiffe://", strlen("spiffe://")) == 0) {
+        (void)snprintf(out, SUGGESTION_SIZE, "; IDs stand in `from`; name a listener of this file");
     } else if (suggest.best != NULL) {
         (void)snprintf(out, SUGGESTION_SIZE, "; did you mean \"%s\"?", suggest.best);
     }

@@ -3,7 +3,7 @@
  * Whether the answer is the wanted one is for policy to see.
  *
  * In an included file, which may be shared with processes that have other listeners, a test of a
- * listener that is not here has no effect.
+ * listener that is not here is not run, which whoever runs the tests says.
  */
 #include "validate_private.h"
 
@@ -74,14 +74,8 @@ static void report_unknown_listener(const struct tests_check *check, const struc
     if (suggest.best != NULL) {
         (void)snprintf(hint, sizeof(hint), "; did you mean \"%s\"?", suggest.best);
     }
-    if (config_is_included(check->c->config, test->pos)) {
-        diag_note(check->c->diags, test->to.pos,
-                  "tests[%zu].to: has no effect: there is no listener \"%s\" here%s", check->shown,
-                  test->to.text, hint);
-    } else {
-        diag_error(check->c->diags, test->to.pos, "tests[%zu].to: unknown listener \"%s\"%s",
-                   check->shown, test->to.text, hint);
-    }
+    diag_error(check->c->diags, test->to.pos, "tests[%zu].to: unknown listener \"%s\"%s",
+               check->shown, test->to.text, hint);
 }
 
 /* False when the test is not about a listener of ours: the rest of it may not be, either. */
@@ -100,7 +94,7 @@ static bool check_target(const struct tests_check *check, const struct config_te
     const struct config_listener *listener = validate_find_listener(check->targets, test->to.text);
     if (listener == NULL) {
         /* A listener whose name could not be read may be the one that is meant. */
-        if (check->targets->complete) {
+        if (check->targets->complete && !config_is_included(check->c->config, test->pos)) {
             report_unknown_listener(check, test);
         }
         return false;

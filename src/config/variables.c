@@ -324,6 +324,22 @@ static void expand_list(const struct expander *e, struct config_strings *strings
     strings->count = kept;
 }
 
+/* Two keys may come out as one domain: the second is reported and not used. */
+static bool is_new_domain(const struct expander *e, size_t count,
+                          const struct config_string *domain)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct config_string *other = &e->config->trust[i].domain;
+        if (strcmp(other->text, domain->text) == 0) {
+            diag_error(e->diags, domain->pos,
+                       "trust: \"%s\" stands on line %u already; a trust domain has one bundle",
+                       domain->text, other->pos.line);
+            return false;
+        }
+    }
+    return true;
+}
+
 static void expand_trust(const struct expander *e)
 {
     struct config *config = e->config;
@@ -333,7 +349,8 @@ static void expand_trust(const struct expander *e)
     size_t kept = 0;
     for (size_t i = 0; i < config->trust_count; i++) {
         config->trust[kept] = config->trust[i];
-        if (expand(e, &config->trust[kept].domain, &where, "")) {
+        if (expand(e, &config->trust[kept].domain, &where, "") &&
+            (e->count == 0 || is_new_domain(e, kept, &config->trust[kept].domain))) {
             kept++;
         } else {
             decode_release(field->table, &config->trust[kept]);

@@ -19,6 +19,7 @@ struct crypto;
 struct log_writer;
 struct own_expiry;
 struct reload;
+struct rule_expiry;
 struct snapshot;
 struct listen_sockets;
 struct socket_table;
@@ -48,6 +49,7 @@ struct control {
     struct limits limits;
     struct reload *reload;
     struct own_expiry *own_expiry;
+    struct rule_expiry *rule_expiry;
     struct watching *watching;
     struct admin *admin; /* NULL: none is configured */
     struct clock_watch *clock_watch;
@@ -57,12 +59,12 @@ struct control {
     unsigned not_accepting;
     unsigned idle;
     uint64_t descriptor_limit;
-    uint64_t descriptors_at_start;
+    uint64_t descriptors_at_start; /* in use, without listening sockets */
     uint64_t started_ms;
 };
 
 const struct config *control_config(const struct control *control);
-/* limits.connections and the descriptors, as the configuration in force has them. */
+/* By limits.connections and the descriptors, as the configuration in force has them. */
 void control_set_session_bound(struct control *control);
 /* The line that says where a listener, by config index, listens. */
 void control_log_listening(struct control *control, size_t index);

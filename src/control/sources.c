@@ -14,6 +14,7 @@
 #include "config/config.h"
 #include "config/same.h"
 #include "control/places.h"
+#include "control/quarantine_source.h"
 #include "policy/lint.h"
 #include "policy/policy.h"
 #include "policy/policy_tests.h"
@@ -24,7 +25,6 @@
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
 
-#define SCHEME                   "spiffe://"
 #define NAME_OF_A_REFUSED_DOMAIN "refused.invalid"
 
 struct sources {
@@ -45,6 +45,7 @@ struct loader {
     const struct material *former; /* NULL: a start */
     struct material *material;     /* being made */
     struct diag_list *diags;
+    struct quarantine *quarantine;   /* that the configuration's files hold now; NULL: not read */
     uint64_t credentials_generation; /* for new credentials */
 };
 
@@ -157,10 +158,7 @@ static void load_own(struct loader *loader)
 static void check_domain_name(const struct config_string *domain, struct diag_list *diags)
 {
     const char *why = NULL;
-    if (strview_starts_with(strview_from(domain->text), SCHEME)) {
-        diag_error(diags, domain->pos, "trust: \"%s\": write the trust domain alone, without %s",
-                   domain->text, SCHEME);
-    } else if (spiffe_trust_domain_check(strview_from(domain->text), &why) != 0) {
+    if (spiffe_trust_domain_check(strview_from(domain->text), &why) != 0) {
         diag_error(diags, domain->pos, "trust: \"%s\": %s", domain->text, why);
     }
 }
@@ -193,6 +191,9 @@ static void load_bundle(struct loader *loader, const struct config_trust *trust,
     }
     struct trust_bundle *bundle = file_source_load_bundle(
         loader->crypto, name, trust->bundle.text, domain->bundle, &domain->bundle_digest, &err);
+    if (bundle == NULL && strstr(err.text, NAME_OF_A_REFUSED_DOMAIN) != NULL) {
+        return; /* nobody wrote that name: whether an anchor is of this domain can't be said */
+    }
     if (bundle == NULL) {
         diag_error(loader->diags, trust->bundle.pos, "trust.%s.bundle: %s%s", trust->domain.text,
                    err.text, kept_note(domain->bundle != NULL));
@@ -400,19 +401,6 @@ static void make_credentials(struct loader *loader)
     warn_crl_gaps(loader);
 }
 
-/* --- the quarantine -------------------------------------------------------------------------- */
-
-static struct quarantine *make_quarantine(const struct config *config)
-{
-    const char **entries = mem_alloc_array(config->quarantine.count, sizeof(*entries));
-    for (size_t i = 0; i < config->quarantine.count; i++) {
-        entries[i] = config->quarantine.items[i].text;
-    }
-    struct quarantine *quarantine = quarantine_build(entries, config->quarantine.count);
-    mem_free(entries);
-    return quarantine;
-}
-
 /* --- the configuration ----------------------------------------------------------------------- */
 
 /* The IDs that the configuration itself holds: a wrong one is the configuration's fault. */
@@ -452,6 +440,13 @@ static struct setup *make_setup(struct loader *loader, struct config *config, st
     const struct setup *former = loader->former == NULL ? NULL : loader->former->setup;
     const struct setup_parts parts = {.crypto = loader->crypto, .sessions = loader->sessions};
     return setup_build(config, policy, former, &parts, loader->diags);
+}
+
+static void load_quarantine(struct loader *loader, bool config_refused)
+{
+    quarantine_source_bring(loader->material, loader->config, loader->quarantine, config_refused,
+                            loader->diags);
+    loader->quarantine = NULL;
 }
 
 static void load_files(struct loader *loader)
@@ -499,7 +494,7 @@ static void load_outside(struct loader *loader)
 {
     places_check_logs(loader->config, loader->diags);
     places_warn_sockets(loader->config, loader->diags);
-    loader->material->quarantine = make_quarantine(loader->config);
+    load_quarantine(loader, false);
     load_files(loader);
 }
 
@@ -520,9 +515,12 @@ static bool load(struct sources *sources, enum lint_scope lint, enum sources_che
     };
     check_names(config, diags);
     struct policy *policy = policy_load(config, diags);
+    loader.quarantine = quarantine_source_inline(config, diags);
     loader.material->failed_tests = judge_rules(config, policy, lint, diags);
     if (what == SOURCES_CHECK_ALL) {
         load_outside(&loader);
+    } else {
+        loader.material->quarantine_inline = loader.quarantine;
     }
     loader.material->setup = make_setup(&loader, config, policy, 0);
     if (diag_has_errors(diags) || loader.material->setup == NULL) {
@@ -558,14 +556,26 @@ static void check_new_pin(struct loader *loader, const struct config *config)
     x509_svid_unref(own);
 }
 
+/* The main file can't be read: those that it included say what they hold all the same. */
+static struct quarantine *included_quarantine(const struct loader *loader)
+{
+    struct config *config =
+        config_load_included(loader->former->setup->config, loader->options, loader->diags);
+    struct quarantine *quarantine = quarantine_source_inline(config, loader->diags);
+    config_free(config);
+    return quarantine;
+}
+
 /* The setup of the file as it is now, or NULL: the former one is kept. */
 static struct setup *read_setup(struct loader *loader, const char *path)
 {
     size_t errors_before = loader->diags->error_count;
     struct config *config = config_load(path, loader->options, loader->diags);
     if (config == NULL) {
+        loader->quarantine = included_quarantine(loader);
         return NULL;
     }
+    loader->quarantine = quarantine_source_inline(config, loader->diags);
     check_names(config, loader->diags);
     places_warn_sockets(config, loader->diags);
     if (config->valid) {
@@ -580,8 +590,27 @@ static struct setup *read_setup(struct loader *loader, const char *path)
     return make_setup(loader, config, policy, errors_before);
 }
 
-struct material *sources_prepare(const struct sources *sources, enum sources_scope scope,
-                                 const char *config_path, struct diag_list *diags,
+/* The setup that is to replace the former; NULL: that one stays. */
+static struct setup *new_setup(struct loader *loader, const char *path,
+                               const struct sources_request *request, bool *refused)
+{
+    struct setup *setup = read_setup(loader, path);
+    *refused = setup == NULL;
+    if (setup != NULL && config_same_text(setup->config, loader->former->setup->config)) {
+        setup_unref(setup); /* nothing has changed in it: no session need be judged */
+        return NULL;
+    }
+    if (setup != NULL && request->can_serve != NULL &&
+        !request->can_serve(request->arg, setup, loader->diags)) {
+        *refused = true;
+        setup_unref(setup);
+        return NULL;
+    }
+    return setup;
+}
+
+struct material *sources_prepare(const struct sources *sources,
+                                 const struct sources_request *request, struct diag_list *diags,
                                  bool *config_refused)
 {
     const struct material *former = sources->in_force;
@@ -595,17 +624,13 @@ struct material *sources_prepare(const struct sources *sources, enum sources_sco
         .credentials_generation = sources->credentials_generation + 1,
     };
     struct setup *setup = NULL;
-    if (scope == SOURCES_ALL) {
-        setup = read_setup(&loader, config_path == NULL ? sources->path : config_path);
-        *config_refused = setup == NULL;
+    *config_refused = false;
+    if (request->scope == SOURCES_ALL) {
+        const char *path = request->config_path == NULL ? sources->path : request->config_path;
+        setup = new_setup(&loader, path, request, config_refused);
     } else {
-        *config_refused = false;
         /* The places of credentials are places in the configuration. */
         (void)diag_add_file(diags, former->setup->config->path);
-    }
-    if (setup != NULL && config_same_text(setup->config, former->setup->config)) {
-        setup_unref(setup); /* nothing has changed in it: no session need be judged */
-        setup = NULL;
     }
     if (setup != NULL) {
         setup_unref(loader.material->setup);
@@ -613,8 +638,17 @@ struct material *sources_prepare(const struct sources *sources, enum sources_sco
         loader.material->failed_tests = 0; /* or it were refused */
     }
     loader.config = loader.material->setup->config;
+    load_quarantine(&loader, *config_refused);
     load_files(&loader);
     return loader.material;
+}
+
+struct material *sources_quarantine_alone(const struct sources *sources,
+                                          const struct material *candidate)
+{
+    struct material *material = material_new(sources->in_force);
+    material_add_quarantine(material, candidate);
+    return material;
 }
 
 void sources_commit(struct sources *sources, struct material *candidate)

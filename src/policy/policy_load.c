@@ -104,6 +104,14 @@ static bool lacks_only_scheme(const char *text)
     return is_pattern;
 }
 
+static bool is_group_name(const struct config *config, const char *text)
+{
+    char reference[96];
+    int len = snprintf(reference, sizeof(reference), CONFIG_GROUP_PREFIX "%s", text);
+    return len > 0 && (size_t)len < sizeof(reference) &&
+           config_find_group(config, reference) != NULL;
+}
+
 static int parse_pattern(const struct loader *loader, const struct place *place,
                          struct id_pattern *pattern)
 {
@@ -111,7 +119,11 @@ static int parse_pattern(const struct loader *loader, const struct place *place,
     if (id_pattern_parse(strview_from(place->string.text), pattern, &why) == 0) {
         return 0;
     }
-    if (lacks_only_scheme(place->string.text)) {
+    if (is_group_name(loader->config, place->string.text)) {
+        diag_error(loader->diags, place->string.pos,
+                   PLACE_FORMAT ": is a group's name; write \"" CONFIG_GROUP_PREFIX "%s\"",
+                   PLACE_ARGS(place), place->string.text);
+    } else if (lacks_only_scheme(place->string.text)) {
         diag_error(loader->diags, place->string.pos,
                    PLACE_FORMAT ": write the ID in full: spiffe://%s", PLACE_ARGS(place),
                    place->string.text);

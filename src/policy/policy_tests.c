@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config/suggest.h"
 #include "name_list.h"
 #include "policy/explain.h"
 #include "policy_impl.h"
@@ -32,6 +33,22 @@ struct run {
 #define TEST_FORMAT    "tests[%zu]: \"%s\" to \"%s\""
 #define TEST_ARGS(run) (run)->shown, (run)->test->from.text, (run)->test->to.text
 
+/* In the main file config_load has refused it. */
+static void tell_listener(const struct runner *runner, const struct run *run)
+{
+    const struct config *config = runner->config;
+    const struct config_string *to = &run->test->to;
+    struct suggest suggest;
+    suggest_init(&suggest, to->text);
+    for (size_t i = 0; i < config->listener_count; i++) {
+        suggest_consider(&suggest, config->listeners[i].name.text);
+    }
+    diag_note(runner->diags, to->pos,
+              "tests[%zu].to: has no effect: there is no listener \"%s\" here%s%s%s", run->shown,
+              to->text, suggest.best == NULL ? "" : "; did you mean \"",
+              suggest.best == NULL ? "" : suggest.best, suggest.best == NULL ? "" : "\"?");
+}
+
 /* False: the test is not run. An included file may be shared with processes that have what is
    missing here. */
 static bool is_here(struct runner *runner, struct run *run)
@@ -39,7 +56,8 @@ static bool is_here(struct runner *runner, struct run *run)
     const struct config_test *test = run->test;
     const struct name *listener = name_list_find(&runner->listeners, strview_from(test->to.text));
     if (listener == NULL) {
-        runner->result.skipped++; /* config_load has told about it, or refused it */
+        tell_listener(runner, run);
+        runner->result.skipped++;
         return false;
     }
     run->listener = listener->index;

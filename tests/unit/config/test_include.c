@@ -231,13 +231,9 @@ static void test_include_takes_quarantine_and_tests(void **state)
                           "- {from: spiffe://prod.example/x, to: imn, decision: deny}\n");
     put("rules.d/b.yaml", "quarantine: spiffe://prod.example/q3\nrules: [" RULE("b", "in") "]\n");
     load(site);
-    static const char *const wanted[WANTED_MAX] = {
-        "rules.d/a.yaml:4:39: note: tests[1].to: has no effect: there is no listener "
-        "\"elsewhere\" here",
-        "rules.d/a.yaml:5:39: note: tests[2].to: has no effect: there is no listener \"imn\" here; "
-        "did you mean \"in\"?",
-    };
-    assert_diags(&site->diags, wanted);
+    /* Of what is for others nothing is said here: whoever runs the tests does. */
+    static const char *const none[WANTED_MAX] = {NULL};
+    assert_diags(&site->diags, none);
     assert_true(site->config->valid);
     static const char *const entries[] = {"q0", "q1", "q2", "q3"};
     assert_int_equal(site->config->quarantine.count, COUNT_OF(entries));
