@@ -250,6 +250,10 @@ struct config *config_load(const char *path, const struct config_options *option
 /* The same with the main file from memory; name is what the messages call it. */
 struct config *config_parse(const char *name, const char *text, size_t len,
                             const struct config_options *options, struct diag_list *diags);
+/* When config_load has given NULL: the files that `former` includes, alone and as they are now.
+   Their quarantine counts even so; nothing else may be made of the result, which is not valid. */
+struct config *config_load_included(const struct config *former,
+                                    const struct config_options *options, struct diag_list *diags);
 void config_free(struct config *config);
 const char *config_kind_name(enum config_kind kind); /* "terminate", … */
 bool config_scheme_is_mtls(enum config_scheme scheme);

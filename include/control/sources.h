@@ -1,10 +1,13 @@
 /*
  * sources: the files that a snapshot is made of, and the last good state of each: configuration
- * (with policy), our own SVID, each trust domain's bundle, each trust domain's CRLs.
+ * (with policy), our own SVID, each trust domain's bundle, each trust domain's CRLs, and the
+ * quarantine, which is in the configuration's files and in a file of its own.
  *
  * They are independent: at a reload a source that can't be read or is wrong keeps its own last
  * good state, and the others go through. At a start every one must be good. Time alone breaks
- * nothing: what has expired is loaded, and a warning.
+ * nothing: what has expired is loaded, and a warning. Of the quarantine a broken file adds what can
+ * be understood, and so does `quarantine` in a configuration that is refused for anything else in
+ * it: nothing takes an entry out of force but a file that is good and lacks it.
  *
  * Nothing takes effect here: a candidate is prepared beside what is in force, looked at, and then
  * committed or thrown away. Control thread and cli.
@@ -26,7 +29,7 @@ struct sources;
 struct tls_session_store;
 
 enum sources_scope {
-    SOURCES_CREDENTIALS = 0, /* SVID, bundles, CRLs; the configuration stays as it is */
+    SOURCES_CREDENTIALS = 0, /* SVID, bundles, CRLs, quarantine file; not the configuration */
     SOURCES_ALL
 };
 
@@ -68,11 +71,14 @@ struct sources_request {
  * what was kept. Never NULL; the caller gives it to sources_commit or material_free.
  * *config_refused: the file is wrong, one of its `tests` fails, or it can't be served; the former
  * configuration stands in the candidate, with the credentials that are now in the places that the
- * former names.
+ * former names, and the quarantine of the refused one is added to that of the former.
  */
 struct material *sources_prepare(const struct sources *sources,
                                  const struct sources_request *request, struct diag_list *diags,
                                  bool *config_refused);
+/* What is in force, with what the candidate holds in quarantine added. The caller's. */
+struct material *sources_quarantine_alone(const struct sources *sources,
+                                          const struct material *candidate);
 /* The candidate is now what is in force. Takes it over. */
 void sources_commit(struct sources *sources, struct material *candidate);
 

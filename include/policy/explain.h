@@ -19,6 +19,8 @@
 
 void explain_decision(const struct policy *policy, const struct policy_input *input,
                       const struct decision *decision, char *out, size_t size);
+/* entry: of the quarantine that holds the peer. */
+void explain_quarantine(const char *entry, char *out, size_t size);
 void explain_upstream(const struct policy *policy, const struct policy_input *input,
                       const struct decision *decision, char *out, size_t size);
 /*

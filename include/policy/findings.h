@@ -15,7 +15,7 @@ enum clause {
     CLAUSE_TO,
     CLAUSE_MODE, /* disabled */
     CLAUSE_EXPIRES,
-    CLAUSE_NONE  /* it matches */
+    CLAUSE_NONE /* it matches */
 };
 
 struct finding {

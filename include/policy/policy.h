@@ -74,6 +74,8 @@ const struct policy_rule *policy_rule(const struct policy *policy, size_t i);
 /* The number of a rule that this policy has decided by. */
 size_t policy_rule_index(const struct policy *policy, const struct policy_rule *rule);
 
+/* The shadow rule that a line of the log names beside the decision; NULL: none matched. */
+const struct policy_rule *policy_shadow_rule(const struct shadow_result *shadow);
 /* The downstream's ID → listener, by `quarantine` and `rules`. */
 void policy_decide(const struct policy *policy, const struct policy_input *input,
                    struct decision *decision);

@@ -52,9 +52,10 @@ enum { WORKER_PLAIN_ORDERS = WORKER_EXIT + 1 };
 struct worker_message {
     struct mailbox_message node;
     enum reason reason;
-    struct snapshot *snapshot;             /* WORKER_SWAP: a reference; WORKER_SURVEY: or NULL */
-    struct listen_sockets *const *sockets; /* WORKER_SWAP: by config index; lives until in force */
-    bool reread_resolver;                  /* WORKER_SWAP */
+    struct snapshot *snapshot; /* WORKER_SWAP: a reference; WORKER_SURVEY: or NULL */
+    /* WORKER_SWAP: by config index; lives until in force. NULL: the listeners are the same. */
+    struct listen_sockets *const *sockets;
+    bool reread_resolver; /* WORKER_SWAP */
 };
 /* An order that needs no more than a reason has its message from the start, so that a process that
    is short of memory can still stop. */

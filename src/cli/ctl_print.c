@@ -10,7 +10,7 @@
 
 #include <jansson.h>
 
-enum { COLUMNS_MAX = 10, CELL_MAX = 256 };
+enum { COLUMNS_MAX = 12, CELL_MAX = 256 };
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -96,6 +96,7 @@ void ctl_print_sessions(json_t *answer, FILE *out)
         {"UP", "bytes_up"},
         {"DOWN", "bytes_down"},
         {"AUTHORITY_ENDS", "authority_ends"},
+        {"ENDS_BY", "ends_by"},
     };
     json_t *sessions = json_object_get(answer, "sessions");
     print_table(sessions, columns, sizeof(columns) / sizeof(columns[0]), out);
@@ -204,6 +205,7 @@ int ctl_reload_code(json_t *answer)
     if (json_is_true(json_object_get(answer, "configuration_refused"))) {
         return WRONG;
     }
-    bool refused = strcmp(text_of(answer, "result"), "refused") == 0;
+    /* Also what was refused but for the quarantine. */
+    bool refused = json_is_string(json_object_get(answer, "error"));
     return refused || json_array_size(json_object_get(answer, "errors")) > 0 ? FAILED : GOOD;
 }

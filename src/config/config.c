@@ -212,6 +212,42 @@ struct config *config_load(const char *path, const struct config_options *option
     return config;
 }
 
+static struct config_string copy_string(const struct config_string *from)
+{
+    return (struct config_string){.text = from->text == NULL ? NULL : mem_strdup(from->text),
+                                  .pos = from->pos};
+}
+
+/* What included files need of the main one: their names, and the values of variables. */
+static void copy_main(struct config *config, const struct config *former)
+{
+    config->include.items = mem_alloc_array(former->include.count, sizeof(*config->include.items));
+    config->include.count = former->include.count;
+    for (size_t i = 0; i < former->include.count; i++) {
+        config->include.items[i] = copy_string(&former->include.items[i]);
+    }
+    config->variables = mem_alloc_array(former->variable_count, sizeof(*config->variables));
+    config->variable_count = former->variable_count;
+    for (size_t i = 0; i < former->variable_count; i++) {
+        config->variables[i].name = copy_string(&former->variables[i].name);
+        config->variables[i].value = copy_string(&former->variables[i].value);
+    }
+}
+
+struct config *config_load_included(const struct config *former,
+                                    const struct config_options *options, struct diag_list *diags)
+{
+    struct config *config = mem_alloc(sizeof *config);
+    config->path = mem_strdup(former->path);
+    config->files = mem_alloc(sizeof *config->files);
+    config->files[config->file_count++] = mem_strdup(former->path);
+    config->first_file = diag_add_file(diags, former->path);
+    copy_main(config, former);
+    include_read(config, diags);
+    variables_expand(config, options, diags);
+    return config;
+}
+
 void config_free(struct config *config)
 {
     if (config == NULL) {

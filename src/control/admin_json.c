@@ -189,15 +189,15 @@ struct reload_arg {
 
 static void write_reload(struct json_writer *w, const void *arg)
 {
-    static const char *const results[] = {"in_force", "unchanged", "refused"};
     const struct reload_arg *a = arg;
     const struct reload_outcome *outcome = a->outcome;
     bool preview = outcome->kind == RELOAD_PREVIEW;
     json_object_begin(w);
     json_field_bool(w, "dry_run", preview);
     json_field_string(w, "result",
-                      preview && outcome->result == RELOAD_IN_FORCE ? "would_be_in_force"
-                                                                    : results[outcome->result]);
+                      preview && outcome->result == RELOAD_IN_FORCE
+                          ? "would_be_in_force"
+                          : reload_result_name(outcome->result));
     json_field_u64(w, "generation", outcome->generation);
     json_field_bool(w, "configuration_refused", outcome->config_refused);
     json_field_string(w, "error", outcome->why[0] == '\0' ? NULL : outcome->why);
@@ -249,6 +249,8 @@ static void write_session(struct json_writer *w, const struct session_survey *su
     json_field_u64(w, "bytes_down", brief->bytes_down);
     json_field_string(w, "authority_ends",
                       brief->ends_wall_ms == 0 ? NULL : clock_format_ms(brief->ends_wall_ms, ends));
+    json_field_string(w, "ends_by",
+                      brief->ends_by == REASON_NONE ? NULL : reason_label(brief->ends_by));
     json_object_end(w);
 }
 

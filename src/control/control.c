@@ -29,6 +29,7 @@
 #include "control/own_expiry.h"
 #include "control/process.h"
 #include "control/reload.h"
+#include "control/rule_expiry.h"
 #include "control/sockets.h"
 #include "control/sources.h"
 #include "control/watching.h"
@@ -41,6 +42,7 @@
 #include "proxy/snapshot.h"
 #include "proxy/survey.h"
 #include "proxy/worker.h"
+#include "reload_log.h"
 #include "spiffe/crypto.h"
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
@@ -158,6 +160,7 @@ void control_material_changed(struct control *control)
     log_writer_set_style(control->log_writer, control->log.level, control->log.format);
     watching_update(control->watching);
     own_expiry_look(control->own_expiry);
+    rule_expiry_look(control->rule_expiry);
 }
 
 static void on_clock_set(void *arg)
@@ -167,6 +170,7 @@ static void on_clock_set(void *arg)
     log_str(&control->log, "error", "the wall clock was set; all expiries are looked at anew");
     log_end(&control->log);
     own_expiry_look(control->own_expiry);
+    rule_expiry_look(control->rule_expiry);
     order_all(control, WORKER_CLOCK_SET, REASON_NONE);
 }
 
@@ -382,7 +386,8 @@ static int make_watchers(struct control *control, struct errbuf *err)
 {
     control->reload = reload_new(control);
     control->own_expiry = own_expiry_new(control);
-    if (control->reload == NULL || control->own_expiry == NULL) {
+    control->rule_expiry = rule_expiry_new(control);
+    if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL) {
         errbuf_set(err, "memory is out");
         return -1;
     }
@@ -432,6 +437,7 @@ static void log_ready(struct control *control)
     for (size_t i = 0; i < config->listener_count; i++) {
         control_log_listening(control, i);
     }
+    reload_log_audit(&control->log, config);
     const struct x509_svid *own = credentials_own(control->snapshot->credentials);
     char expires[CLOCK_TEXT_SIZE];
     log_begin(&control->log, LOG_INFO, "ready");
@@ -439,6 +445,7 @@ static void log_ready(struct control *control)
     log_u64(&control->log, "workers", control->worker_count);
     log_u64(&control->log, "listeners", config->listener_count);
     log_u64(&control->log, "rules", config->rule_count);
+    log_u64(&control->log, "quarantine", quarantine_count(control->snapshot->quarantine));
     log_u64(&control->log, "max_sessions", control->limits.max_sessions);
     log_strview(&control->log, "spiffe_id", x509_svid_id(own)->text);
     log_str(&control->log, "expires", clock_format_s(x509_svid_not_after(own), expires));
@@ -532,6 +539,7 @@ static void fini(struct control *control)
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
     own_expiry_free(control->own_expiry);
+    rule_expiry_free(control->rule_expiry);
     for (size_t i = 0; i < CONTROL_SIGNALS; i++) {
         signal_watch_free(control->signals[i]);
     }

@@ -19,6 +19,7 @@ struct crypto;
 struct log_writer;
 struct own_expiry;
 struct reload;
+struct rule_expiry;
 struct snapshot;
 struct listen_sockets;
 struct socket_table;
@@ -48,6 +49,7 @@ struct control {
     struct limits limits;
     struct reload *reload;
     struct own_expiry *own_expiry;
+    struct rule_expiry *rule_expiry;
     struct watching *watching;
     struct admin *admin; /* NULL: none is configured */
     struct clock_watch *clock_watch;

@@ -14,6 +14,7 @@
 #include "config/config.h"
 #include "config/same.h"
 #include "control/places.h"
+#include "control/quarantine_source.h"
 #include "policy/lint.h"
 #include "policy/policy.h"
 #include "policy/policy_tests.h"
@@ -44,6 +45,7 @@ struct loader {
     const struct material *former; /* NULL: a start */
     struct material *material;     /* being made */
     struct diag_list *diags;
+    struct quarantine *quarantine;   /* that the configuration's files hold now; NULL: not read */
     uint64_t credentials_generation; /* for new credentials */
 };
 
@@ -399,19 +401,6 @@ static void make_credentials(struct loader *loader)
     warn_crl_gaps(loader);
 }
 
-/* --- the quarantine -------------------------------------------------------------------------- */
-
-static struct quarantine *make_quarantine(const struct config *config)
-{
-    const char **entries = mem_alloc_array(config->quarantine.count, sizeof(*entries));
-    for (size_t i = 0; i < config->quarantine.count; i++) {
-        entries[i] = config->quarantine.items[i].text;
-    }
-    struct quarantine *quarantine = quarantine_build(entries, config->quarantine.count);
-    mem_free(entries);
-    return quarantine;
-}
-
 /* --- the configuration ----------------------------------------------------------------------- */
 
 /* The IDs that the configuration itself holds: a wrong one is the configuration's fault. */
@@ -451,6 +440,13 @@ static struct setup *make_setup(struct loader *loader, struct config *config, st
     const struct setup *former = loader->former == NULL ? NULL : loader->former->setup;
     const struct setup_parts parts = {.crypto = loader->crypto, .sessions = loader->sessions};
     return setup_build(config, policy, former, &parts, loader->diags);
+}
+
+static void load_quarantine(struct loader *loader, bool config_refused)
+{
+    quarantine_source_bring(loader->material, loader->config, loader->quarantine, config_refused,
+                            loader->diags);
+    loader->quarantine = NULL;
 }
 
 static void load_files(struct loader *loader)
@@ -498,7 +494,7 @@ static void load_outside(struct loader *loader)
 {
     places_check_logs(loader->config, loader->diags);
     places_warn_sockets(loader->config, loader->diags);
-    loader->material->quarantine = make_quarantine(loader->config);
+    load_quarantine(loader, false);
     load_files(loader);
 }
 
@@ -519,9 +515,12 @@ static bool load(struct sources *sources, enum lint_scope lint, enum sources_che
     };
     check_names(config, diags);
     struct policy *policy = policy_load(config, diags);
+    loader.quarantine = quarantine_source_inline(config, diags);
     loader.material->failed_tests = judge_rules(config, policy, lint, diags);
     if (what == SOURCES_CHECK_ALL) {
         load_outside(&loader);
+    } else {
+        loader.material->quarantine_inline = loader.quarantine;
     }
     loader.material->setup = make_setup(&loader, config, policy, 0);
     if (diag_has_errors(diags) || loader.material->setup == NULL) {
@@ -557,14 +556,26 @@ static void check_new_pin(struct loader *loader, const struct config *config)
     x509_svid_unref(own);
 }
 
+/* The main file can't be read: those that it included say what they hold all the same. */
+static struct quarantine *included_quarantine(const struct loader *loader)
+{
+    struct config *config =
+        config_load_included(loader->former->setup->config, loader->options, loader->diags);
+    struct quarantine *quarantine = quarantine_source_inline(config, loader->diags);
+    config_free(config);
+    return quarantine;
+}
+
 /* The setup of the file as it is now, or NULL: the former one is kept. */
 static struct setup *read_setup(struct loader *loader, const char *path)
 {
     size_t errors_before = loader->diags->error_count;
     struct config *config = config_load(path, loader->options, loader->diags);
     if (config == NULL) {
+        loader->quarantine = included_quarantine(loader);
         return NULL;
     }
+    loader->quarantine = quarantine_source_inline(config, loader->diags);
     check_names(config, loader->diags);
     places_warn_sockets(config, loader->diags);
     if (config->valid) {
@@ -627,8 +638,17 @@ struct material *sources_prepare(const struct sources *sources,
         loader.material->failed_tests = 0; /* or it were refused */
     }
     loader.config = loader.material->setup->config;
+    load_quarantine(&loader, *config_refused);
     load_files(&loader);
     return loader.material;
+}
+
+struct material *sources_quarantine_alone(const struct sources *sources,
+                                          const struct material *candidate)
+{
+    struct material *material = material_new(sources->in_force);
+    material_add_quarantine(material, candidate);
+    return material;
 }
 
 void sources_commit(struct sources *sources, struct material *candidate)

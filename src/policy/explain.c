@@ -87,10 +87,10 @@ static void explain_no_rule(const struct policy *policy, const struct policy_inp
     (void)snprintf(out, size, "no rule matched; nearest: rule \"%s\" %s", rule, difference);
 }
 
-static void explain_quarantine(const struct decision *decision, char *out, size_t size)
+void explain_quarantine(const char *entry, char *out, size_t size)
 {
-    struct shown entry = show(strview_from(decision->quarantine));
-    (void)snprintf(out, size, "quarantine holds it: \"%s\"", entry.text);
+    struct shown text = show(strview_from(entry));
+    (void)snprintf(out, size, "quarantine holds it: \"%s\"", text.text);
 }
 
 void explain_decision(const struct policy *policy, const struct policy_input *input,
@@ -98,7 +98,7 @@ void explain_decision(const struct policy *policy, const struct policy_input *in
 {
     ASSERT(input->listener < policy->config->listener_count);
     if (decision->quarantine != NULL) {
-        explain_quarantine(decision, out, size);
+        explain_quarantine(decision->quarantine, out, size);
     } else if (decision->rule != NULL) {
         (void)snprintf(out, size,
                        decision->verdict == VERDICT_ALLOW ? "rule \"%s\" allows it"
@@ -117,7 +117,7 @@ void explain_upstream(const struct policy *policy, const struct policy_input *in
     size_t listener = input->listener;
     ASSERT(listener < policy->config->listener_count);
     if (decision->quarantine != NULL) {
-        explain_quarantine(decision, out, size);
+        explain_quarantine(decision->quarantine, out, size);
     } else if (decision->verdict == VERDICT_ALLOW) {
         (void)snprintf(out, size, "the server's ID is in `expect`");
     } else if (!policy->listeners[listener].has_expect) {

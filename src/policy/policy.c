@@ -38,6 +38,12 @@ size_t policy_rule_index(const struct policy *policy, const struct policy_rule *
     return (size_t)(rule - policy->rules);
 }
 
+const struct policy_rule *policy_shadow_rule(const struct shadow_result *shadow)
+{
+    bool denies = shadow->verdict == VERDICT_DENY && shadow->deny != NULL;
+    return denies || shadow->allow == NULL ? shadow->deny : shadow->allow;
+}
+
 static void deny(struct decision *decision, enum reason reason)
 {
     *decision =

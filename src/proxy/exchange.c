@@ -27,6 +27,8 @@
 #include "telemetry/access_log.h"
 #include "tls/tls_conn.h"
 
+enum { LINE_DETAIL_SIZE = 2 * AUTHORITY_DETAIL_SIZE };
+
 static struct session *session_of(struct exchange *exchange)
 {
     struct session *session =
@@ -95,6 +97,12 @@ static void start_relay(struct exchange *exchange, struct session *session)
                 &relay_owner, exchange);
 }
 
+static void forget_server(struct exchange *exchange)
+{
+    peer_chain_unref(exchange->server_chain);
+    exchange->server_chain = NULL;
+}
+
 static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
                              const struct tls_failure *failure, const char *detail)
 {
@@ -105,10 +113,11 @@ static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
         return;
     }
     exchange->upstream_conn = conn;
+    forget_server(exchange);
     struct authority_verdict verdict = {.reason = REASON_NONE};
     enum reason lost = authority_catch_up(session, &verdict);
     if (lost == REASON_NONE) {
-        lost = expiry_schedule(session->worker->expiry, session);
+        lost = expiry_schedule(session->worker->expiry, session, &verdict);
     }
     if (lost != REASON_NONE) {
         exchange_finish(exchange, session, lost, NULL, verdict.detail);
@@ -121,11 +130,13 @@ static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
     start_relay(exchange, session);
 }
 
-/* Inside the upstream's handshake: a server that is not expected never gets our certificate. */
-static enum reason on_server_check(void *arg, const struct peer_chain *chain, char *detail,
+/* Inside the upstream's handshake, when its certificate is there and when ours is asked for: a
+   server that is not expected, or in quarantine, never gets our certificate. */
+static enum reason on_server_check(void *arg, struct peer_chain *chain, char *detail,
                                    size_t detail_size)
 {
-    struct session *session = session_of(arg);
+    struct exchange *exchange = arg;
+    struct session *session = session_of(exchange);
     struct authority_verdict verdict;
     enum reason lost = authority_catch_up(session, &verdict);
     if (lost != REASON_NONE) {
@@ -137,6 +148,8 @@ static enum reason on_server_check(void *arg, const struct peer_chain *chain, ch
     struct decision decision;
     policy_decide_upstream(policy, &input, &decision);
     if (decision.verdict == VERDICT_ALLOW) {
+        forget_server(exchange);
+        exchange->server_chain = peer_chain_ref(chain);
         return REASON_NONE;
     }
     explain_upstream(policy, &input, &decision, detail, detail_size);
@@ -203,9 +216,10 @@ void exchange_start(struct exchange *exchange, struct session *session)
     if (listener->server != NULL && !authorize(exchange, session)) {
         return;
     }
-    enum reason over = expiry_schedule(session->worker->expiry, session);
+    struct authority_verdict lost;
+    enum reason over = expiry_schedule(session->worker->expiry, session, &lost);
     if (over != REASON_NONE) {
-        exchange_finish(exchange, session, over, NULL, NULL);
+        exchange_finish(exchange, session, over, NULL, lost.detail);
         return;
     }
     exchange_enter(exchange, EXCHANGE_DIAL);
@@ -305,6 +319,39 @@ static const char *alert_of(const struct exchange *exchange, const struct sessio
     return name[0] != '\0' ? name : NULL;
 }
 
+/* What shadow rules would have done, beside what was done. */
+static void fill_shadow(struct access_record *record, const struct shadow_result *shadow)
+{
+    const struct policy_rule *rule = policy_shadow_rule(shadow);
+    if (rule != NULL) {
+        record->shadow_decision = shadow->verdict == VERDICT_ALLOW ? "allow" : "deny";
+        record->shadow_rule = rule->name;
+    }
+}
+
+/* What `enforcement: audit` let through says as what it would have been refused, behind what there
+   is to say of its end. */
+static void fill_would_deny(struct access_record *record, const struct session *session,
+                            char text[LINE_DETAIL_SIZE])
+{
+    const struct peer_info *peer = session_downstream_peer(session);
+    if (!session->exchange.decision.would_deny || peer == NULL) {
+        return;
+    }
+    char sentence[AUTHORITY_DETAIL_SIZE];
+    const struct policy_input input =
+        authority_input(session->listener, peer->chain, session->snapshot);
+    explain_decision(session->listener->setup->policy, &input, &session->exchange.decision,
+                     sentence, sizeof(sentence));
+    bool has_more = record->detail != NULL && reason_fault(record->reason) != FAULT_AUTHORITY;
+    (void)snprintf(text, LINE_DETAIL_SIZE, "%s%s%s", has_more ? record->detail : "",
+                   has_more ? "; " : "", sentence);
+    record->would_deny = true;
+    if (record->detail == NULL || has_more) {
+        record->detail = text;
+    }
+}
+
 static void write_access_line(struct exchange *exchange, struct session *session,
                               enum reason reason, const struct tls_failure *failure,
                               const char *detail)
@@ -343,8 +390,11 @@ static void write_access_line(struct exchange *exchange, struct session *session
     if (detail == NULL || detail[0] == '\0') {
         record.detail = alert_of(exchange, session);
     }
+    char would_deny[LINE_DETAIL_SIZE];
     fill_identities(&record, session);
     fill_failure(&record, failure);
+    fill_shadow(&record, &exchange->decision.shadow);
+    fill_would_deny(&record, session, would_deny);
     char line[ACCESS_LINE_SIZE];
     worker_access_line(session->worker, line, access_log_format(&record, line));
 }
@@ -381,6 +431,7 @@ void exchange_finish(struct exchange *exchange, struct session *session, enum re
         conn_abort(exchange->upstream_conn);
     }
     exchange->upstream_conn = NULL;
+    forget_server(exchange);
     exchange_enter(exchange, EXCHANGE_DONE);
     session_close(session, in_order);
 }

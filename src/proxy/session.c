@@ -78,6 +78,12 @@ const struct peer_info *session_upstream_peer(const struct session *session)
     return session->listener->client != NULL && conn != NULL ? tls_conn_peer(conn) : NULL;
 }
 
+struct peer_chain *session_upstream_chain(const struct session *session)
+{
+    const struct peer_info *peer = session_upstream_peer(session);
+    return peer != NULL ? peer->chain : session->exchange.server_chain;
+}
+
 void session_set_timer(struct session *session, uint64_t delay_ms)
 {
     session->timer_due_ms = loop_now_ms(session->worker->loop) + delay_ms;

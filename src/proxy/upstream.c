@@ -76,7 +76,7 @@ static void on_handshake(void *arg, const struct tls_failure *failure)
     done(upstream, conn, REASON_NONE, NULL, "");
 }
 
-static enum reason on_peer_check(void *arg, const struct peer_chain *chain, char *detail,
+static enum reason on_peer_check(void *arg, struct peer_chain *chain, char *detail,
                                  size_t detail_size)
 {
     struct upstream *upstream = arg;

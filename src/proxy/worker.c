@@ -70,7 +70,7 @@ static void take_snapshot(struct worker *worker, struct worker_message *message)
 {
     swap_start(worker->swap, message->snapshot);
     message->snapshot = NULL;
-    if (!accepting_follow(worker->accepting, message->sockets)) {
+    if (message->sockets != NULL && !accepting_follow(worker->accepting, message->sockets)) {
         log_begin(&worker->log, LOG_ERROR, "accept_failed");
         log_str(&worker->log, "error", "memory is out: a listener does not accept here");
         log_end(&worker->log);

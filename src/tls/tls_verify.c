@@ -70,28 +70,8 @@ enum reason tls_verify_own(const struct tls_conn *tls)
     return x509_svid_not_after(own) <= clock_wall_s() ? REASON_OWN_SVID_EXPIRED : REASON_NONE;
 }
 
-/* libssl asks for our certificate. 0 ends the handshake. */
-static int on_own_certificate(SSL *ssl, void *arg)
-{
-    (void)arg;
-    struct tls_conn *tls = tls_bio_conn(ssl);
-    ASSERT(tls->handshake != NULL);
-    struct tls_failure *failure = &tls->handshake->failure;
-    failure->reason = tls_verify_own(tls);
-    if (failure->reason != REASON_NONE) {
-        return 0;
-    }
-    const struct x509_svid *own = credentials_own(tls->thread->credentials);
-    if (SSL_use_cert_and_key(ssl, x509_svid_leaf(own), signer_key(x509_svid_signer(own)),
-                             x509_svid_intermediates(own), 1) != 1) {
-        failure->reason = REASON_OWN_CREDENTIALS;
-        return 0;
-    }
-    return 1;
-}
-
 /* What the outside says to this peer, which is admitted as far as its certificate goes. */
-static enum reason ask_outside(struct tls_conn *tls, const struct peer_chain *chain, X509 *leaf)
+static enum reason ask_outside(struct tls_conn *tls, struct peer_chain *chain, X509 *leaf)
 {
     struct tls_handshake *handshake = tls->handshake;
     if (handshake->callbacks->peer_check == NULL) {
@@ -108,6 +88,30 @@ static enum reason ask_outside(struct tls_conn *tls, const struct peer_chain *ch
                        id->text.ptr);
     }
     return reason;
+}
+
+/* libssl asks for our certificate. 0 ends the handshake. */
+static int on_own_certificate(SSL *ssl, void *arg)
+{
+    (void)arg;
+    struct tls_conn *tls = tls_bio_conn(ssl);
+    ASSERT(tls->handshake != NULL);
+    struct tls_failure *failure = &tls->handshake->failure;
+    failure->reason = tls_verify_own(tls);
+    X509 *leaf = SSL_get0_peer_certificate(ssl);
+    if (failure->reason == REASON_NONE && tls->peer.chain != NULL && leaf != NULL) {
+        failure->reason = ask_outside(tls, tls->peer.chain, leaf);
+    }
+    if (failure->reason != REASON_NONE) {
+        return 0;
+    }
+    const struct x509_svid *own = credentials_own(tls->thread->credentials);
+    if (SSL_use_cert_and_key(ssl, x509_svid_leaf(own), signer_key(x509_svid_signer(own)),
+                             x509_svid_intermediates(own), 1) != 1) {
+        failure->reason = REASON_OWN_CREDENTIALS;
+        return 0;
+    }
+    return 1;
 }
 
 /* Everything there is to judge, under the credentials in force. On success tls->peer.chain. */

@@ -39,8 +39,7 @@ static void on_done(void *arg, struct conn *conn, enum reason reason,
     (void)snprintf(dial->detail, sizeof(dial->detail), "%s", detail);
 }
 
-static enum reason on_peer_check(void *arg, const struct peer_chain *chain, char *detail,
-                                 size_t size)
+static enum reason on_peer_check(void *arg, struct peer_chain *chain, char *detail, size_t size)
 {
     struct dial *dial = arg;
     dial->checked = true;

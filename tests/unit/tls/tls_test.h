@@ -296,8 +296,7 @@ static inline void ours_on_handshake(void *arg, const struct tls_failure *failur
     }
 }
 
-static inline enum reason ours_check(void *arg, const struct peer_chain *chain, char *detail,
-                                     size_t size)
+static inline enum reason ours_check(void *arg, struct peer_chain *chain, char *detail, size_t size)
 {
     struct ours *ours = arg;
     const struct spiffe_id *id = peer_chain_id(chain);
