@@ -92,8 +92,11 @@ ifeq ($(filter werror-% asan tsan fuzz coverage debug,$(VARIANT)),)
 NEEDS_DEPS  := deps
 endif
 
+# With all CPUs, unless -j on the command line has said how many.
+PARALLEL     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+
 build: $(NEEDS_DEPS) ## the release program, build/bulkhead
-	+$(Q)$(MAKE) --no-print-directory $(if $(filter release,$(VARIANT)),build/bulkhead,$(PROGRAM))
+	+$(Q)$(MAKE) --no-print-directory $(PARALLEL) $(if $(filter release,$(VARIANT)),build/bulkhead,$(PROGRAM))
 
 debug: ## -O0 -g3, in build/debug/
 	+$(Q)$(MAKE) --no-print-directory VARIANT=debug build/debug/bulkhead
