@@ -5,7 +5,6 @@
 #include "reload_counts.h"
 
 #include "base/clock.h"
-#include "control/reload.h"
 
 void reload_counts_init(struct reload_counts *counts, uint64_t generation)
 {
@@ -15,15 +14,15 @@ void reload_counts_init(struct reload_counts *counts, uint64_t generation)
 void reload_counts_add(struct reload_counts *counts, const struct reload_outcome *outcome,
                        bool credentials_only)
 {
-    bool wrong = outcome->result == RELOAD_REFUSED || outcome->config_refused ||
-                 diag_has_errors(outcome->diags);
+    bool wrong = outcome->result == RELOAD_REFUSED || outcome->result == RELOAD_QUARANTINE_ALONE ||
+                 outcome->config_refused || diag_has_errors(outcome->diags);
     if (outcome->kind != RELOAD_APPLY) {
         return;
     }
     counts->results[outcome->result]++;
     counts->credentials_wrong = wrong;
     counts->files_wrong = credentials_only ? counts->files_wrong : wrong;
-    if (outcome->result == RELOAD_IN_FORCE) {
+    if (outcome->result == RELOAD_IN_FORCE || outcome->result == RELOAD_QUARANTINE_ALONE) {
         counts->duration_ms = outcome->took_ms;
         counts->generation = outcome->generation;
     }

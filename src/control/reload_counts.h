@@ -4,15 +4,13 @@
 #ifndef BULKHEAD_CONTROL_RELOAD_COUNTS_H
 #define BULKHEAD_CONTROL_RELOAD_COUNTS_H
 
+#include "control/reload.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
-struct reload_outcome;
-
-enum { RELOAD_RESULTS = 3 }; /* enum reload_result */
-
 struct reload_counts {
-    uint64_t results[RELOAD_RESULTS];
+    uint64_t results[RELOAD_RESULTS]; /* by enum reload_result */
     bool files_wrong;       /* something was refused when all files were last read, */
     bool credentials_wrong; /* or the credentials */
     uint64_t success_wall_ms;

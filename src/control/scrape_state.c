@@ -55,12 +55,9 @@ void scrape_build_info(struct scrape *scrape, size_t item)
 
 void scrape_reloads(struct scrape *scrape, size_t item)
 {
-    static const char *const results[RELOAD_RESULTS] = {[RELOAD_IN_FORCE] = "in_force",
-                                                        [RELOAD_UNCHANGED] = "unchanged",
-                                                        [RELOAD_REFUSED] = "refused"};
     (void)item;
     for (size_t i = 0; i < RELOAD_RESULTS; i++) {
-        const struct metric_label labels[] = {{"result", strview_from(results[i])}};
+        const struct metric_label labels[] = {{"result", strview_from(reload_result_name((enum reload_result)i))}};
         exposition_u64(&scrape->text, labels, 1, scrape->control->reloads.results[i]);
     }
 }
