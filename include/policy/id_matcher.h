@@ -42,7 +42,8 @@ enum { ID_MATCHER_FRONTIER_MAX = 64 };
 /* The lowest rank of each effect that matched and has not ended; ID_RANK_NONE where none did. */
 struct id_match {
     uint32_t rank[ID_EFFECTS];
-    uint32_t probes; /* slots of the edge table that were looked at: the work done */
+    int64_t allow_ends_s; /* of the one that allows */
+    uint32_t probes;      /* slots of the edge table that were looked at: the work done */
 };
 
 /* Where a failed lookup came closest, among the patterns that allow under the key. Those with the
@@ -62,6 +63,9 @@ struct id_near {
 
 struct id_matcher *id_matcher_new(void);
 void id_matcher_free(struct id_matcher *matcher);
+/* Room for so many patterns, so that what grows need not be moved again and again. At the start;
+   a guess is fine. */
+void id_matcher_reserve(struct id_matcher *matcher, size_t patterns);
 uint32_t id_matcher_set_new(struct id_matcher *matcher);
 /* pattern's bytes must outlive the matcher. False when it would break the bound above; then it is
    no member. */

@@ -332,6 +332,16 @@ static const struct field_table admin_table = {
     .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,
 };
 
+enum { METRICS_PEERS_MAX = 10000 };
+static const struct field metrics_fields[] = {
+    {.name = "peers", .type = FIELD_COUNT, .offset = IN_CONFIG(metrics.peers), .max = METRICS_PEERS_MAX,
+     .zero_ok = true, .default_text = "0", .fixed = true,
+     .sentence = "Decisions are also counted by the peer's SPIFFE ID, for so many IDs as were first seen; all others count as `other`. Each is two time series for whoever collects them. `0`: not at all."},
+};
+static const struct field_table metrics_table = {
+    .title = "metrics", TABLE(metrics_fields), .pos_offset = SIZE_MAX,
+};
+
 static const struct field group_fields[] = {
     {.name = "members", .type = FIELD_STRINGS, .offset = offsetof(struct config_group, members),
      .example = "[spiffe://prod.example/ns/shop/sa/web, group:mobile]",
@@ -408,6 +418,8 @@ static const struct field root_fields[] = {
      .sentence = "How changes of files come into force; SIGHUP and SIGUSR1 always read everything anew."},
     {.name = "admin", .type = FIELD_STRUCT, .table = &admin_table,
      .sentence = "The socket that `bulkhead ctl` talks to; without it there is none."},
+    {.name = "metrics", .type = FIELD_STRUCT, .table = &metrics_table,
+     .sentence = "What is counted beyond config/METRICS.md's usual; `GET /metrics` on the admin socket tells it all."},
     {.name = "log", .type = FIELD_STRUCT, .table = &log_table, .sentence = "The process log, on stderr."},
     {.name = "access_log", .type = FIELD_STRUCT, .table = &access_log_table,
      .sentence = "The log of sessions and refusals."},

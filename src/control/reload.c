@@ -140,6 +140,8 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     outcome->needs_restart_count = reload->needs_restart_count;
     outcome->surveys = reload->surveys;
     outcome->survey_count = reload->survey_count;
+    reload_counts_add(&reload->control->reloads, outcome,
+                      reload->job->request.scope == SOURCES_CREDENTIALS);
     reload_log_outcome(&reload->control->log, outcome, reload->job->request.trigger);
     if (outcome->kind == RELOAD_APPLY && reload->job->request.scope == SOURCES_ALL) {
         reload_log_audit(&reload->control->log, control_config(reload->control));
@@ -268,6 +270,7 @@ static void publish(struct reload *reload)
     if (reload->sockets != NULL) {
         apply_socket_options(reload);
     }
+    control_follow_metrics(control, reload->candidate->setup);
     reload->step = RELOAD_SWAPPING;
     reload->waiting = control->running;
     snapshot_unref(control->snapshot);

@@ -94,10 +94,10 @@ static const struct matcher_grant *find_grant(const struct id_matcher *matcher,
 }
 
 /* The first step of the run that has not ended: by halves, since there may be many. */
-static uint32_t rank_at(const struct id_matcher *matcher, uint32_t slot, int64_t now_s)
+static struct matcher_step step_at(const struct id_matcher *matcher, uint32_t slot, int64_t now_s)
 {
     if (slot < MATCHER_STEPS || slot == ID_RANK_NONE) {
-        return slot;
+        return (struct matcher_step){.ends_s = ID_ENDS_NEVER, .rank = slot};
     }
     const struct matcher_step *run = &matcher->steps[slot - MATCHER_STEPS];
     uint32_t count = run->left;
@@ -111,23 +111,27 @@ static uint32_t rank_at(const struct id_matcher *matcher, uint32_t slot, int64_t
             high = middle;
         }
     }
-    return low < count ? run[low].rank : ID_RANK_NONE;
+    return low < count ? run[low] : (struct matcher_step){.rank = ID_RANK_NONE};
 }
 
 static void take_lower(const struct id_matcher *matcher, const struct matcher_grant *grant,
                        int64_t now_s, struct id_match *match)
 {
     for (unsigned effect = 0; grant != NULL && effect < ID_EFFECTS; effect++) {
-        if (grant->slots[effect] != ID_RANK_NONE) {
-            uint32_t rank = rank_at(matcher, grant->slots[effect], now_s);
-            match->rank[effect] = rank < match->rank[effect] ? rank : match->rank[effect];
+        if (grant->slots[effect] == ID_RANK_NONE) {
+            continue;
+        }
+        struct matcher_step step = step_at(matcher, grant->slots[effect], now_s);
+        if (step.rank < match->rank[effect]) {
+            match->rank[effect] = step.rank;
+            match->allow_ends_s = effect == ID_EFFECT_ALLOW ? step.ends_s : match->allow_ends_s;
         }
     }
 }
 
 struct id_match matcher_no_match(void)
 {
-    struct id_match match = {.probes = 0};
+    struct id_match match = {.allow_ends_s = ID_ENDS_NEVER};
     for (unsigned effect = 0; effect < ID_EFFECTS; effect++) {
         match.rank[effect] = ID_RANK_NONE;
     }

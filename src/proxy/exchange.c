@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "policy/explain.h"
 #include "proxy/authority.h"
+#include "proxy/count.h"
 #include "proxy/session.h"
 #include "proxy/snapshot.h"
 #include "proxy/worker.h"
@@ -73,12 +74,18 @@ static void on_look_soon(void *arg, uint64_t delay_ms)
     session_hurry_timer(session_of(arg), delay_ms);
 }
 
+static void on_moved(void *arg, enum relay_side source, size_t bytes)
+{
+    count_bytes(session_of(arg), source == RELAY_DOWNSTREAM ? METRIC_UP : METRIC_DOWN, bytes);
+}
+
 static const struct relay_owner relay_owner = {
     .on_done = on_relay_done,
     .buffer = on_buffer,
     .unbuffer = on_unbuffer,
     .buffer_is_tight = on_buffer_is_tight,
     .look_soon = on_look_soon,
+    .moved = on_moved,
 };
 
 static void start_relay(struct exchange *exchange, struct session *session)
@@ -147,6 +154,7 @@ static enum reason on_server_check(void *arg, struct peer_chain *chain, char *de
     struct policy_input input = authority_input(session->listener, chain, session->snapshot);
     struct decision decision;
     policy_decide_upstream(policy, &input, &decision);
+    count_decision(session, input.id, &decision);
     if (decision.verdict == VERDICT_ALLOW) {
         forget_server(exchange);
         exchange->server_chain = peer_chain_ref(chain);
@@ -180,6 +188,7 @@ static bool authorize(struct exchange *exchange, struct session *session)
     ASSERT(peer != NULL);
     struct policy_input input = authority_input(session->listener, peer->chain, session->snapshot);
     policy_decide(policy, &input, &exchange->decision);
+    count_decision(session, input.id, &exchange->decision);
     if (exchange->decision.verdict == VERDICT_ALLOW) {
         return true;
     }
@@ -413,7 +422,7 @@ void exchange_finish(struct exchange *exchange, struct session *session, enum re
 {
     ASSERT(exchange->state != EXCHANGE_DONE && reason != REASON_NONE);
     reason = cause_of(exchange, reason);
-    session->worker->ended[reason]++;
+    count_finish(session, reason);
     /* Load balancers and TCP probes do this all day: counted, not logged. */
     if (reason != REASON_CLOSED_BEFORE_HELLO) {
         write_access_line(exchange, session, reason, failure, detail);
