@@ -34,6 +34,8 @@ TOOL_BIN    := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/tests/tools/%)
 C_FILES     := $(wildcard src/*.c src/*/*.c include/*/*.h tests/unit/*/*.[ch] tests/fuzz/*.[ch] tests/tools/*.[ch] bench/*.[ch])
 SH_FILES    := $(wildcard .ci/run .ci/deps certs/*.sh tests/*.sh tests/integration/*.sh bench/*.sh)
 
+PY_FILES    := $(wildcard bench/*.py tests/*.py tests/*/*.py tests/integration/harness/*.py)
+
 LIBS        := -lssl -lcrypto -levent_core -lcares -lyaml -ljansson -lpthread
 TEST_LIBS   := -lcmocka
 
@@ -104,11 +106,11 @@ $(PROGRAM): $(BUILD)/obj/main.o $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # For tests that turn the clock: its own clock.o comes before the archive, whose is then not taken.
-$(CLOCK_PROG): $(BUILD)/obj/main.o $(BUILD)/obj/test_clock.o $(LIB)
+$(CLOCK_PROG): $(BUILD)/obj/main.o $(BUILD)/tests/clock/test_clock.o $(LIB)
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/obj/test_clock.o: src/base/clock.c Makefile
+$(BUILD)/tests/clock/test_clock.o: src/base/clock.c Makefile
 	@echo "  CC      $@"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -DBULKHEAD_TEST_CLOCK $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -154,7 +156,7 @@ $(BUILD)/bench/%: bench/%.c $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
 
--include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(BUILD)/obj/test_clock.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
+-include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(BUILD)/tests/clock/test_clock.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
 
 test-programs: $(PROGRAM) $(CLOCK_PROG) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
 
@@ -169,14 +171,17 @@ asan: ## all tests under ASan and UBSan, leaks are failures
 tsan: ## all tests under TSan
 	+$(Q)$(MAKE) --no-print-directory VARIANT=tsan test
 
+VALGRIND    := valgrind -q --error-exitcode=99 --leak-check=full --child-silent-after-fork=yes \
+               --suppressions=$(CURDIR)/tests/valgrind.supp
 valgrind: ## unit tests under valgrind
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=debug test-programs
 	$(Q)$(PYTHON) tests/run.py --build build/debug --jobs $(JOBS) --unit-only \
-	    --wrap 'valgrind -q --error-exitcode=99 --leak-check=full --child-silent-after-fork=yes'
+	    --wrap '$(VALGRIND)'
 
 coverage: ## line and branch coverage of src/, in build/coverage/
 	+$(Q)$(MAKE) --no-print-directory VARIANT=coverage test
-	$(Q)gcovr -r . --object-directory build/coverage --filter 'src/' --branches --print-summary \
+	$(Q)gcovr -r . --object-directory build/coverage --exclude-directories build/coverage/tests --filter 'src/' \
+	    --branches --print-summary \
 	    --gcov-ignore-parse-errors -o build/coverage/lines.txt -j $(JOBS)
 
 F ?=
@@ -198,13 +203,14 @@ fmt-check: ## clang-format, differences only
 layers: ## every #include against src/layers.txt
 	$(Q)$(PYTHON) tests/layers.py
 
-lint: ## clang-tidy, cppcheck, shellcheck
+lint: ## clang-tidy, cppcheck, shellcheck, pyflakes
 	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
 	    --suppress=missingIncludeSystem -j $(JOBS) -Iinclude -D_GNU_SOURCE -DBULKHEAD_VERSION='"$(VERSION)"' src
 	$(Q)mkdir -p build && printf '%s\n' $(SOURCES) src/main.c | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
 	    --warnings-as-errors='*' FILE -- $(CPPFLAGS) -std=c11 > build/tidy.log 2> /dev/null || \
 	    { cat build/tidy.log; exit 1; }
 	$(Q)shellcheck $(SH_FILES)
+	$(Q)pyflakes3 $(PY_FILES)
 
 analyze: ## gcc -fanalyzer over src/ (noisy, not part of check)
 	$(Q)for f in $(SOURCES); do gcc $(CPPFLAGS) -std=c11 -O1 -fanalyzer -c -o /dev/null $$f; done
@@ -237,23 +243,24 @@ bench: ## first figures next to HAProxy and nginx
 	$(Q)$(PYTHON) bench/run.py --bulkhead build/bulkhead --build $(BUILD)
 
 P ?=
-soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, rotate or churn picks, JSON=1 for machines
+soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, rotate, churn or tails picks, JSON=1 for machines
 	$(Q).ci/deps test
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
 	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
 
-reference: ## config/REFERENCE.md, config/bulkhead.schema.json and config/LOGS.md from the tables in the code
+reference: ## config/REFERENCE.md, the schemas in config/ and config/LOGS.md from the tables in the code
 	+$(Q)$(MAKE) --no-print-directory $(BUILD)/tests/tools/config_reference $(BUILD)/tests/tools/log_reference
 	$(Q)$(BUILD)/tests/tools/log_reference > config/LOGS.md
 	$(Q)$(BUILD)/tests/tools/config_reference markdown > config/REFERENCE.md
 	$(Q)$(BUILD)/tests/tools/config_reference schema > config/bulkhead.schema.json
+	$(Q)$(BUILD)/tests/tools/config_reference rules-schema > config/bulkhead-rules.schema.json
 
 compile_commands: ## compile_commands.json for clangd
 	+$(Q)bear -- $(MAKE) --no-print-directory -B $(PROGRAM)
 
 install: build ## install into $(DESTDIR)$(PREFIX)
 	$(Q)install -D -m 0755 build/bulkhead $(DESTDIR)$(PREFIX)/bin/bulkhead
-	$(Q)install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/bulkhead config/bulkhead.schema.json config/bulkhead.service
+	$(Q)install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/bulkhead config/bulkhead.schema.json config/bulkhead-rules.schema.json config/bulkhead.service
 
 dist: ## a source archive of HEAD, build/bulkhead-VERSION.tar.gz
 	$(Q)mkdir -p build && git archive --prefix=bulkhead-$(VERSION)/ -o build/bulkhead-$(VERSION).tar.gz HEAD

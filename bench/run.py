@@ -244,10 +244,10 @@ class Load:
         self.trips = 1000 if quick else 5000
         self.idle = 300 if quick else 1500
 
-    def connect(self, port):
+    def connect(self, port, session=None):
         sock = socket.create_connection(("127.0.0.1", port), timeout=60)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        tls = self.context.wrap_socket(sock)
+        tls = self.context.wrap_socket(sock, session=session)
         assert tls.version() == "TLSv1.3", tls.version()
         return tls
 
@@ -266,6 +266,19 @@ class Load:
             with self.connect(proxy.port) as tls:
                 tls.sendall(head(b"e", 16) + PIECE[:16])
                 assert tls.recv(16) == PIECE[:16]
+        return (proxy.cpu_ns() - before) / self.handshakes
+
+    def resumed(self, proxy):
+        """The same with a TLS 1.3 session of the connection before."""
+        session, before = None, 0
+        for number in range(self.handshakes + 1):
+            with self.connect(proxy.port, session) as tls:
+                tls.sendall(head(b"e", 16) + PIECE[:16])
+                assert tls.recv(16) == PIECE[:16]
+                assert tls.session_reused == (number > 0), "not resumed"
+                session = tls.session
+            if number == 0:
+                before = proxy.cpu_ns()
         return (proxy.cpu_ns() - before) / self.handshakes
 
     def up(self, proxy):
@@ -309,6 +322,7 @@ class Load:
 
 UNITS = (
     ("full handshake + 16 B + close, µs", "handshake", 1e-3),
+    ("resumed handshake + 16 B + close, µs", "resumed", 1e-3),
     ("bulk up, ns/B", "up", 1),
     ("bulk down, ns/B", "down", 1),
     ("64 B round trip, µs", "round_trip", 1e-3),

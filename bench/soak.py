@@ -14,6 +14,7 @@ These take minutes, and only run when they are named:
 reload   9,000 live sessions of 90 identities, of which a reload takes one's authority away
 rotate   1,000 rotations of certificate and key in every order of writing, under load
 churn    1,000 reloads and 200,000 connections, good and bad
+tails    1,000 clients that write 64 MiB and close at once without reading (TAILS=100: fewer)
 
 Only 127.0.0.1 is talked to, on ports of the kernel's choice; what is started is ended by its id.
 """
@@ -37,11 +38,13 @@ import time
 # First of ours: it says where the harness is.
 from soak_kit import (
     DEADLINE_S, MB, POOL, Asker, Crowd, Echo, Proxy, World, Wrong, check, mib, random_piece,
+    run_crowd,
 )
 from harness.bulkhead import bridge, originate, program, terminate
 from harness.streams import CLEAN
 from soak_peers import END, Late, Loop, Server, Stream
 from soak_reload import churn, reload, rotate
+from soak_tails import tails
 
 # ---- what several parts use ------------------------------------------------------------------
 
@@ -275,7 +278,6 @@ def stalled(world):
 SLOW = 2000
 SLOW_S = 20
 GOOD_ALONE_S = 3
-GOOD_AT_ONCE = 8
 
 
 class SlowHello:
@@ -411,7 +413,7 @@ def few(world):
 # ---- all -------------------------------------------------------------------------------------
 
 SHORT = {"bulk": bulk, "stalled": stalled, "slow": slow, "few": few}
-PARTS = {**SHORT, "reload": reload, "rotate": rotate, "churn": churn}
+PARTS = {**SHORT, "reload": reload, "rotate": rotate, "churn": churn, "tails": tails}
 
 
 def machine():

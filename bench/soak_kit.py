@@ -17,6 +17,7 @@ from soak_peers import END, Stream  # noqa: E402
 
 MB = 1_000_000
 DEADLINE_S = 180  # for what hangs; no measure of speed
+GOOD_AT_ONCE = 8  # good clients beside what is tried
 POOL = random.Random(1).randbytes(4 * MB)
 
 

@@ -3,10 +3,10 @@
  *
  * config_load reads and decodes one YAML file by the key tables (config/field_table.h) and checks
  * what can be seen without any other file: syntax, unknown and duplicate keys, types, ranges,
- * addresses, names, references between sections. What strings mean elsewhere (SPIFFE IDs,
- * patterns, trust domains, certificates) is checked by policy_load and when the snapshot is built:
- * they get the strings with their positions. Control thread and cli; immutable afterwards, read
- * by all.
+ * addresses, names, variables, references between sections. What strings mean elsewhere (SPIFFE
+ * IDs, patterns, trust domains, certificates) is checked by policy_load and when the snapshot is
+ * built: they get the strings with their positions. Control thread and cli; immutable afterwards,
+ * read by all.
  */
 #ifndef BULKHEAD_CONFIG_CONFIG_H
 #define BULKHEAD_CONFIG_CONFIG_H
@@ -136,6 +136,7 @@ struct config_test {
     struct config_pos pos;
 };
 
+/* As written. What stands elsewhere has its values in it already. */
 struct config_variable {
     struct config_string name;
     struct config_string value; /* a trust domain */
@@ -226,21 +227,33 @@ struct config {
     } access_log;
 };
 
+/* What the command line says about a configuration. The texts are the caller's. */
+struct config_variable_value {
+    const char *name;
+    const char *value;
+};
+struct config_options {
+    const struct config_variable_value *variables; /* over those of the file; no name twice */
+    size_t variable_count;
+};
+
 enum { CONFIG_MAX_BYTES = 64 * 1024 * 1024, CONFIG_MAX_LISTENERS = 1024 };
 
 /*
  * Reads the file, and those that its `include` names. Everything wrong goes into diags with its
  * place. NULL when the file can't be read as YAML; after any other error a configuration whose
  * `valid` is false. Relative paths in the file are taken from the file's directory. The caller
- * frees the result.
+ * frees the result. options may be NULL.
  */
-struct config *config_load(const char *path, struct diag_list *diags);
+struct config *config_load(const char *path, const struct config_options *options,
+                           struct diag_list *diags);
 /* The same with the main file from memory; name is what the messages call it. */
 struct config *config_parse(const char *name, const char *text, size_t len,
-                            struct diag_list *diags);
+                            const struct config_options *options, struct diag_list *diags);
 /* When config_load has given NULL: the files that `former` includes, alone and as they are now.
    Their quarantine counts even so; nothing else may be made of the result, which is not valid. */
-struct config *config_load_included(const struct config *former, struct diag_list *diags);
+struct config *config_load_included(const struct config *former,
+                                    const struct config_options *options, struct diag_list *diags);
 void config_free(struct config *config);
 const char *config_kind_name(enum config_kind kind); /* "terminate", … */
 bool config_scheme_is_mtls(enum config_scheme scheme);
@@ -256,6 +269,12 @@ bool config_is_group_reference(const char *text);
 static inline size_t config_rule_index(const struct config *config, size_t i, size_t former)
 {
     bool same = i > 0 && config->rules[i].pos.file == config->rules[i - 1].pos.file;
+    return same ? former + 1 : 0;
+}
+/* The same for tests. */
+static inline size_t config_test_index(const struct config *config, size_t i, size_t former)
+{
+    bool same = i > 0 && config->tests[i].pos.file == config->tests[i - 1].pos.file;
     return same ? former + 1 : 0;
 }
 /* The listener of that name, or NULL. */

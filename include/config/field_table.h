@@ -50,6 +50,7 @@ struct field {
     bool required;
     bool fixed;   /* can't change in a running process */
     bool zero_ok; /* 0 is allowed below min */
+    bool remark;  /* for people: nothing is decided by it, so that a change of it is none */
     size_t offset;
     size_t count_offset;
     size_t pos_offset; /* of a struct config_pos: where the value stands; 0: not kept */

@@ -41,6 +41,7 @@ struct material {
     struct quarantine *quarantine_inline; /* of `quarantine` in the configuration's files */
     struct quarantine *quarantine_file;   /* of `quarantine_file` */
     uint64_t identity_epoch;              /* raised when our own SPIFFE ID changes */
+    size_t failed_tests; /* of the setup's: a start goes on with them, a reload does not */
 };
 
 /* The parts of `former`, each counted once more; for NULL an empty one. */

@@ -15,6 +15,7 @@
 #ifndef BULKHEAD_CONTROL_SOURCES_H
 #define BULKHEAD_CONTROL_SOURCES_H
 
+#include "config/config.h"
 #include "config/diag.h"
 #include "control/material.h"
 
@@ -22,6 +23,7 @@
 #include <stdint.h>
 
 struct crypto;
+struct setup;
 struct snapshot;
 struct sources;
 struct tls_session_store;
@@ -31,28 +33,49 @@ enum sources_scope {
     SOURCES_ALL
 };
 
-/* path is copied. sessions: for listeners that resume; NULL: none does. Reads nothing yet. */
-struct sources *sources_new(const char *path, const struct crypto *crypto,
-                            struct tls_session_store *sessions);
+/* path is copied; options (may be NULL) count for every load, what they point to is not copied.
+   sessions: for listeners that resume; NULL: none does. Reads nothing yet. */
+struct sources *sources_new(const char *path, const struct config_options *options,
+                            const struct crypto *crypto, struct tls_session_store *sessions);
 void sources_free(struct sources *sources); /* NULL is fine */
-/* The start, and `check`: everything, all errors at once. False when there is any. Then the
-   material is in force. */
+/* The start: everything, all errors at once. False when there is any; else the
+   material is in force. `tests` of the configuration that fail are counted in it and in diags, and
+   stop no start. */
 bool sources_load(struct sources *sources, struct diag_list *diags)
+    __attribute__((warn_unused_result));
+enum sources_check {
+    SOURCES_CHECK_ALL = 0,
+    SOURCES_CHECK_OFFLINE /* the configuration's files alone: no SVID, bundle, CRL, nor any place
+                             on this host; then the material in force is a setup and no more */
+};
+/* The same for whoever asks what is wrong, with all that can be said of the rules. */
+bool sources_check(struct sources *sources, enum sources_check what, struct diag_list *diags)
     __attribute__((warn_unused_result));
 /* What is in force; NULL before sources_load. */
 const struct material *sources_in_force(const struct sources *sources);
 /*
- * A candidate out of what can be read now and, where that is broken, the last good. Errors name
- * what was kept. config_path: another file to read instead of ours, or NULL. Never NULL; the
- * caller gives it to sources_commit or material_free. *config_refused: the file is wrong, and the
- * former configuration stands in the candidate.
+ * Whether a setup that has been read could be served; adds the error when not. Asked before the
+ * files that the new configuration names are read: when it is refused, none of them counts.
  */
-struct material *sources_prepare(const struct sources *sources, enum sources_scope scope,
-                                 const char *config_path, struct diag_list *diags,
+typedef bool sources_serve_fn(void *arg, const struct setup *setup, struct diag_list *diags);
+
+struct sources_request {
+    enum sources_scope scope;
+    const char *config_path;     /* another file to read instead of ours, or NULL */
+    sources_serve_fn *can_serve; /* NULL: every setup can. Not asked about the one in force */
+    void *arg;
+};
+
+/*
+ * A candidate out of what can be read now and, where that is broken, the last good. Errors name
+ * what was kept. Never NULL; the caller gives it to sources_commit or material_free.
+ * *config_refused: the file is wrong, one of its `tests` fails, or it can't be served; the former
+ * configuration stands in the candidate, with the credentials that are now in the places that the
+ * former names.
+ */
+struct material *sources_prepare(const struct sources *sources,
+                                 const struct sources_request *request, struct diag_list *diags,
                                  bool *config_refused);
-/* The candidate's configuration can't be had after all: the one in force stays, and the candidate's
-   quarantine is added to what is in force. */
-void sources_refuse_setup(const struct sources *sources, struct material *candidate);
 /* What is in force, with what the candidate holds in quarantine added. The caller's. */
 struct material *sources_quarantine_alone(const struct sources *sources,
                                           const struct material *candidate);

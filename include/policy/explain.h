@@ -7,6 +7,7 @@
  *   quarantine holds it: "spiffe://prod.example/ns/shop/sa/wiki"
  *   no rule matched; nearest: rule "web-uses-orders" differs in segment 4: "web-canary", not "web"
  *   no rule matched; rule "web-uses-orders" allows this ID, but not on listener "admin"
+ *   no rule matched; rule "batch" allowed it until 2027-01-31T00:00:00Z
  *   no rule names listener "orders"
  *   the server's ID is not in `expect`: differs in segment 4: "x", not "payments"
  */

@@ -61,9 +61,10 @@ struct policy_input {
 };
 
 /*
- * Checks every pattern of `rules` and `expect` and compiles them. Errors and warnings go to diags;
- * NULL when there is an error. Of a config that is not valid it only looks at the patterns: what
- * comes back must not decide anything. Keeps pointers into config: it must outlive the policy.
+ * Checks every pattern of `rules` and `expect` and compiles them, and every ID of `tests`. Errors
+ * and warnings go to diags; NULL when there is an error. Of a config that is not valid it only
+ * looks at the patterns: what comes back must not decide anything. Keeps pointers into config: it
+ * must outlive the policy.
  */
 struct policy *policy_load(const struct config *config, struct diag_list *diags);
 void policy_free(struct policy *policy);

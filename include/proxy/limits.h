@@ -32,9 +32,9 @@ struct limits_counts {
 };
 
 struct limits {
-    _Atomic uint64_t max_sessions;   /* from descriptors and limits.connections */
-    uint64_t max_descriptors;        /* for sessions and what lingers; see limits_descriptors */
-    struct limits_counts *listeners; /* by slot */
+    _Atomic uint64_t max_sessions;    /* from descriptors and limits.connections */
+    _Atomic uint64_t max_descriptors; /* for sessions and what lingers; see limits_descriptors */
+    struct limits_counts *listeners;  /* by slot */
     char apart[LIMITS_CACHE_LINE];
     _Atomic uint64_t descriptors; /* two for each session, one for each conn that lingers: those
                                      are counted by tls (tls_thread_new) */

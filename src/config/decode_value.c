@@ -14,7 +14,11 @@
 #include "config/config.h"
 #include "config/scalar.h"
 
-enum { MAX_NAME = 63, MAX_WORD = 15 };
+enum { MAX_WORD = 15 };
+
+/* Left as it is, it would be looked for under a name that nobody meant. */
+#define NO_VARIABLE \
+    "holds a variable, which stands for the trust domain of a SPIFFE ID only; write it out"
 
 /* For a scalar, whose text is named. */
 static void report_value(struct decoder *d, const struct yaml_node *node, const char *sentence)
@@ -53,17 +57,12 @@ static const char *scalar_text(struct decoder *d, const struct yaml_node *node, 
         return NULL;
     }
     if (has_control_char(node->u.text)) {
-        decoder_report(d, node, "must be one line without control characters");
+        decoder_report(d, node,
+                       "must be one line without control characters; a text on several lines "
+                       "begins with \">-\", which joins them");
         return NULL;
     }
     return node->u.text;
-}
-
-static bool is_name(const char *text, size_t max)
-{
-    size_t len = strlen(text);
-    return len > 0 && len <= max && strchr("._-", text[0]) == NULL &&
-           strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-") == len;
 }
 
 static char *join_path(const char *directory, const char *path)
@@ -88,17 +87,20 @@ static void check_text(struct decoder *d, enum field_type type, const struct yam
 {
     const char *text = node->u.text;
     const char *why = NULL;
-    if (type == FIELD_NAME && !is_name(text, MAX_NAME)) {
+    if (type == FIELD_NAME && !scalar_is_name(text, SCALAR_NAME_MAX)) {
         report_value(
             d, node,
             "must be 1 to 63 of a-z, 0-9, \".\", \"_\" and \"-\", a letter or digit first");
-    } else if (type == FIELD_WORD && (!is_name(text, MAX_WORD) || strchr(text, '.') != NULL)) {
+    } else if (type == FIELD_WORD &&
+               (!scalar_is_name(text, MAX_WORD) || strchr(text, '.') != NULL)) {
         report_value(d, node, "must be 1 to 15 of a-z, 0-9, \"_\" and \"-\"");
     } else if (type == FIELD_DNS_NAME && !address_check_dns_name(text, &why)) {
         report_value(d, node, why);
     } else if (type == FIELD_OUTPUT && strcmp(text, "stdout") != 0 && strcmp(text, "none") != 0 &&
                strpbrk(text, "/.") == NULL) {
         report_value(d, node, "must be stdout, none or a file; a file here is written \"./name\"");
+    } else if ((type == FIELD_PATH || type == FIELD_OUTPUT) && strstr(text, "${") != NULL) {
+        report_value(d, node, NO_VARIABLE);
     }
 }
 
@@ -291,6 +293,10 @@ static void decode_address(struct decoder *d, const struct field *field,
     }
     address_release(address);
     decode_string_store(&address->text, mem_strdup(text), decoder_pos(d, node));
+    if (strstr(text, "${") != NULL) {
+        report_value(d, node, NO_VARIABLE);
+        return;
+    }
     enum address_role role = field->type == FIELD_FORWARD ? ADDRESS_FORWARD : ADDRESS_ACCEPT;
     if (!address_parse(text, role, address, &err)) {
         diag_error(d->diags, decoder_pos(d, node), "%s: \"%s\": %s", d->path, text, err.text);

@@ -242,9 +242,9 @@ static const struct field rule_fields[] = {
     {.name = "expires", .type = FIELD_TIME, .offset = offsetof(struct config_rule, expires),
      .default_note = "never", .example = "2027-01-31",
      .sentence = "When the rule ends by itself, and with it the sessions that no other rule lets in; a date means its beginning in UTC."},
-    {.name = "owner", .type = FIELD_STRING, .offset = offsetof(struct config_rule, owner),
+    {.name = "owner", .type = FIELD_STRING, .remark = true, .offset = offsetof(struct config_rule, owner),
      .default_note = "none", .example = "shop-team", .sentence = "Who answers for the rule."},
-    {.name = "note", .type = FIELD_STRING, .offset = offsetof(struct config_rule, note),
+    {.name = "note", .type = FIELD_STRING, .remark = true, .offset = offsetof(struct config_rule, note),
      .default_note = "none", .example = "until the new checkout is live", .sentence = "Free text for people."},
 };
 static const struct field_table rule_table = {
@@ -324,7 +324,8 @@ static const struct field_table reload_table = {
 static const struct field admin_fields[] = {
     {.name = "listen", .type = FIELD_UNIX, .required = true, .offset = IN_CONFIG(admin.listen), .fixed = true,
      .example = "unix:///run/bulkhead/admin.sock",
-     .sentence = "A Unix socket, permissions 0660: whoever may connect to it may look and reload."},
+     .sentence = "A Unix socket, permissions 0660: whoever may connect to it may look and reload; "
+                 "`ctl check` is for root and the user that bulkhead runs as."},
 };
 static const struct field_table admin_table = {
     .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,

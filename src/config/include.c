@@ -232,7 +232,13 @@ static void take_entry(struct config *config, const char *base, const struct con
     char *directory = slash == NULL   ? mem_strdup("")
                       : slash == path ? mem_strdup("/")
                                       : mem_strndup(path, (size_t)(slash - path));
-    if (is_pattern(directory)) {
+    if (strstr(entry->text, "${") != NULL) {
+        diag_error(diags, entry->pos,
+                   "include: \"%s\" holds a variable, which stands for the trust domain of a "
+                   "SPIFFE ID only; write it out",
+                   entry->text);
+        mem_free(directory);
+    } else if (is_pattern(directory)) {
         diag_error(diags, entry->pos,
                    "include: \"%s\": only the file's name may be a pattern, not a directory; "
                    "name each directory in an entry of its own",

@@ -91,7 +91,7 @@ static bool same_field(const struct field *field, const void *a, const void *b)
 static bool same_table(const struct field_table *table, const void *a, const void *b)
 {
     for (size_t i = 0; i < table->count; i++) {
-        if (!same_field(&table->fields[i], a, b)) {
+        if (!table->fields[i].remark && !same_field(&table->fields[i], a, b)) {
             return false;
         }
     }

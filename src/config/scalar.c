@@ -159,14 +159,31 @@ static bool take_date(const char **text, int64_t *day)
     return true;
 }
 
+/* ":SS" with an optional fraction, as tools write one for whole seconds too. The fraction is cut
+   off: what ends may end less than a second early. */
+static bool take_seconds(const char **text, unsigned *second)
+{
+    if (!take_char(text, ':')) {
+        return true;
+    }
+    if (!take_digits(text, 2, second) || *second > 59) {
+        return false;
+    }
+    if (!take_char(text, '.')) {
+        return true;
+    }
+    size_t digits = strspn(*text, "0123456789");
+    *text += digits;
+    return digits > 0;
+}
+
 static bool take_time_of_day(const char **text, int64_t *seconds)
 {
     unsigned hour = 0;
     unsigned minute = 0;
     unsigned second = 0;
     if (!take_digits(text, 2, &hour) || !take_char(text, ':') || !take_digits(text, 2, &minute) ||
-        (take_char(text, ':') && !take_digits(text, 2, &second)) || hour > 23 || minute > 59 ||
-        second > 59) {
+        hour > 23 || minute > 59 || !take_seconds(text, &second)) {
         return false;
     }
     *seconds = (int64_t)hour * 3600 + minute * 60 + second;
@@ -210,6 +227,7 @@ bool scalar_parse_time(const char *text, int64_t *seconds, const char **why)
             *why = "lacks its time zone: write Z for UTC, or an offset such as +02:00, at the end";
             return false;
         }
+        (void)take_char(&text, ' ');
         if (!take_zone(&text, &offset) || *text != '\0') {
             return false;
         }
@@ -231,6 +249,13 @@ bool scalar_parse_mode(const char *text, uint32_t *mode, const char **why)
     }
     *mode = sum;
     return true;
+}
+
+bool scalar_is_name(const char *text, size_t max)
+{
+    size_t len = strlen(text);
+    return len > 0 && len <= max && strchr("._-", text[0]) == NULL &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-") == len;
 }
 
 static const char *format_with(const struct unit *units, size_t count, uint64_t value,

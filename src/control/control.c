@@ -235,7 +235,11 @@ static void log_warnings(struct control *control, struct diag_list *diags)
         if (diag->severity == DIAG_NOTE) {
             continue; /* for `check` */
         }
-        log_begin(log, LOG_WARN, "config_warning");
+        if (diag->severity == DIAG_TEST) {
+            log_begin(log, LOG_ERROR, "config_test_failed");
+        } else {
+            log_begin(log, LOG_WARN, "config_warning");
+        }
         if (diag->pos.file < diags->file_count) {
             log_str(log, "file", diags->files[diag->pos.file]);
             log_u64(log, "line", diag->pos.line);
@@ -247,7 +251,8 @@ static void log_warnings(struct control *control, struct diag_list *diags)
 }
 
 /* 0, or the exit code. */
-static int load(struct control *control, const char *config_path)
+static int load(struct control *control, const char *config_path,
+                const struct config_options *options)
 {
     struct errbuf err;
     control->crypto = crypto_new(&err);
@@ -263,7 +268,7 @@ static int load(struct control *control, const char *config_path)
         .max_age_s = TLS_SESSION_AGE_DEFAULT_S,
     };
     control->sessions = tls_session_store_new(&session_limits);
-    control->sources = sources_new(config_path, control->crypto, control->sessions);
+    control->sources = sources_new(config_path, options, control->crypto, control->sessions);
     bool loaded = sources_load(control->sources, &diags);
     if (loaded) {
         control->snapshot = material_compose(sources_in_force(control->sources), 1);
@@ -336,10 +341,16 @@ static int make_workers(struct control *control, struct errbuf *err)
     return 0;
 }
 
+/* What is in use but for connections: a reload may have opened listening sockets. */
+static uint64_t used_descriptors(const struct control *control)
+{
+    return control->descriptors_at_start + socket_table_descriptors(control->sockets);
+}
+
 void control_set_session_bound(struct control *control)
 {
-    uint64_t bound =
-        limits_sessions_by_descriptors(control->descriptor_limit, control->descriptors_at_start);
+    uint64_t used = used_descriptors(control);
+    uint64_t bound = limits_sessions_by_descriptors(control->descriptor_limit, used);
     uint64_t wanted = control_config(control)->limits.connections;
     if (wanted > bound) {
         log_begin(&control->log, LOG_WARN, "connections_limited");
@@ -348,6 +359,7 @@ void control_set_session_bound(struct control *control)
         log_str(&control->log, "error", "RLIMIT_NOFILE allows no more; raise its hard limit");
         log_end(&control->log);
     }
+    control->limits.max_descriptors = limits_descriptors(control->descriptor_limit, used);
     control->limits.max_sessions = wanted != 0 && wanted < bound ? wanted : bound;
 }
 
@@ -355,7 +367,8 @@ void control_set_session_bound(struct control *control)
 static int measure_descriptors(struct control *control, struct errbuf *err)
 {
     uint64_t used = process_open_descriptors();
-    control->descriptors_at_start = used;
+    uint64_t sockets = socket_table_descriptors(control->sockets);
+    control->descriptors_at_start = used > sockets ? used - sockets : 0;
     if (limits_sessions_by_descriptors(control->descriptor_limit, used) < 1) {
         errbuf_set(err,
                    "RLIMIT_NOFILE is %llu: %llu descriptors are in use, 32 are held in reserve, a "
@@ -364,7 +377,6 @@ static int measure_descriptors(struct control *control, struct errbuf *err)
                    (unsigned long long)used + 34);
         return -1;
     }
-    control->limits.max_descriptors = limits_descriptors(control->descriptor_limit, used);
     control_set_session_bound(control);
     return 0;
 }
@@ -566,13 +578,13 @@ static void mask_signals(int how)
     ASSERT(error == 0);
 }
 
-int control_run(const char *config_path)
+int control_run(const char *config_path, const struct config_options *options)
 {
     struct control *control = mem_alloc(sizeof(*control));
     control->started_ms = clock_mono_ms();
     control->stderr_fd = STDERR_FILENO;
     process_prepare();
-    int code = load(control, config_path);
+    int code = load(control, config_path, options);
     process_close_inherited();
     if (code == 0) {
         struct errbuf err;
@@ -585,6 +597,7 @@ int control_run(const char *config_path)
             mask_signals(SIG_UNBLOCK);
             log_ready(control);
             loop_run(control->loop);
+            mask_signals(SIG_BLOCK); /* nobody handles them now, and they would end us otherwise */
             stop_workers(control);
             log_stopped(control);
         }

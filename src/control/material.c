@@ -31,6 +31,7 @@ struct material *material_new(const struct material *former)
     material->quarantine_inline = quarantine_ref(former->quarantine_inline);
     material->quarantine_file = quarantine_ref(former->quarantine_file);
     material->identity_epoch = former->identity_epoch;
+    material->failed_tests = former->failed_tests;
     material->domain_count = former->domain_count;
     material->domains = mem_alloc_array(former->domain_count, sizeof(*material->domains));
     for (size_t i = 0; i < former->domain_count; i++) {

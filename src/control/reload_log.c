@@ -22,7 +22,7 @@ void reload_log_diags(struct log *log, const struct diag_list *diags, enum reloa
             continue;
         }
         diag_format(diags, diag, text, sizeof(text));
-        bool error = diag->severity == DIAG_ERROR;
+        bool error = diag_told_as(diag) == DIAG_ERROR;
         log_begin(log, error ? LOG_ERROR : LOG_WARN, error ? "source_failed" : "source_warning");
         log_str(log, "error", text);
         log_end(log);

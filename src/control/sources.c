@@ -15,7 +15,9 @@
 #include "config/same.h"
 #include "control/places.h"
 #include "control/quarantine_source.h"
+#include "policy/lint.h"
 #include "policy/policy.h"
+#include "policy/policy_tests.h"
 #include "policy/quarantine.h"
 #include "proxy/snapshot.h"
 #include "spiffe/crl.h"
@@ -23,11 +25,11 @@
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
 
-#define SCHEME                   "spiffe://"
 #define NAME_OF_A_REFUSED_DOMAIN "refused.invalid"
 
 struct sources {
     char *path;
+    struct config_options options;
     const struct crypto *crypto;
     struct tls_session_store *sessions;
     struct material *in_force;
@@ -36,6 +38,7 @@ struct sources {
 
 /* One load. */
 struct loader {
+    const struct config_options *options;
     const struct crypto *crypto;
     struct tls_session_store *sessions;
     const struct config *config;   /* whose names and places count */
@@ -155,10 +158,7 @@ static void load_own(struct loader *loader)
 static void check_domain_name(const struct config_string *domain, struct diag_list *diags)
 {
     const char *why = NULL;
-    if (strview_starts_with(strview_from(domain->text), SCHEME)) {
-        diag_error(diags, domain->pos, "trust: \"%s\": write the trust domain alone, without %s",
-                   domain->text, SCHEME);
-    } else if (spiffe_trust_domain_check(strview_from(domain->text), &why) != 0) {
+    if (spiffe_trust_domain_check(strview_from(domain->text), &why) != 0) {
         diag_error(diags, domain->pos, "trust: \"%s\": %s", domain->text, why);
     }
 }
@@ -191,6 +191,9 @@ static void load_bundle(struct loader *loader, const struct config_trust *trust,
     }
     struct trust_bundle *bundle = file_source_load_bundle(
         loader->crypto, name, trust->bundle.text, domain->bundle, &domain->bundle_digest, &err);
+    if (bundle == NULL && strstr(err.text, NAME_OF_A_REFUSED_DOMAIN) != NULL) {
+        return; /* nobody wrote that name: whether an anchor is of this domain can't be said */
+    }
     if (bundle == NULL) {
         diag_error(loader->diags, trust->bundle.pos, "trust.%s.bundle: %s%s", trust->domain.text,
                    err.text, kept_note(domain->bundle != NULL));
@@ -414,6 +417,17 @@ static void check_names(const struct config *config, struct diag_list *diags)
     }
 }
 
+/* What the rules of a valid configuration look like; how many of its tests fail. */
+static size_t judge_rules(const struct config *config, const struct policy *policy,
+                          enum lint_scope lint, struct diag_list *diags)
+{
+    if (policy == NULL || !config->valid) {
+        return 0;
+    }
+    lint_run(policy, clock_wall_s(), lint, diags);
+    return policy_tests_run(policy, diags).failed;
+}
+
 /* NULL when anything is wrong with it, which is reported. */
 static struct setup *make_setup(struct loader *loader, struct config *config, struct policy *policy,
                                 size_t errors_before)
@@ -448,11 +462,14 @@ static void load_files(struct loader *loader)
 
 /* --- the object ------------------------------------------------------------------------------ */
 
-struct sources *sources_new(const char *path, const struct crypto *crypto,
-                            struct tls_session_store *sessions)
+struct sources *sources_new(const char *path, const struct config_options *options,
+                            const struct crypto *crypto, struct tls_session_store *sessions)
 {
     struct sources *sources = mem_alloc(sizeof(*sources));
     sources->path = mem_strdup(path);
+    if (options != NULL) {
+        sources->options = *options;
+    }
     sources->crypto = crypto;
     sources->sessions = sessions;
     return sources;
@@ -472,9 +489,19 @@ const struct material *sources_in_force(const struct sources *sources)
     return sources->in_force;
 }
 
-bool sources_load(struct sources *sources, struct diag_list *diags)
+/* What lies outside the configuration's files. */
+static void load_outside(struct loader *loader)
 {
-    struct config *config = config_load(sources->path, diags);
+    places_check_logs(loader->config, loader->diags);
+    places_warn_sockets(loader->config, loader->diags);
+    load_quarantine(loader, false);
+    load_files(loader);
+}
+
+static bool load(struct sources *sources, enum lint_scope lint, enum sources_check what,
+                 struct diag_list *diags)
+{
+    struct config *config = config_load(sources->path, &sources->options, diags);
     if (config == NULL) {
         return false;
     }
@@ -487,12 +514,14 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
         .credentials_generation = ++sources->credentials_generation,
     };
     check_names(config, diags);
-    places_check_logs(config, diags);
-    places_warn_sockets(config, diags);
     struct policy *policy = policy_load(config, diags);
     loader.quarantine = quarantine_source_inline(config, diags);
-    load_quarantine(&loader, false);
-    load_files(&loader);
+    loader.material->failed_tests = judge_rules(config, policy, lint, diags);
+    if (what == SOURCES_CHECK_ALL) {
+        load_outside(&loader);
+    } else {
+        material_set_quarantine(loader.material, loader.quarantine, quarantine_build(NULL, 0));
+    }
     loader.material->setup = make_setup(&loader, config, policy, 0);
     if (diag_has_errors(diags) || loader.material->setup == NULL) {
         material_free(loader.material);
@@ -500,6 +529,16 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
     }
     sources->in_force = loader.material;
     return true;
+}
+
+bool sources_load(struct sources *sources, struct diag_list *diags)
+{
+    return load(sources, LINT_LOAD, SOURCES_CHECK_ALL, diags);
+}
+
+bool sources_check(struct sources *sources, enum sources_check what, struct diag_list *diags)
+{
+    return load(sources, LINT_CHECK, what, diags);
 }
 
 /* A pin that no SVID that we have or can read fits would leave us with one that it forbids. */
@@ -520,7 +559,8 @@ static void check_new_pin(struct loader *loader, const struct config *config)
 /* The main file can't be read: those that it included say what they hold all the same. */
 static struct quarantine *included_quarantine(const struct loader *loader)
 {
-    struct config *config = config_load_included(loader->former->setup->config, loader->diags);
+    struct config *config =
+        config_load_included(loader->former->setup->config, loader->options, loader->diags);
     struct quarantine *quarantine = quarantine_source_inline(config, loader->diags);
     config_free(config);
     return quarantine;
@@ -530,7 +570,7 @@ static struct quarantine *included_quarantine(const struct loader *loader)
 static struct setup *read_setup(struct loader *loader, const char *path)
 {
     size_t errors_before = loader->diags->error_count;
-    struct config *config = config_load(path, loader->diags);
+    struct config *config = config_load(path, loader->options, loader->diags);
     if (config == NULL) {
         loader->quarantine = included_quarantine(loader);
         return NULL;
@@ -542,15 +582,40 @@ static struct setup *read_setup(struct loader *loader, const char *path)
         check_new_pin(loader, config);
     }
     struct policy *policy = policy_load(config, loader->diags);
+    if (judge_rules(config, policy, LINT_LOAD, loader->diags) > 0) {
+        policy_free(policy);
+        config_free(config);
+        return NULL; /* a start has no choice, a reload has the former rules */
+    }
     return make_setup(loader, config, policy, errors_before);
 }
 
-struct material *sources_prepare(const struct sources *sources, enum sources_scope scope,
-                                 const char *config_path, struct diag_list *diags,
+/* The setup that is to replace the former; NULL: that one stays. */
+static struct setup *new_setup(struct loader *loader, const char *path,
+                               const struct sources_request *request, bool *refused)
+{
+    struct setup *setup = read_setup(loader, path);
+    *refused = setup == NULL;
+    if (setup != NULL && config_same_text(setup->config, loader->former->setup->config)) {
+        setup_unref(setup); /* nothing has changed in it: no session need be judged */
+        return NULL;
+    }
+    if (setup != NULL && request->can_serve != NULL &&
+        !request->can_serve(request->arg, setup, loader->diags)) {
+        *refused = true;
+        setup_unref(setup);
+        return NULL;
+    }
+    return setup;
+}
+
+struct material *sources_prepare(const struct sources *sources,
+                                 const struct sources_request *request, struct diag_list *diags,
                                  bool *config_refused)
 {
     const struct material *former = sources->in_force;
     struct loader loader = {
+        .options = &sources->options,
         .crypto = sources->crypto,
         .sessions = sources->sessions,
         .former = former,
@@ -559,33 +624,23 @@ struct material *sources_prepare(const struct sources *sources, enum sources_sco
         .credentials_generation = sources->credentials_generation + 1,
     };
     struct setup *setup = NULL;
-    if (scope == SOURCES_ALL) {
-        setup = read_setup(&loader, config_path == NULL ? sources->path : config_path);
-        *config_refused = setup == NULL;
+    *config_refused = false;
+    if (request->scope == SOURCES_ALL) {
+        const char *path = request->config_path == NULL ? sources->path : request->config_path;
+        setup = new_setup(&loader, path, request, config_refused);
     } else {
-        *config_refused = false;
         /* The places of credentials are places in the configuration. */
         (void)diag_add_file(diags, former->setup->config->path);
-    }
-    if (setup != NULL && config_same_text(setup->config, former->setup->config)) {
-        setup_unref(setup); /* nothing has changed in it: no session need be judged */
-        setup = NULL;
     }
     if (setup != NULL) {
         setup_unref(loader.material->setup);
         loader.material->setup = setup;
+        loader.material->failed_tests = 0; /* or it were refused */
     }
     loader.config = loader.material->setup->config;
     load_quarantine(&loader, *config_refused);
     load_files(&loader);
     return loader.material;
-}
-
-void sources_refuse_setup(const struct sources *sources, struct material *candidate)
-{
-    setup_unref(candidate->setup);
-    candidate->setup = setup_ref(sources->in_force->setup);
-    material_add_quarantine(candidate, sources->in_force);
 }
 
 struct material *sources_quarantine_alone(const struct sources *sources,

@@ -6,6 +6,7 @@
 #include "policy_impl.h"
 
 #include "base/assert.h"
+#include "base/clock.h"
 
 #include <stdio.h>
 
@@ -69,6 +70,12 @@ static void explain_no_rule(const struct policy *policy, const struct policy_inp
         return;
     }
     const char *rule = policy->rules[near.rank].name;
+    if (near.ended) {
+        char until[CLOCK_TEXT_SIZE];
+        (void)snprintf(out, size, "no rule matched; rule \"%s\" allowed it until %s", rule,
+                       clock_format_s(policy->rules[near.rank].ends_s, until));
+        return;
+    }
     if (near.wrong_key) {
         (void)snprintf(out, size,
                        "no rule matched; rule \"%s\" allows this ID, but not on listener \"%s\"",

@@ -98,7 +98,7 @@ static size_t list_places(struct limits *limits, const struct setup_listener *li
     struct limits_counts *process = &limits->process;
     struct limits_counts *counts = &limits->listeners[listener->slot];
     places[0] = (struct place){LIMITS_DESCRIPTORS, &limits->descriptors, DESCRIPTORS_PER_SESSION,
-                               limits->max_descriptors};
+                               get(&limits->max_descriptors)};
     places[1] =
         (struct place){LIMITS_CONNECTIONS, &process->sessions, 1, get(&limits->max_sessions)};
     places[2] = (struct place){LIMITS_LISTENER_CONNECTIONS, &counts->sessions, 1,
@@ -228,15 +228,15 @@ bool limits_bound_is_of_listener(enum limits_bound bound)
 
 bool limits_buffer(struct limits *limits, const struct setup_listener *listener, size_t bytes)
 {
-    uint64_t all = listener->setup->config->limits.buffered_bytes;
-    uint64_t own = listener->config->limits.buffered_bytes;
-    struct limits_counts *counts = &limits->listeners[listener->slot];
-    if ((all != 0 && get(&limits->process.buffered_bytes) + bytes > all) ||
-        (own != 0 && get(&counts->buffered_bytes) + bytes > own)) {
+    _Atomic uint64_t *all = &limits->process.buffered_bytes;
+    _Atomic uint64_t *own = &limits->listeners[listener->slot].buffered_bytes;
+    if (!take(all, bytes, bound_of(listener->setup->config->limits.buffered_bytes))) {
         return false;
     }
-    add(&limits->process.buffered_bytes, bytes);
-    add(&counts->buffered_bytes, bytes);
+    if (!take(own, bytes, bound_of(listener->config->limits.buffered_bytes))) {
+        subtract(all, bytes);
+        return false;
+    }
     return true;
 }
 

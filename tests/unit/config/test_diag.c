@@ -1,6 +1,7 @@
 /* The list of what is wrong: order, text, and names that try to be more than one line. */
 #include "config/diag.h"
 
+#include "base/json_writer.h"
 #include "unit/config/config_test.h"
 
 static struct config_pos pos(uint32_t file, uint32_t line, uint32_t column)
@@ -55,6 +56,25 @@ static void test_diag_counts_errors_apart_from_warnings(void **state)
     diag_list_fini(&list);
 }
 
+/* It reads as an error; whether it is one is up to who loads. */
+static void test_diag_counts_failing_tests_apart_from_errors(void **state)
+{
+    (void)state;
+    struct diag_list list;
+    diag_list_init(&list);
+    diag_test(&list, pos(diag_add_file(&list, "f"), 2, 3), "tests[%d]", 0);
+    diag_note(&list, pos(0, 3, 1), "note");
+    assert_false(diag_has_errors(&list));
+    assert_int_equal(list.error_count, 0);
+    assert_int_equal(list.warning_count, 0);
+    assert_int_equal(list.test_count, 1);
+    assert_int_equal(diag_told_as(&list.items[0]), DIAG_ERROR);
+    assert_int_equal(diag_told_as(&list.items[1]), DIAG_NOTE);
+    static const char *const wanted[WANTED_MAX] = {"f:2:3: error: tests[0]", "f:3:1: note: note"};
+    assert_diags(&list, wanted);
+    diag_list_fini(&list);
+}
+
 static void test_diag_is_one_line(void **state)
 {
     (void)state;
@@ -82,13 +102,34 @@ static void test_diag_formats_into_any_size(void **state)
     diag_list_fini(&list);
 }
 
+static void test_diag_is_written_as_json(void **state)
+{
+    (void)state;
+    struct diag_list list;
+    struct json_writer w;
+    char text[256];
+    diag_list_init(&list);
+    uint32_t file = diag_add_file(&list, "f");
+    diag_error(&list, pos(file, 2, 3), "wrong");
+    diag_warning(&list, pos(file, 4, 5), "odd");
+    diag_error(&list, pos(7, 0, 0), "nowhere");
+    json_writer_init(&w, text, sizeof(text) - 1);
+    diag_write_json(&w, &list, DIAG_ERROR);
+    text[json_writer_finish(&w)] = '\0';
+    assert_string_equal(text, "[{\"file\":\"f\",\"line\":2,\"column\":3,\"message\":\"wrong\"},"
+                              "{\"file\":null,\"line\":0,\"column\":0,\"message\":\"nowhere\"}]");
+    diag_list_fini(&list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_diag_sorts_by_place_and_keeps_the_order_of_equals),
         cmocka_unit_test(test_diag_counts_errors_apart_from_warnings),
+        cmocka_unit_test(test_diag_counts_failing_tests_apart_from_errors),
         cmocka_unit_test(test_diag_is_one_line),
         cmocka_unit_test(test_diag_formats_into_any_size),
+        cmocka_unit_test(test_diag_is_written_as_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,7 +44,7 @@ static inline struct text_policy policy_of(const char *text)
 {
     struct text_policy p = {.policy = NULL};
     diag_list_init(&p.diags);
-    p.config = config_parse("f", text, strlen(text), &p.diags);
+    p.config = config_parse("f", text, strlen(text), NULL, &p.diags);
     assert_non_null(p.config);
     p.policy = policy_load(p.config, &p.diags);
     if (!p.config->valid) {

@@ -85,7 +85,7 @@ static inline struct snapshot *site_compose(struct site *site, const char *text,
     assert_true(len > 0 && (size_t)len < sizeof(all));
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_parse("test", all, (size_t)len, &diags);
+    struct config *config = config_parse("test", all, (size_t)len, NULL, &diags);
     struct policy *policy = config != NULL ? policy_load(config, &diags) : NULL;
     const struct setup_parts parts = {.crypto = site->world.crypto};
     struct setup *setup = NULL;

@@ -293,6 +293,46 @@ static void test_limits_are_never_exceeded(void **state)
     assert_empty(&f);
 }
 
+static void *race_for_memory(void *arg)
+{
+    struct race *race = arg;
+    struct fixture *f = race->fixture;
+    for (unsigned i = 0; i < RACE_ROUNDS; i++) {
+        const struct setup_listener *listener = &f->listeners[i % 2];
+        if (!limits_buffer(&f->limits, listener, 10)) {
+            continue;
+        }
+        unsigned held = atomic_fetch_add(&race->held, 10) + 10;
+        if (held > atomic_load(&race->most)) {
+            atomic_store(&race->most, held);
+        }
+        atomic_fetch_sub(&race->held, 10);
+        limits_unbuffer(&f->limits, listener->slot, 10);
+    }
+    return NULL;
+}
+
+static void test_limits_of_memory_are_never_exceeded(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct race race = {.fixture = &f};
+    pthread_t threads[RACERS];
+    fixture_init(&f);
+    f.config.limits.buffered_bytes = 15; /* one piece */
+    f.config_listeners[1].limits.buffered_bytes = 12;
+    for (size_t i = 0; i < RACERS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, race_for_memory, &race), 0);
+    }
+    for (size_t i = 0; i < RACERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    assert_int_equal(race.most, 10);
+    assert_int_equal(f.limits.process.buffered_bytes, 0);
+    assert_int_equal(f.limits.listeners[1].buffered_bytes, 0);
+    limits_fini(&f.limits);
+}
+
 static void test_limits_buffered(void **state)
 {
     (void)state;
@@ -324,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_limits_bounds_have_names),
         cmocka_unit_test(test_limits_are_apart_in_memory),
         cmocka_unit_test(test_limits_are_never_exceeded),
+        cmocka_unit_test(test_limits_of_memory_are_never_exceeded),
         cmocka_unit_test(test_limits_buffered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
