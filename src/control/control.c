@@ -30,6 +30,7 @@
 #include "control/process.h"
 #include "control/reload.h"
 #include "control/rule_expiry.h"
+#include "control/rule_totals.h"
 #include "control/sockets.h"
 #include "control/sources.h"
 #include "control/watching.h"
@@ -322,6 +323,7 @@ static int make_control_loop(struct control *control, struct errbuf *err)
 static int make_workers(struct control *control, struct errbuf *err)
 {
     control->workers = mem_alloc_array(control->worker_count, sizeof(struct worker *));
+    control->rule_totals = rule_totals_new(control->snapshot->setup, control->worker_count);
     for (unsigned i = 0; i < control->worker_count; i++) {
         struct worker_options options = {
             .index = i,
@@ -329,6 +331,7 @@ static int make_workers(struct control *control, struct errbuf *err)
             .crypto = control->crypto,
             .snapshot = control->snapshot,
             .limits = &control->limits,
+            .rule_hits = rule_totals_hits(control->rule_totals, i),
             .ring = log_writer_ring(control->log_writer, i + 1),
             .control = control->mailbox,
             .sockets = control->start_sockets,
@@ -535,6 +538,7 @@ static void free_workers(struct control *control)
 static void fini(struct control *control)
 {
     free_workers(control);
+    rule_totals_free(control->rule_totals);
     admin_free(control->admin);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);

@@ -20,6 +20,7 @@ struct log_writer;
 struct own_expiry;
 struct reload;
 struct rule_expiry;
+struct rule_totals;
 struct snapshot;
 struct listen_sockets;
 struct socket_table;
@@ -50,6 +51,7 @@ struct control {
     struct reload *reload;
     struct own_expiry *own_expiry;
     struct rule_expiry *rule_expiry;
+    struct rule_totals *rule_totals;
     struct watching *watching;
     struct admin *admin; /* NULL: none is configured */
     struct clock_watch *clock_watch;
