@@ -57,9 +57,12 @@ CC_asan          := $(CLANG)
 CC_tsan          := $(CLANG)
 CC_fuzz          := $(CLANG)
 CC_coverage      := gcc
+CC_uncounted     := gcc
 
 FLAGS_release      := -O2 -g $(HARDEN)
 FLAGS_debug        := -O0 -g3
+# Only to measure what counting costs: see bench/telemetry.py.
+FLAGS_uncounted    := -O2 -g $(HARDEN) -DBULKHEAD_WITHOUT_METRICS
 FLAGS_werror-gcc   := -O2 -g -Werror $(HARDEN)
 FLAGS_werror-clang := -O2 -g -Werror -fstack-protector-strong
 FLAGS_asan         := $(SANITIZE) -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -78,7 +81,7 @@ LDFLAGS     += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(FLAGS_$
 
 .PHONY: all build debug test check fmt fmt-check lint layers asan tsan valgrind fuzz coverage \
         certs demo deps help install dist clean compile_commands werror unit reference analyze bench soak \
-        test-programs
+        test-programs prometheus bench-telemetry
 
 all: build
 
@@ -92,8 +95,11 @@ ifeq ($(filter werror-% asan tsan fuzz coverage debug,$(VARIANT)),)
 NEEDS_DEPS  := deps
 endif
 
+# With all CPUs, unless -j on the command line has said how many.
+PARALLEL     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+
 build: $(NEEDS_DEPS) ## the release program, build/bulkhead
-	+$(Q)$(MAKE) --no-print-directory $(if $(filter release,$(VARIANT)),build/bulkhead,$(PROGRAM))
+	+$(Q)$(MAKE) --no-print-directory $(PARALLEL) $(if $(filter release,$(VARIANT)),build/bulkhead,$(PROGRAM))
 
 debug: ## -O0 -g3, in build/debug/
 	+$(Q)$(MAKE) --no-print-directory VARIANT=debug build/debug/bulkhead
@@ -221,13 +227,19 @@ werror:
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=werror-clang build/werror-clang/bulkhead
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=werror-clang test-programs
 
-check: ## what must pass before handing over: format, layers, lint, -Werror with gcc and clang, test, asan, tsan
+prometheus: ## Debian's Prometheus scrapes a known load for T seconds (3) and shows its numbers; promtool check metrics
+	$(Q).ci/deps prometheus
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
+	$(Q)$(PYTHON) tests/prometheus.py --build build/release $(if $(T),--seconds $(T))
+
+check: ## what must pass before handing over: format, layers, lint, -Werror with gcc and clang, asan, tsan, prometheus, test
 	$(Q).ci/deps check
 	+$(Q)$(MAKE) --no-print-directory fmt-check layers
 	+$(Q)$(MAKE) --no-print-directory lint
 	+$(Q)$(MAKE) --no-print-directory werror
 	+$(Q)$(MAKE) --no-print-directory asan
 	+$(Q)$(MAKE) --no-print-directory tsan
+	+$(Q)$(MAKE) --no-print-directory prometheus
 	+$(Q)$(MAKE) --no-print-directory test
 
 certs: ## the test credentials afresh, in build/certs/
@@ -242,14 +254,21 @@ bench: ## first figures next to HAProxy and nginx
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BENCH_BIN)
 	$(Q)$(PYTHON) bench/run.py --bulkhead build/bulkhead --build $(BUILD)
 
+bench-telemetry: ## what metrics and logs cost: all on against all off, CPU per handshake and per byte
+	$(Q).ci/deps demo
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=uncounted build/uncounted/bulkhead
+	$(Q)$(PYTHON) bench/telemetry.py --on build/release/bulkhead --off build/uncounted/bulkhead
+
 P ?=
 soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, rotate, churn or tails picks, JSON=1 for machines
 	$(Q).ci/deps test
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
 	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
 
-reference: ## config/REFERENCE.md, the schemas in config/ and config/LOGS.md from the tables in the code
-	+$(Q)$(MAKE) --no-print-directory $(BUILD)/tests/tools/config_reference $(BUILD)/tests/tools/log_reference
+reference: ## config/REFERENCE.md, LOGS.md, METRICS.md and the schemas from the tables in the code
+	+$(Q)$(MAKE) --no-print-directory $(addprefix $(BUILD)/tests/tools/,config_reference log_reference metrics_reference)
+	$(Q)$(BUILD)/tests/tools/metrics_reference > config/METRICS.md
 	$(Q)$(BUILD)/tests/tools/log_reference > config/LOGS.md
 	$(Q)$(BUILD)/tests/tools/config_reference markdown > config/REFERENCE.md
 	$(Q)$(BUILD)/tests/tools/config_reference schema > config/bulkhead.schema.json

@@ -219,6 +219,9 @@ struct config {
         struct config_address listen; /* scheme NONE: no admin socket */
     } admin;
     struct {
+        uint64_t peers; /* 0: no metrics by peer */
+    } metrics;
+    struct {
         int level;  /* enum log_level */
         int format; /* enum log_format */
     } log;

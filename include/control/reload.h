@@ -42,6 +42,7 @@ enum reload_result {
     RELOAD_REFUSED,         /* what is in force stays whole */
     RELOAD_QUARANTINE_ALONE /* the rest was refused; what the quarantine has gained is in force */
 };
+enum { RELOAD_RESULTS = RELOAD_QUARANTINE_ALONE + 1 };
 const char *reload_result_name(enum reload_result result); /* "in_force", … */
 
 /* What came of a request. Valid during reload_done_fn. */

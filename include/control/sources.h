@@ -71,7 +71,7 @@ struct sources_request {
  * what was kept. Never NULL; the caller gives it to sources_commit or material_free.
  * *config_refused: the file is wrong, one of its `tests` fails, or it can't be served; the former
  * configuration stands in the candidate, with the credentials that are now in the places that the
- * former names.
+ * former names, and the quarantine of the refused one is added to that of the former.
  */
 struct material *sources_prepare(const struct sources *sources,
                                  const struct sources_request *request, struct diag_list *diags,

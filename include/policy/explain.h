@@ -14,6 +14,7 @@
 #ifndef BULKHEAD_POLICY_EXPLAIN_H
 #define BULKHEAD_POLICY_EXPLAIN_H
 
+#include "policy/findings.h"
 #include "policy/policy.h"
 
 void explain_decision(const struct policy *policy, const struct policy_input *input,
@@ -22,5 +23,17 @@ void explain_decision(const struct policy *policy, const struct policy_input *in
 void explain_quarantine(const char *entry, char *out, size_t size);
 void explain_upstream(const struct policy *policy, const struct policy_input *input,
                       const struct decision *decision, char *out, size_t size);
+/*
+ * Of one rule: the clause that does not hold, and how; of one that matches, what became of it.
+ *
+ *   differs in segment 4: "web-canary", not "web"
+ *   does not name listener "admin"
+ *   ended at 2027-01-31T00:00:00Z
+ *   is disabled
+ *   matches; the deny wins
+ */
+void explain_finding(const struct policy *policy, const struct policy_input *input,
+                     const struct decision *decision, const struct finding *finding, char *out,
+                     size_t size);
 
 #endif

@@ -45,7 +45,8 @@ struct session {
     const struct setup_listener *listener; /* of that snapshot */
     uint64_t id;                           /* unique in the process */
     uint64_t started_ms;
-    uint64_t entered_ms; /* its state */
+    uint64_t accepted_us; /* the same moment, for metrics */
+    uint64_t entered_ms;  /* its state */
     struct conn *downstream;
     struct timer *timer;
     uint64_t timer_due_ms;

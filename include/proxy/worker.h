@@ -29,6 +29,9 @@
 
 struct accepting;
 struct crypto;
+struct metrics;
+struct metrics_block;
+struct peer_counts;
 struct plain_thread;
 struct rule_hits;
 struct session_survey;
@@ -95,13 +98,14 @@ struct worker {
     struct walk_list walks;
     struct limits *limits;
     struct accepting *accepting;
+    struct metrics_block *const *metrics; /* by slot; this thread alone writes to them */
+    struct peer_counts *peer_counts;      /* NULL: not wanted */
     struct session_list sessions;
     uint64_t next_session;
     uint64_t session_count;
     uint64_t session_step;    /* ids of the workers interleave */
     struct pace failed_lines; /* connections that ended before they were a session */
     bool draining;
-    uint64_t ended[REASON_COUNT]; /* sessions by reason */
 };
 
 /* What a swap did to one worker's sessions. */
@@ -127,7 +131,9 @@ struct worker_options {
     const struct crypto *crypto;
     struct snapshot *snapshot; /* a reference is taken */
     struct limits *limits;
-    struct rule_hits *rule_hits; /* of the snapshot's setup; NULL: nobody counts */
+    struct rule_hits *rule_hits;     /* of the snapshot's setup; NULL: nobody counts */
+    const struct metrics *metrics;   /* follows the listeners already; outlives the worker */
+    struct peer_counts *peer_counts; /* NULL: not wanted */
     struct log_ring *ring;
     struct mailbox *control;
     struct listen_sockets *const *sockets; /* by config index */

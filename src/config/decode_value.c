@@ -119,7 +119,7 @@ static void decode_string(struct decoder *d, const struct field *field,
     check_text(d, field->type, node);
     bool is_path =
         field->type == FIELD_PATH || (field->type == FIELD_OUTPUT && strpbrk(text, "/.") != NULL);
-    char *copy = is_path ? join_path(d->directory, text) : mem_strdup(text);
+    char *copy = is_path ? join_path(d->directory, text) : mem_strndup(text, node->count);
     decode_string_store(decoder_at(base, field->offset), copy, decoder_pos(d, node));
 }
 
@@ -229,23 +229,32 @@ static void list_choices(const struct field_choice *choices, char *out, size_t s
     }
 }
 
+static const struct field_choice *find_choice(const struct field_choice *choices, const char *text)
+{
+    const struct field_choice *choice = choices;
+    while (choice->name != NULL && strcmp(choice->name, text) != 0) {
+        choice++;
+    }
+    return choice->name == NULL ? NULL : choice;
+}
+
 static void decode_choice(struct decoder *d, const struct field *field,
                           const struct yaml_node *node, void *base)
 {
-    char names[128];
-    list_choices(field->choices, names, sizeof names);
-    const char *text = scalar_text(d, node, names);
-    if (text == NULL) {
-        return;
-    }
-    for (const struct field_choice *choice = field->choices; choice->name != NULL; choice++) {
-        if (strcmp(choice->name, text) == 0) {
+    if (node->kind == YAML_KIND_SCALAR) {
+        const struct field_choice *choice = find_choice(field->choices, node->u.text);
+        if (choice != NULL) {
             /* Every enum of ours has the size of an int (asserted in config.c). */
             memcpy(decoder_at(base, field->offset), &choice->value, sizeof choice->value);
             return;
         }
     }
-    diag_error(d->diags, decoder_pos(d, node), "%s: \"%s\" must be %s", d->path, text, names);
+    char names[128];
+    list_choices(field->choices, names, sizeof names);
+    const char *text = scalar_text(d, node, names);
+    if (text != NULL) {
+        diag_error(d->diags, decoder_pos(d, node), "%s: \"%s\" must be %s", d->path, text, names);
+    }
 }
 
 static void decode_mode(struct decoder *d, const struct field *field, const struct yaml_node *node,
@@ -326,7 +335,7 @@ static void add_string(struct decoder *d, const struct yaml_node *node, const ch
         return;
     }
     out->items[out->count++] =
-        (struct config_string){.text = mem_strdup(text), .pos = decoder_pos(d, node)};
+        (struct config_string){.text = mem_strndup(text, node->count), .pos = decoder_pos(d, node)};
 }
 
 static void decode_strings(struct decoder *d, const struct field *field,
@@ -351,7 +360,7 @@ static void decode_strings(struct decoder *d, const struct field *field,
         out->items = mem_alloc_array(node->count, sizeof *out->items);
     }
     for (size_t i = 0; i < node->count; i++) {
-        size_t former = decoder_enter(d, "[%zu]", i);
+        size_t former = decoder_enter_index(d, i);
         add_string(d, node->u.items[i], "text", out);
         decoder_leave(d, former);
     }

@@ -137,7 +137,8 @@ static const struct field_table listener_timeouts_table = {
 
 static const struct field limits_fields[] = {
     LIMIT("connections", FIELD_COUNT, connections, 1, 10000000, NULL, "from the limit of open files",
-          "Sessions at one time; further connections wait in the kernel's queue until one ends."),
+          "Sessions at one time; further connections wait in the kernel's queue until one ends. "
+          "Unfinished handshakes have at most half of the places that the others leave."),
     LIMIT("handshakes", FIELD_COUNT, handshakes, 1, 1000000, "1024", NULL,
           "TLS handshakes of clients in flight at one time; for a newcomer beyond them the one that is longest overdue (400 ms without a whole ClientHello, 1 s after it) is ended, and while none is, newcomers wait."),
     LIMIT("buffered", FIELD_SIZE, buffered_bytes, 64 * KIB, 1024 * GIB, "256MiB", NULL,
@@ -148,7 +149,7 @@ static const struct field_table limits_table = {
 };
 static const struct field listener_limits_fields[] = {
     LIMIT("connections", FIELD_COUNT, connections, 1, 10000000, NULL, "no bound of its own",
-          "Sessions on this listener; further connections to it wait. `limits.connections` counts besides."),
+          "Sessions on this listener; further connections to it wait, and unfinished handshakes have at most half of the places that the others leave. `limits.connections` counts besides."),
     LIMIT("handshakes", FIELD_COUNT, handshakes, 1, 1000000, NULL, "no bound of its own",
           "TLS handshakes in flight on this listener; beyond them one of its own gives way, as with `limits.handshakes`, which counts besides."),
     LIMIT("buffered", FIELD_SIZE, buffered_bytes, 64 * KIB, 1024 * GIB, NULL, "no bound of its own",
@@ -331,6 +332,16 @@ static const struct field_table admin_table = {
     .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,
 };
 
+enum { METRICS_PEERS_MAX = 10000 };
+static const struct field metrics_fields[] = {
+    {.name = "peers", .type = FIELD_COUNT, .offset = IN_CONFIG(metrics.peers), .max = METRICS_PEERS_MAX,
+     .zero_ok = true, .default_text = "0", .fixed = true,
+     .sentence = "Decisions are also counted by the peer's SPIFFE ID, for so many IDs as were first seen; all others count as `other`. Each is two time series for whoever collects them. `0`: not at all."},
+};
+static const struct field_table metrics_table = {
+    .title = "metrics", TABLE(metrics_fields), .pos_offset = SIZE_MAX,
+};
+
 static const struct field group_fields[] = {
     {.name = "members", .type = FIELD_STRINGS, .offset = offsetof(struct config_group, members),
      .example = "[spiffe://prod.example/ns/shop/sa/web, group:mobile]",
@@ -407,6 +418,8 @@ static const struct field root_fields[] = {
      .sentence = "How changes of files come into force; SIGHUP and SIGUSR1 always read everything anew."},
     {.name = "admin", .type = FIELD_STRUCT, .table = &admin_table,
      .sentence = "The socket that `bulkhead ctl` talks to; without it there is none."},
+    {.name = "metrics", .type = FIELD_STRUCT, .table = &metrics_table,
+     .sentence = "What is counted beyond config/METRICS.md's usual; `GET /metrics` on the admin socket tells it all."},
     {.name = "log", .type = FIELD_STRUCT, .table = &log_table, .sentence = "The process log, on stderr."},
     {.name = "access_log", .type = FIELD_STRUCT, .table = &access_log_table,
      .sentence = "The log of sessions and refusals."},

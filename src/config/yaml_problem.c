@@ -57,6 +57,10 @@ bool yaml_source_check_encoding(struct yaml_source *source)
     }
     size_t at = 0;
     while (at < source->len) {
+        if (source->text[at] >= ' ' && source->text[at] <= '~') {
+            at++; /* almost every byte is one of these */
+            continue;
+        }
         uint32_t code = 0;
         size_t step = utf8_decode(source->text + at, source->len - at, &code);
         if (step == 0) {

@@ -18,6 +18,7 @@
 #include "net/http_server.h"
 #include "net/listener.h"
 #include "proxy/setup.h"
+#include "scrape.h"
 
 enum { SOCKET_MODE = 0660, PATH_MAX_BYTES = 4096 };
 enum { STATUS_OK = 200, STATUS_BAD = 400, STATUS_NOT_FOUND = 404, STATUS_METHOD = 405 };
@@ -125,6 +126,17 @@ static void on_rules(struct admin *admin, struct http_call *call)
     answer_text(call, text, len);
 }
 
+static void on_metrics(struct admin *admin, struct http_call *call)
+{
+    const struct http_header *accept = http_request_header(http_call_request(call), "Accept");
+    enum exposition_format format =
+        exposition_choose(accept == NULL ? strview_from("") : accept->value);
+    const struct http_stream stream = scrape_stream(admin->control, format);
+    const struct http_answer answer = {
+        .status = STATUS_OK, .content_type = exposition_content_type(format), .stream = &stream};
+    http_call_answer(call, &answer);
+}
+
 static void on_reload(struct admin *admin, struct http_call *call)
 {
     const struct strview *dry_run = http_request_parameter(http_call_request(call), "dry_run");
@@ -179,6 +191,7 @@ struct route {
 static const struct route routes[] = {
     {"/sessions", HTTP_METHOD_GET, NULL, on_sessions},
     {"/rules", HTTP_METHOD_GET, "from", on_rules},
+    {"/metrics", HTTP_METHOD_GET, NULL, on_metrics},
     {"/reload", HTTP_METHOD_POST, "dry_run", on_reload},
     {"/check", HTTP_METHOD_POST, "file", on_check},
 };
@@ -224,7 +237,7 @@ static void on_call(void *arg, struct http_call *call)
         return;
     }
     http_call_refuse(call, STATUS_NOT_FOUND,
-                     "there is no such path: /sessions, /rules, /reload, /check");
+                     "there is no such path: /sessions, /rules, /metrics, /reload, /check");
 }
 
 /* --- the socket ------------------------------------------------------------------------------ */

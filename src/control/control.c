@@ -47,6 +47,8 @@
 #include "spiffe/crypto.h"
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
+#include "telemetry/metrics.h"
+#include "telemetry/peer_counts.h"
 #include "tls/tls_session_store.h"
 
 enum { LOG_FLUSH_MS = 3000 };
@@ -320,8 +322,31 @@ static int make_control_loop(struct control *control, struct errbuf *err)
     return 0;
 }
 
+void control_follow_metrics(struct control *control, const struct setup *setup)
+{
+    size_t count = setup->config->listener_count;
+    struct metrics_listener *listeners = mem_alloc_array(count, sizeof(*listeners));
+    for (size_t i = 0; i < count; i++) {
+        const struct setup_listener *listener = &setup->listeners[i];
+        listeners[i] = (struct metrics_listener){
+            .name = listener->config->name.text,
+            .slot = listener->slot,
+            .has_side = {[METRIC_DOWNSTREAM] = listener->server != NULL,
+                         [METRIC_UPSTREAM] = listener->client != NULL},
+        };
+    }
+    metrics_follow(control->metrics, listeners, count);
+    mem_free(listeners);
+}
+
 static int make_workers(struct control *control, struct errbuf *err)
 {
+    control->metrics = metrics_new(control->worker_count, SETUP_SLOTS);
+    control_follow_metrics(control, control->snapshot->setup);
+    size_t peers = (size_t)control_config(control)->metrics.peers;
+    if (peers > 0) {
+        control->peer_counts = peer_counts_new(control->worker_count, peers);
+    }
     control->workers = mem_alloc_array(control->worker_count, sizeof(struct worker *));
     control->rule_totals = rule_totals_new(control->snapshot->setup, control->worker_count);
     for (unsigned i = 0; i < control->worker_count; i++) {
@@ -332,6 +357,8 @@ static int make_workers(struct control *control, struct errbuf *err)
             .snapshot = control->snapshot,
             .limits = &control->limits,
             .rule_hits = rule_totals_hits(control->rule_totals, i),
+            .metrics = control->metrics,
+            .peer_counts = control->peer_counts,
             .ring = log_writer_ring(control->log_writer, i + 1),
             .control = control->mailbox,
             .sockets = control->start_sockets,
@@ -388,6 +415,7 @@ static int measure_descriptors(struct control *control, struct errbuf *err)
 static int make_watchers(struct control *control, struct errbuf *err)
 {
     control->reload = reload_new(control);
+    reload_counts_init(&control->reloads, control->snapshot->generation);
     control->own_expiry = own_expiry_new(control);
     control->rule_expiry = rule_expiry_new(control);
     if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL) {
@@ -459,11 +487,9 @@ static void log_stopped(struct control *control)
 {
     uint64_t total = 0;
     uint64_t ended[REASON_COUNT] = {0};
-    for (unsigned i = 0; i < control->worker_count; i++) {
-        for (int reason = 0; reason < REASON_COUNT; reason++) {
-            ended[reason] += control->workers[i]->ended[reason];
-            total += control->workers[i]->ended[reason];
-        }
+    for (size_t reason = 0; reason < REASON_COUNT; reason++) {
+        ended[reason] = metrics_total(control->metrics, METRIC_CELL_SESSIONS_ENDED + reason);
+        total += ended[reason];
     }
     log_begin(&control->log, LOG_INFO, "stopped");
     log_u64(&control->log, "uptime_ms", clock_mono_ms() - control->started_ms);
@@ -540,6 +566,8 @@ static void fini(struct control *control)
     free_workers(control);
     rule_totals_free(control->rule_totals);
     admin_free(control->admin);
+    metrics_free(control->metrics);
+    peer_counts_free(control->peer_counts);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
     own_expiry_free(control->own_expiry);
@@ -586,6 +614,7 @@ int control_run(const char *config_path, const struct config_options *options)
 {
     struct control *control = mem_alloc(sizeof(*control));
     control->started_ms = clock_mono_ms();
+    control->started_wall_ms = clock_wall_ms();
     control->stderr_fd = STDERR_FILENO;
     process_prepare();
     int code = load(control, config_path, options);

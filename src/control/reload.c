@@ -141,6 +141,8 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     outcome->needs_restart_count = reload->needs_restart_count;
     outcome->surveys = reload->surveys;
     outcome->survey_count = reload->survey_count;
+    reload_counts_add(&reload->control->reloads, outcome,
+                      reload->job->request.scope == SOURCES_CREDENTIALS);
     reload_log_outcome(&reload->control->log, outcome, reload->job->request.trigger);
     if (outcome->kind == RELOAD_APPLY && reload->job->request.scope == SOURCES_ALL) {
         reload_log_audit(&reload->control->log, control_config(reload->control));
@@ -269,6 +271,7 @@ static void publish(struct reload *reload)
     if (reload->sockets != NULL) {
         apply_socket_options(reload);
     }
+    control_follow_metrics(control, reload->candidate->setup);
     reload->step = RELOAD_SWAPPING;
     reload->waiting = control->running;
     snapshot_unref(control->snapshot);
@@ -286,13 +289,13 @@ static void publish(struct reload *reload)
     }
 }
 
-static void read_sources(struct reload *reload)
+static void read_sources(struct reload *reload, sources_serve_fn *can_serve_fn)
 {
     struct control *control = reload->control;
     const struct sources_request request = {
         .scope = reload->job->request.scope,
         .config_path = reload->job->config_path,
-        .can_serve = can_serve,
+        .can_serve = can_serve_fn,
         .arg = reload,
     };
     reload->candidate = sources_prepare(control->sources, &request, &reload->diags,
@@ -306,7 +309,7 @@ static bool prepare(struct reload *reload)
 {
     struct control *control = reload->control;
     const struct material *in_force = sources_in_force(control->sources);
-    read_sources(reload);
+    read_sources(reload, can_serve);
     bool opened = open_sockets(reload);
     reload_log_diags(&control->log, &reload->diags, reload->job->request.kind);
     if (!opened) {
@@ -329,7 +332,7 @@ static bool prepare(struct reload *reload)
 static void begin_draining(struct reload *reload)
 {
     if (reload->job->request.kind == RELOAD_APPLY) {
-        read_sources(reload);
+        read_sources(reload, NULL);
         reload_log_diags(&reload->control->log, &reload->diags, RELOAD_APPLY);
     }
     refuse(reload, "the process is stopping");

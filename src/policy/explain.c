@@ -140,3 +140,47 @@ void explain_upstream(const struct policy *policy, const struct policy_input *in
         (void)snprintf(out, size, "the server's ID is not in `expect`: %s", difference);
     }
 }
+
+/* What became of a rule that matches. */
+static const char *describe_match(const struct decision *decision, const struct finding *finding)
+{
+    if (finding->rule->mode == CONFIG_MODE_SHADOW) {
+        return finding->rule->action == CONFIG_ACTION_DENY ? "matches in shadow: would deny it"
+                                                           : "matches in shadow: would allow it";
+    }
+    if (decision->quarantine != NULL) {
+        return "matches; the quarantine stands above every rule";
+    }
+    if (decision->rule == finding->rule) {
+        return "matches, and decides";
+    }
+    return finding->rule->action == CONFIG_ACTION_DENY || decision->verdict == VERDICT_ALLOW
+               ? "matches too; the first of them decides"
+               : "matches; the deny wins";
+}
+
+void explain_finding(const struct policy *policy, const struct policy_input *input,
+                     const struct decision *decision, const struct finding *finding, char *out,
+                     size_t size)
+{
+    char when[CLOCK_TEXT_SIZE];
+    switch (finding->failed) {
+    case CLAUSE_FROM:
+        describe_difference(&finding->near, "rule", out, size);
+        return;
+    case CLAUSE_TO:
+        (void)snprintf(out, size, "does not name listener \"%s\"",
+                       policy->config->listeners[input->listener].name.text);
+        return;
+    case CLAUSE_EXPIRES:
+        (void)snprintf(out, size, "ended at %s", clock_format_s(finding->rule->ends_s, when));
+        return;
+    case CLAUSE_MODE:
+        (void)snprintf(out, size, "is disabled");
+        return;
+    case CLAUSE_NONE:
+        (void)snprintf(out, size, "%s", describe_match(decision, finding));
+        return;
+    }
+    ASSERT(false);
+}

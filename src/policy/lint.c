@@ -1,5 +1,6 @@
 /*
- * Each rule by itself: when it ends, and whether it admits a whole trust domain.
+ * Each rule by itself: when it ends, and whether it admits a whole trust domain. Then, for `check`,
+ * rules and IDs beside each other, in files of their own.
  */
 #include "policy/lint.h"
 
@@ -7,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "policy_impl.h"
+#include "lint_private.h"
 
 /* --- time ------------------------------------------------------------------------------------ */
 
@@ -105,9 +106,53 @@ static void tell_whole_domains(const struct config *config, int64_t now_s, struc
     mem_free(scan.seen);
 }
 
+/* --- rules and IDs beside each other --------------------------------------------------------- */
+
+struct lint_place lint_place(const struct diag_list *diags, struct config_pos pos)
+{
+    struct lint_place place = {""};
+    if (pos.file < diags->file_count) {
+        (void)snprintf(place.text, sizeof(place.text), "%.380s:%u", diags->files[pos.file],
+                       pos.line);
+    }
+    return place;
+}
+
+static void number_rules(struct lint *lint)
+{
+    size_t shown = 0;
+    lint->shown = mem_alloc_array(lint->config->rule_count, sizeof(*lint->shown));
+    for (size_t i = 0; i < lint->config->rule_count; i++) {
+        shown = config_rule_index(lint->config, i, shown);
+        lint->shown[i] = shown;
+    }
+}
+
+static void compare(const struct policy *policy, int64_t now_s, struct diag_list *diags)
+{
+    struct lint lint = {.policy = policy, .config = policy->config, .now_s = now_s, .diags = diags};
+    number_rules(&lint);
+    name_list_of_listeners(&lint.listeners, policy->config);
+    lint.never = mem_alloc_array(policy->rule_count, sizeof(*lint.never));
+    lint_effects(&lint);
+    lint_covers(&lint);
+    if (lint.out_of_work) {
+        diag_note(diags, (struct config_pos){policy->config->first_file, 0, 0},
+                  "rules: too many with the same IDs and groups to compare them all with each "
+                  "other: some that add nothing may not be told");
+    }
+    lint_slips(&lint);
+    name_list_fini(&lint.listeners);
+    mem_free(lint.shown);
+    mem_free(lint.never);
+}
+
 void lint_run(const struct policy *policy, int64_t now_s, enum lint_scope scope,
               struct diag_list *diags)
 {
     tell_ends(policy->config, now_s, scope, diags);
     tell_whole_domains(policy->config, now_s, diags);
+    if (scope == LINT_CHECK) {
+        compare(policy, now_s, diags);
+    }
 }

@@ -50,12 +50,14 @@ static void deny(struct decision *decision, enum reason reason)
         (struct decision){.verdict = VERDICT_DENY, .reason = reason, .until_s = POLICY_NEVER};
 }
 
-static void allow(struct decision *decision, const struct policy_rule *rule)
+/* until_s is what the rule has as its end: the rule itself is not looked at, which would cost more
+   than all the rest where there are many. */
+static void allow(struct decision *decision, const struct policy_rule *rule, int64_t until_s)
 {
     decision->verdict = VERDICT_ALLOW;
     decision->reason = REASON_NONE;
     decision->rule = rule;
-    decision->until_s = rule == NULL ? POLICY_NEVER : rule->ends_s;
+    decision->until_s = until_s;
 }
 
 /* True when the quarantine holds the peer. */
@@ -104,7 +106,7 @@ void policy_decide(const struct policy *policy, const struct policy_input *input
     deny(decision, REASON_POLICY_NO_RULE);
     if (listener->kind == CONFIG_KIND_ORIGINATE) {
         /* A plaintext downstream has no ID; who the server may be is the only question here. */
-        allow(decision, NULL);
+        allow(decision, NULL, POLICY_NEVER);
         return;
     }
     if (quarantined(input, decision) || input->id == NULL) {
@@ -119,9 +121,9 @@ void policy_decide(const struct policy *policy, const struct policy_input *input
         decision->reason = REASON_POLICY_DENY_RULE;
         decision->rule = denies;
     } else if (allows != NULL) {
-        allow(decision, allows);
+        allow(decision, allows, match.allow_ends_s);
     } else if (listener->enforcement == CONFIG_ENFORCEMENT_AUDIT) {
-        allow(decision, NULL);
+        allow(decision, NULL, POLICY_NEVER);
         decision->would_deny = true;
     }
     decide_shadow(policy, &match, &decision->shadow);
@@ -140,6 +142,6 @@ void policy_decide_upstream(const struct policy *policy, const struct policy_inp
     id_matcher_match(policy->upstream, input->id, policy_key(input->listener), input->now_s,
                      &match);
     if (match.rank[ID_EFFECT_ALLOW] != ID_RANK_NONE) {
-        allow(decision, NULL);
+        allow(decision, NULL, POLICY_NEVER);
     }
 }

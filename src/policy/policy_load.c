@@ -318,6 +318,18 @@ static void load_expect(struct loader *loader, struct side *side, size_t index)
     }
 }
 
+static size_t count_members(const struct config *config)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < config->rule_count; i++) {
+        count += config->rules[i].from.count;
+    }
+    for (size_t i = 0; i < config->group_count; i++) {
+        count += config->groups[i].members.count;
+    }
+    return count;
+}
+
 static struct side new_side(const struct loader *loader, struct id_matcher *matcher)
 {
     struct side side = {.matcher = matcher};
@@ -340,6 +352,7 @@ static void load_rules(struct loader *loader)
 {
     const struct config *config = loader->config;
     struct side side = new_side(loader, loader->policy->downstream);
+    id_matcher_reserve(side.matcher, count_members(config));
     size_t shown = 0;
     for (size_t i = 0; i < config->rule_count; i++) {
         shown = config_rule_index(config, i, shown);

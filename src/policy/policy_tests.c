@@ -33,51 +33,44 @@ struct run {
 #define TEST_FORMAT    "tests[%zu]: \"%s\" to \"%s\""
 #define TEST_ARGS(run) (run)->shown, (run)->test->from.text, (run)->test->to.text
 
-/* An included file may be shared with processes that have what is missing here. */
-static void skip(struct runner *runner, const struct run *run, const struct config_string *string,
-                 const char *what)
-{
-    diag_note(runner->diags, string->pos, TEST_FORMAT ": not run: %s", TEST_ARGS(run), what);
-    runner->result.skipped++;
-}
-
-static void tell_listener(const struct runner *runner, const char *name, char *out, size_t size)
+/* In the main file config_load has refused it. */
+static void tell_listener(const struct runner *runner, const struct run *run)
 {
     const struct config *config = runner->config;
+    const struct config_string *to = &run->test->to;
     struct suggest suggest;
-    suggest_init(&suggest, name);
+    suggest_init(&suggest, to->text);
     for (size_t i = 0; i < config->listener_count; i++) {
         suggest_consider(&suggest, config->listeners[i].name.text);
     }
-    (void)snprintf(out, size, "there is no such listener here%s%s%s",
-                   suggest.best == NULL ? "" : "; did you mean \"",
-                   suggest.best == NULL ? "" : suggest.best, suggest.best == NULL ? "" : "\"?");
+    diag_note(runner->diags, to->pos,
+              "tests[%zu].to: has no effect: there is no listener \"%s\" here%s%s%s", run->shown,
+              to->text, suggest.best == NULL ? "" : "; did you mean \"",
+              suggest.best == NULL ? "" : suggest.best, suggest.best == NULL ? "" : "\"?");
 }
 
+/* False: the test is not run. An included file may be shared with processes that have what is
+   missing here. */
 static bool is_here(struct runner *runner, struct run *run)
 {
     const struct config_test *test = run->test;
-    bool included = config_is_included(runner->config, test->pos);
     const struct name *listener = name_list_find(&runner->listeners, strview_from(test->to.text));
     if (listener == NULL) {
-        /* In the main file config_load has refused it. */
-        char what[160];
-        tell_listener(runner, test->to.text, what, sizeof(what));
-        skip(runner, run, &test->to, what);
+        tell_listener(runner, run);
+        runner->result.skipped++;
         return false;
     }
     run->listener = listener->index;
     if (name_list_find(&runner->domains, run->id.trust_domain) != NULL) {
         return true;
     }
-    if (included) {
-        skip(runner, run, &test->from, "`trust` has no bundle for the trust domain here");
-        return false;
-    }
-    diag_warning(runner->diags, test->from.pos,
-                 TEST_FORMAT ": no peer has this ID: `trust` has no bundle for \"%.*s\"",
-                 TEST_ARGS(run), (int)run->id.trust_domain.len, run->id.trust_domain.ptr);
-    return true;
+    bool included = config_is_included(runner->config, test->pos);
+    runner->result.skipped += included;
+    (included ? diag_note : diag_warning)(
+        runner->diags, test->from.pos, "tests[%zu].from: %s: `trust` has no bundle for \"%.*s\"%s",
+        run->shown, included ? "has no effect" : "no peer has this ID",
+        (int)run->id.trust_domain.len, run->id.trust_domain.ptr, included ? " here" : "");
+    return !included;
 }
 
 struct place_text {

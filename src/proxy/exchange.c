@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "policy/explain.h"
 #include "proxy/authority.h"
+#include "proxy/count.h"
 #include "proxy/rule_hits.h"
 #include "proxy/session.h"
 #include "proxy/snapshot.h"
@@ -74,12 +75,18 @@ static void on_look_soon(void *arg, uint64_t delay_ms)
     session_hurry_timer(session_of(arg), delay_ms);
 }
 
+static void on_moved(void *arg, enum relay_side source, size_t bytes)
+{
+    count_bytes(session_of(arg), source == RELAY_DOWNSTREAM ? METRIC_UP : METRIC_DOWN, bytes);
+}
+
 static const struct relay_owner relay_owner = {
     .on_done = on_relay_done,
     .buffer = on_buffer,
     .unbuffer = on_unbuffer,
     .buffer_is_tight = on_buffer_is_tight,
     .look_soon = on_look_soon,
+    .moved = on_moved,
 };
 
 static void start_relay(struct exchange *exchange, struct session *session)
@@ -151,6 +158,7 @@ static enum reason on_server_check(void *arg, struct peer_chain *chain, char *de
     struct policy_input input = authority_input(session->listener, chain, session->snapshot);
     struct decision decision;
     policy_decide_upstream(policy, &input, &decision);
+    count_decision(session, input.id, &decision);
     if (decision.verdict == VERDICT_ALLOW) {
         forget_server(exchange);
         exchange->server_chain = peer_chain_ref(chain);
@@ -184,6 +192,7 @@ static bool authorize(struct exchange *exchange, struct session *session)
     ASSERT(peer != NULL);
     struct policy_input input = authority_input(session->listener, peer->chain, session->snapshot);
     policy_decide(policy, &input, &exchange->decision);
+    count_decision(session, input.id, &exchange->decision);
     if (session->worker->rule_hits != NULL) {
         rule_hits_note(session->worker->rule_hits, session->listener, &exchange->decision);
     }
@@ -312,6 +321,20 @@ const char *exchange_rule_name(const struct exchange *exchange, const struct ses
     return by_expect ? "expect" : NULL;
 }
 
+/* The alert with which a peer broke off after its handshake, by name; NULL for any other end. */
+static const char *alert_of(const struct exchange *exchange, const struct session *session)
+{
+    if (exchange->state != EXCHANGE_RELAY || relay_broken_by(&exchange->relay) == REASON_NONE) {
+        return NULL;
+    }
+    bool by_upstream = relay_broken_side(&exchange->relay) == RELAY_UPSTREAM;
+    const struct setup_listener *listener = session->listener;
+    const struct conn *conn = by_upstream ? exchange->upstream_conn : session->downstream;
+    bool is_tls = (by_upstream ? listener->client : listener->server) != NULL;
+    const char *name = is_tls ? tls_conn_alert_name(conn) : "";
+    return name[0] != '\0' ? name : NULL;
+}
+
 /* What shadow rules would have done, beside what was done. */
 static void fill_shadow(struct access_record *record, const struct shadow_result *shadow)
 {
@@ -343,20 +366,6 @@ static void fill_would_deny(struct access_record *record, const struct session *
     if (record->detail == NULL || has_more) {
         record->detail = text;
     }
-}
-
-/* The alert with which a peer broke off after its handshake, by name; NULL for any other end. */
-static const char *alert_of(const struct exchange *exchange, const struct session *session)
-{
-    if (exchange->state != EXCHANGE_RELAY || relay_broken_by(&exchange->relay) == REASON_NONE) {
-        return NULL;
-    }
-    bool by_upstream = relay_broken_side(&exchange->relay) == RELAY_UPSTREAM;
-    const struct setup_listener *listener = session->listener;
-    const struct conn *conn = by_upstream ? exchange->upstream_conn : session->downstream;
-    bool is_tls = (by_upstream ? listener->client : listener->server) != NULL;
-    const char *name = is_tls ? tls_conn_alert_name(conn) : "";
-    return name[0] != '\0' ? name : NULL;
 }
 
 static void write_access_line(struct exchange *exchange, struct session *session,
@@ -420,7 +429,7 @@ void exchange_finish(struct exchange *exchange, struct session *session, enum re
 {
     ASSERT(exchange->state != EXCHANGE_DONE && reason != REASON_NONE);
     reason = cause_of(exchange, reason);
-    session->worker->ended[reason]++;
+    count_finish(session, reason);
     /* Load balancers and TCP probes do this all day: counted, not logged. */
     if (reason != REASON_CLOSED_BEFORE_HELLO) {
         write_access_line(exchange, session, reason, failure, detail);

@@ -14,6 +14,7 @@
 #include "proxy/snapshot.h"
 #include "proxy/survey.h"
 #include "proxy/swap.h"
+#include "telemetry/metrics.h"
 #include "tls/tls_conn.h"
 
 enum { PEER_CHAINS_PER_WORKER = 16384 };
@@ -193,6 +194,8 @@ struct worker *worker_new(const struct worker_options *options, struct errbuf *e
     worker->ring = options->ring;
     worker->limits = options->limits;
     worker->rule_hits = options->rule_hits;
+    worker->metrics = metrics_blocks(options->metrics, options->index);
+    worker->peer_counts = options->peer_counts;
     worker->snapshot = snapshot_ref(options->snapshot);
     for (size_t i = 0; i < WORKER_SAYS_ONCE; i++) {
         worker->to_say[i] = mem_alloc(sizeof(*worker->to_say[i]));

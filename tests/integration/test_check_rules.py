@@ -91,3 +91,28 @@ def test_the_instant_of_each_end_is_told(tmp_path):
     assert lines == [str(item["line"]) for item in [note, *answer["warnings"]]]
     strict = run_command("check", "--offline", "--strict", "-c", file)
     assert strict.returncode == 2 and "refused by --strict: 3 warnings" in strict.stdout
+
+
+def test_rules_are_held_against_each_other(tmp_path):
+    """A run says these nothing of it; `check` does, in text and JSON, and --strict refuses them."""
+    shop = "spiffe://prod.example/ns/shop/sa"
+    file = write(tmp_path, [
+        rule("all-of-it", "spiffe://prod.example/**"), rule("web", f"{shop}/web"),
+        rule("no-batch", "spiffe://prod.example/ns/batch/**", action="deny"),
+        rule("batch", "spiffe://prod.example/ns/batch/sa/job"),
+        rule("try", f"{shop}/orders", mode="shadow"), rule("wen", f"{shop}/wen", action="deny")])
+    result = run_command("check", "--offline", "-c", file)
+    assert result.returncode == 0
+    answer = json.loads(run_command("check", "--offline", "--json", "-c", file).stdout)
+    messages = [warning["message"] for warning in answer["warnings"]]
+    for message, line in zip(messages, result.stderr.splitlines(), strict=True):
+        assert line.endswith(f": warning: {message}")
+    for part in ("admits every workload of the trust domain",
+                 f'rule "web" adds nothing: rule "all-of-it" ({file}:',
+                 f'rule "batch" lets nobody in: deny rule "no-batch" ({file}:',
+                 'rule "try" would let nobody in who is not let in or denied already',
+                 f'"{shop}/wen" is one letter away from "{shop}/web"'):
+        assert sum(part in message for message in messages) == 1, part
+    assert len(messages) == 5
+    strict = run_command("check", "--offline", "--strict", "-c", file)
+    assert strict.returncode == 2 and "refused by --strict: 5 warnings" in strict.stdout

@@ -128,7 +128,17 @@ def test_the_pin_counts_with_its_variable(config, tmp_path):
     assert 'not "spiffe://prod.example/ns/shop/sa/other"' in result.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize("domain, code", [("prod.example", 0), ("stage.example", 1)])
+def test_explain_takes_them(config, tmp_path, domain, code):
+    file = write(tmp_path / "bulkhead.yaml", config)
+    result = run_command("explain", "-c", file, "--from", WEB, "--to", "in", "--json",
+                         "--var", f"inside={domain}")
+    assert result.returncode == code and "${" not in result.stdout, result.stderr
+    assert "${" not in run_command("explain", "-c", file, "--from", WEB, "--to", "in",
+                                   "--var", f"inside={domain}").stdout
+
+
+@pytest.mark.parametrize("command", ["run", "check", "explain"])
 @pytest.mark.parametrize("arguments, part", [
     (["--var", "inside"], '"inside": must be NAME=VALUE'),
     (["--var", "=x"], "the name must be 1 to 63"),

@@ -1,30 +1,9 @@
 /* What is said of rules that are valid: at every load, and by `check`. */
-#include "policy/lint.h"
-
-#include "base/memory.h"
-#include "unit/policy/policy_text.h"
+#include "unit/policy/lint_test.h"
 
 /* 2027-01-31T00:00:00Z */
 #define END INT64_C(1801353600)
 #define DAY INT64_C(86400)
-
-#define EXPECT "spiffe://a.example/pay"
-
-/* Only what lint says: each line begins as wanted, in order; NULL ends them. */
-static void assert_lint(const char *text, int64_t now_s, enum lint_scope scope,
-                        const char *const *wanted)
-{
-    struct text_policy p = policy_of(text);
-    assert_non_null(p.policy);
-    diag_list_fini(&p.diags);
-    diag_list_init(&p.diags);
-    (void)diag_add_file(&p.diags, "f");
-    lint_run(p.policy, now_s, scope, &p.diags);
-    assert_int_equal(p.diags.error_count, 0);
-    diag_sort(&p.diags);
-    assert_says(&p, wanted);
-    policy_end(&p);
-}
 
 #define ENDS                                                                                    \
     POLICY_HEAD(EXPECT)                                                                         \

@@ -211,12 +211,11 @@ static void test_policy_tests_of_included_files_may_be_about_others(void **state
     assert_int_equal(result.failed, 1);
     assert_int_equal(result.skipped, 2);
     static const char *const wanted[] = {
-        "main.yaml:17:10: warning: tests[0]: \"spiffe://c.example/web\" to \"in\": no peer has "
-        "this ID: `trust` has no bundle for \"c.example\"",
-        "part.yaml:2:38: note: tests[0]: \"spiffe://a.example/web\" to \"elsewhere\": not run: "
-        "there is no such listener here",
-        "part.yaml:3:10: note: tests[1]: \"spiffe://c.example/web\" to \"in\": not run: `trust` "
-        "has no bundle for the trust domain here",
+        "main.yaml:17:10: warning: tests[0].from: no peer has this ID: `trust` has no bundle for "
+        "\"c.example\"",
+        "part.yaml:2:38: note: tests[0].to: has no effect: there is no listener \"elsewhere\" here",
+        "part.yaml:3:10: note: tests[1].from: has no effect: `trust` has no bundle for "
+        "\"c.example\" here",
         "part.yaml:4:3: error: tests[2]: \"spiffe://a.example/web\" to \"in\" must be denied, but "
         "is allowed: rule \"web\" allows it (",
     };

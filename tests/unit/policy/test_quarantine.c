@@ -89,7 +89,7 @@ static void test_quarantine_item_refuses_what_is_none(void **state)
 static void test_quarantine_holds_what_it_names(void **state)
 {
     (void)state;
-    static const char *const entries[] = {A "wiki", A "ns/*/job", A "tree/**", "sha256:" HEX};
+    static const char *const entries[] = {A "wiki", A "ns/*/job", A "tree/**", ("sha256:" HEX)};
     struct quarantine *quarantine = quarantine_build(entries, COUNT_OF(entries));
     assert_int_equal(quarantine_count(quarantine), 4);
     assert_string_equal(find(quarantine, A "wiki"), A "wiki");
@@ -123,10 +123,10 @@ static void test_quarantine_holds_single_certificates(void **state)
 {
     (void)state;
     static const char *const entries[] = {
-        "sha256:" HEX_COLONS,
+        ("sha256:" HEX_COLONS),
         "sha256:ff86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        "sha256:00"
-        "86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"};
+        ("sha256:00"
+         "86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")};
     struct quarantine *quarantine = quarantine_build(entries, COUNT_OF(entries));
     struct spiffe_id id;
     const char *why = NULL;
