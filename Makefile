@@ -78,7 +78,7 @@ LDFLAGS     += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(FLAGS_$
 
 .PHONY: all build debug test check fmt fmt-check lint layers asan tsan valgrind fuzz coverage \
         certs demo deps help install dist clean compile_commands werror unit reference analyze bench soak \
-        test-programs
+        test-programs uninstall
 
 all: build
 
@@ -245,18 +245,41 @@ soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, fe
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
 	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
 
-reference: ## config/REFERENCE.md, config/bulkhead.schema.json and config/LOGS.md from the tables in the code
+reference: ## config/REFERENCE.md, bulkhead.schema.json, LOGS.md and man/bulkhead.yaml.5 from the tables in the code
 	+$(Q)$(MAKE) --no-print-directory $(BUILD)/tests/tools/config_reference $(BUILD)/tests/tools/log_reference
 	$(Q)$(BUILD)/tests/tools/log_reference > config/LOGS.md
 	$(Q)$(BUILD)/tests/tools/config_reference markdown > config/REFERENCE.md
 	$(Q)$(BUILD)/tests/tools/config_reference schema > config/bulkhead.schema.json
+	$(Q)$(PYTHON) tests/tools/manual_page.py config/REFERENCE.md config/sidecar.yaml > config/man/bulkhead.yaml.5
 
 compile_commands: ## compile_commands.json for clangd
 	+$(Q)bear -- $(MAKE) --no-print-directory -B $(PROGRAM)
 
-install: build ## install into $(DESTDIR)$(PREFIX)
-	$(Q)install -D -m 0755 build/bulkhead $(DESTDIR)$(PREFIX)/bin/bulkhead
-	$(Q)install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/bulkhead config/bulkhead.schema.json config/bulkhead.service
+# What `make install` puts where: MODE:SOURCE:TARGET, with the target below $(DESTDIR)$(PREFIX).
+DOC_DIR     ?= share/doc/bulkhead
+ZSH_DIR     ?= share/zsh/site-functions
+UNIT_DIR    ?= lib/systemd/system
+INSTALLED   := 0755:build/bulkhead:bin/bulkhead \
+    0644:config/man/bulkhead.1:share/man/man1/bulkhead.1 \
+    0644:config/man/bulkhead.yaml.5:share/man/man5/bulkhead.yaml.5 \
+    0644:config/completion/bulkhead.bash:share/bash-completion/completions/bulkhead \
+    0644:config/completion/_bulkhead:$(ZSH_DIR)/_bulkhead \
+    0644:config/completion/bulkhead.fish:share/fish/vendor_completions.d/bulkhead.fish \
+    0644:config/bulkhead.sysusers:lib/sysusers.d/bulkhead.conf \
+    0644:build/bulkhead.service:$(UNIT_DIR)/bulkhead.service \
+    0644:config/bulkhead.schema.json:share/bulkhead/bulkhead.schema.json \
+    0644:README.md:$(DOC_DIR)/README.md \
+    $(foreach f,REFERENCE.md LOGS.md,0644:config/$(f):$(DOC_DIR)/$(f)) \
+    $(foreach f,sidecar originate gateway,0644:config/$(f).yaml:$(DOC_DIR)/examples/$(f).yaml)
+
+install: build ## install into $(DESTDIR)$(PREFIX): program, man pages, completion, systemd unit, examples
+	$(Q)sed 's|/usr/local/bin/|$(PREFIX)/bin/|' config/bulkhead.service > build/bulkhead.service
+	$(Q)for f in $(INSTALLED); do IFS=: read -r mode source target <<< "$$f" && \
+	    install -D -m "$$mode" "$$source" "$(DESTDIR)$(PREFIX)/$$target" || exit 1; done
+
+uninstall: ## remove what `make install` with the same DESTDIR and PREFIX put there
+	$(Q)for f in $(INSTALLED); do rm -f "$(DESTDIR)$(PREFIX)/$${f##*:}"; done
+	$(Q)cd "$(DESTDIR)$(PREFIX)" && rmdir --ignore-fail-on-non-empty $(DOC_DIR)/examples $(DOC_DIR) share/bulkhead 2> /dev/null || true
 
 dist: ## a source archive of HEAD, build/bulkhead-VERSION.tar.gz
 	$(Q)mkdir -p build && git archive --prefix=bulkhead-$(VERSION)/ -o build/bulkhead-$(VERSION).tar.gz HEAD

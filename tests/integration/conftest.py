@@ -6,13 +6,16 @@ import tempfile
 import pytest
 
 from harness.backends import Backend, TlsBackend
-from harness.bulkhead import Bulkhead
+from harness.bulkhead import Bulkhead, is_sanitizer_build
 from harness.clock import Clock
 from harness.credentials import Credentials
 from harness.issuer import Issuer
 from harness.reloading import Reloadable
 
 CREDENTIALS = pytest.StashKey()
+
+# What is put beside the program is the same in every build: once, with the release, is enough.
+collect_ignore_glob = ["test_packaging_*.py"] if is_sanitizer_build() else []
 
 
 def pytest_configure(config):
