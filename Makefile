@@ -78,7 +78,7 @@ LDFLAGS     += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(FLAGS_$
 
 .PHONY: all build debug test check fmt fmt-check lint layers asan tsan valgrind fuzz coverage \
         certs demo deps help install dist clean compile_commands werror unit reference analyze bench soak \
-        test-programs uninstall
+        test-programs uninstall deb
 
 all: build
 
@@ -280,6 +280,15 @@ install: build ## install into $(DESTDIR)$(PREFIX): program, man pages, completi
 uninstall: ## remove what `make install` with the same DESTDIR and PREFIX put there
 	$(Q)for f in $(INSTALLED); do rm -f "$(DESTDIR)$(PREFIX)/$${f##*:}"; done
 	$(Q)cd "$(DESTDIR)$(PREFIX)" && rmdir --ignore-fail-on-non-empty $(DOC_DIR)/examples $(DOC_DIR) share/bulkhead 2> /dev/null || true
+
+DEB_TREE    := build/deb/bulkhead
+deb: ## a Debian package, build/bulkhead_VERSION_ARCHITECTURE.deb, from config/debian
+	$(Q).ci/deps deb
+	$(Q)rm -rf build/deb build/bulkhead_*.deb && mkdir -p $(DEB_TREE)
+	$(Q)cp -a .ci Makefile LICENSE README.md config include src $(DEB_TREE) && cp -a config/debian $(DEB_TREE)/debian
+	$(Q)cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL -u MAKEOVERRIDES dpkg-buildpackage -b -us -uc -ui > ../build.log 2>&1 || \
+	    { cat ../build.log; exit 1; }
+	$(Q)mv build/deb/bulkhead_*.deb build/ && ls build/bulkhead_*.deb
 
 dist: ## a source archive of HEAD, build/bulkhead-VERSION.tar.gz
 	$(Q)mkdir -p build && git archive --prefix=bulkhead-$(VERSION)/ -o build/bulkhead-$(VERSION).tar.gz HEAD

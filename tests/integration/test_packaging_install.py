@@ -1,12 +1,12 @@
 """`make install` and `make uninstall`: what is put where, and that nothing stays."""
 
-import os
 import re
 import subprocess
 
 import pytest
 
 from harness.bulkhead import ROOT, program
+from harness.making import make
 
 EVERYTHING = {
     "bin/bulkhead": 0o755,
@@ -25,13 +25,6 @@ EVERYTHING = {
     "share/doc/bulkhead/examples/originate.yaml": 0o644,
     "share/doc/bulkhead/examples/gateway.yaml": 0o644,
 }
-
-
-def make(target, *variables):
-    env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    made = subprocess.run(["make", "-s", target, *variables], cwd=ROOT, env=env, capture_output=True,
-                          text=True, timeout=600)
-    assert made.returncode == 0, made.stderr
 
 
 def files(directory):
