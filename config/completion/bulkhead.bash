@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # bash completion for bulkhead(1). It reads the program's own --help at each call, and so offers
 # what the installed version takes. Needs awk; works with and without the bash-completion package.
 
