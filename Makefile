@@ -92,8 +92,11 @@ ifeq ($(filter werror-% asan tsan fuzz coverage debug,$(VARIANT)),)
 NEEDS_DEPS  := deps
 endif
 
+# With all CPUs, unless -j on the command line has said how many.
+PARALLEL     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+
 build: $(NEEDS_DEPS) ## the release program, build/bulkhead
-	+$(Q)$(MAKE) --no-print-directory $(if $(filter release,$(VARIANT)),build/bulkhead,$(PROGRAM))
+	+$(Q)$(MAKE) --no-print-directory $(PARALLEL) $(if $(filter release,$(VARIANT)),build/bulkhead,$(PROGRAM))
 
 debug: ## -O0 -g3, in build/debug/
 	+$(Q)$(MAKE) --no-print-directory VARIANT=debug build/debug/bulkhead
@@ -106,11 +109,11 @@ $(PROGRAM): $(BUILD)/obj/main.o $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # For tests that turn the clock: its own clock.o comes before the archive, whose is then not taken.
-$(CLOCK_PROG): $(BUILD)/obj/main.o $(BUILD)/obj/test_clock.o $(LIB)
+$(CLOCK_PROG): $(BUILD)/obj/main.o $(BUILD)/tests/clock/test_clock.o $(LIB)
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/obj/test_clock.o: src/base/clock.c Makefile
+$(BUILD)/tests/clock/test_clock.o: src/base/clock.c Makefile
 	@echo "  CC      $@"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -DBULKHEAD_TEST_CLOCK $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -156,7 +159,7 @@ $(BUILD)/bench/%: bench/%.c $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
 
--include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(BUILD)/obj/test_clock.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
+-include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(BUILD)/tests/clock/test_clock.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
 
 test-programs: $(PROGRAM) $(CLOCK_PROG) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
 
@@ -171,14 +174,17 @@ asan: ## all tests under ASan and UBSan, leaks are failures
 tsan: ## all tests under TSan
 	+$(Q)$(MAKE) --no-print-directory VARIANT=tsan test
 
+VALGRIND    := valgrind -q --error-exitcode=99 --leak-check=full --child-silent-after-fork=yes \
+               --suppressions=$(CURDIR)/tests/valgrind.supp
 valgrind: ## unit tests under valgrind
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=debug test-programs
 	$(Q)$(PYTHON) tests/run.py --build build/debug --jobs $(JOBS) --unit-only \
-	    --wrap 'valgrind -q --error-exitcode=99 --leak-check=full --child-silent-after-fork=yes'
+	    --wrap '$(VALGRIND)'
 
 coverage: ## line and branch coverage of src/, in build/coverage/
 	+$(Q)$(MAKE) --no-print-directory VARIANT=coverage test
-	$(Q)gcovr -r . --object-directory build/coverage --filter 'src/' --branches --print-summary \
+	$(Q)gcovr -r . --object-directory build/coverage --exclude-directories build/coverage/tests --filter 'src/' \
+	    --branches --print-summary \
 	    --gcov-ignore-parse-errors -o build/coverage/lines.txt -j $(JOBS)
 
 F ?=

@@ -201,7 +201,8 @@ def parse_options():
     options.build = ROOT / options.build
     options.jobs = max(1, options.jobs)
     options.timeout_s = WRAPPED_TIMEOUT_S if options.wrap else PROGRAM_TIMEOUT_S
-    options.env = {**SANITIZER_OPTIONS, **os.environ}
+    slow = {"BULKHEAD_TEST_SCALE": "10"} if options.wrap else {}
+    options.env = {**SANITIZER_OPTIONS, **slow, **os.environ}
     return options
 
 

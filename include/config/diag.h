@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct json_writer;
+
 /* A note is for who asks (`bulkhead check`); it is not logged. */
 enum diag_severity { DIAG_ERROR = 0, DIAG_WARNING, DIAG_NOTE };
 
@@ -52,5 +54,8 @@ bool diag_has_errors(const struct diag_list *list);
 void diag_sort(struct diag_list *list);
 /* "FILE:LINE:COLUMN: error: MESSAGE" (without newline) into out; cut when it doesn't fit. */
 void diag_format(const struct diag_list *list, const struct diag *diag, char *out, size_t size);
+/* Those of one severity as a list of {file, line, column, message}. */
+void diag_write_json(struct json_writer *w, const struct diag_list *list,
+                     enum diag_severity severity);
 
 #endif

@@ -6,6 +6,8 @@
  *   POST /check?file=PATH    the same with another configuration; the path is absolute
  *   GET  /sessions           the live sessions
  *
+ * Any other parameter is refused.
+ *
  * Whoever may connect to the socket may do all of it: its permissions (0660) are the only wall.
  * Answers hold no secret. Control thread.
  */

@@ -73,7 +73,8 @@ struct reload *reload_new(struct control *control);
 void reload_free(struct reload *reload); /* NULL is fine; done is not called any more */
 /* A request that nobody waits for joins one of its kind that has not begun. */
 void reload_start(struct reload *reload, const struct reload_request *request);
-/* Nobody waits for the answer any more. */
+/* Nobody waits for the answer any more: a request that has not begun is dropped when it would only
+   have looked, and joins others else. */
 void reload_forget(struct reload *reload, const void *arg);
 /* WORKER_SAYS_IN_FORCE and WORKER_SAYS_SURVEYED. Takes what the report carries. */
 void reload_on_report(struct reload *reload, struct worker_report *report);

@@ -34,6 +34,8 @@ int socket_table_apply_options(struct socket_table *table, const struct setup *s
 void socket_table_abandon(struct socket_table *table);
 /* The setup is in force: closes what it does not use. No worker accepts there any more. */
 void socket_table_settle(struct socket_table *table, const struct setup *setup);
+/* How many descriptors they are. */
+size_t socket_table_descriptors(const struct socket_table *table);
 /* Opened since the last settling: nobody has been told of it yet. */
 bool socket_table_is_fresh(const struct socket_table *table, const struct setup *setup,
                            size_t index);

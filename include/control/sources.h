@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 struct crypto;
+struct setup;
 struct snapshot;
 struct sources;
 struct tls_session_store;
@@ -39,13 +40,26 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
 /* What is in force; NULL before sources_load. */
 const struct material *sources_in_force(const struct sources *sources);
 /*
- * A candidate out of what can be read now and, where that is broken, the last good. Errors name
- * what was kept. config_path: another file to read instead of ours, or NULL. Never NULL; the
- * caller gives it to sources_commit or material_free. *config_refused: the file is wrong, and the
- * former configuration stands in the candidate.
+ * Whether a setup that has been read could be served; adds the error when not. Asked before the
+ * files that the new configuration names are read: when it is refused, none of them counts.
  */
-struct material *sources_prepare(const struct sources *sources, enum sources_scope scope,
-                                 const char *config_path, struct diag_list *diags,
+typedef bool sources_serve_fn(void *arg, const struct setup *setup, struct diag_list *diags);
+
+struct sources_request {
+    enum sources_scope scope;
+    const char *config_path;     /* another file to read instead of ours, or NULL */
+    sources_serve_fn *can_serve; /* NULL: every setup can. Not asked about the one in force */
+    void *arg;
+};
+
+/*
+ * A candidate out of what can be read now and, where that is broken, the last good. Errors name
+ * what was kept. Never NULL; the caller gives it to sources_commit or material_free.
+ * *config_refused: the file is wrong or can't be served; the former configuration stands in the
+ * candidate, with the credentials that are now in the places that the former names.
+ */
+struct material *sources_prepare(const struct sources *sources,
+                                 const struct sources_request *request, struct diag_list *diags,
                                  bool *config_refused);
 /* The candidate is now what is in force. Takes it over. */
 void sources_commit(struct sources *sources, struct material *candidate);

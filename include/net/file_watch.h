@@ -42,7 +42,8 @@ enum file_change {
     /*
      * In any other way: written, touched, removed and made anew, a directory exchanged, or seen by
      * the poll alone. Reported when size, times and inode have not changed, and nothing has
-     * happened to it, for still_ms. A write in place soon after a rename makes it this one.
+     * happened to it, for still_ms, or at last when that has not come in thirty times still_ms. A
+     * write in place soon after a rename makes it this one.
      */
     FILE_WRITTEN,
     /* No longer there, after settling; once. It is one of the above when it is back. A file that

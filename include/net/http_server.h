@@ -13,7 +13,9 @@
 #include "net/http_request.h"
 #include "net/loop.h"
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct http_server;
 /* A request that waits for its answer. */
@@ -47,6 +49,8 @@ void http_server_free(struct http_server *server);
 /* Both good until the answer, or until the call is gone. */
 const struct http_request *http_call_request(const struct http_call *call);
 struct strview http_call_body(const struct http_call *call);
+/* Who connected, of a Unix socket. False: that is not known. */
+bool http_call_peer_uid(const struct http_call *call, uid_t *uid);
 /* fn: NULL for none. */
 void http_call_on_gone(struct http_call *call, http_gone_fn *fn, void *arg);
 

@@ -2,7 +2,8 @@
  * walk: goes through all sessions of a worker in slices of at most half a millisecond, so that
  * thousands of sessions don't stall the relay. Worker thread only.
  *
- * Sessions that begin while a walk is under way are visited too; sessions that end are passed by.
+ * Sessions that begin while a walk is under way may be visited or not; those that end are passed
+ * by.
  */
 #ifndef BULKHEAD_PROXY_WALK_H
 #define BULKHEAD_PROXY_WALK_H

@@ -24,10 +24,13 @@ void peer_chain_table_free(struct peer_chain_table *table);
 
 /*
  * After a swap: forgets the entries without a session that hold CRLs which are no longer in force,
- * so that a large set which was replaced does not stay in memory for their sake.
+ * so that a large set which was replaced does not stay in memory for their sake. Looks at
+ * PEER_CHAIN_FORGET_MOST of them in one call, so that a full table holds nobody up: *left is
+ * SIZE_MAX before the first, and 0 when all have been looked at.
  */
+enum { PEER_CHAIN_FORGET_MOST = 256 };
 void peer_chain_table_forget_stale(struct peer_chain_table *table,
-                                   const struct credentials *credentials);
+                                   const struct credentials *credentials, size_t *left);
 
 /*
  * The chain's entry with a reference for the caller (peer_chain_unref), from memory or by

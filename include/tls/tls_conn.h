@@ -51,8 +51,9 @@ void tls_thread_set_credentials(struct tls_thread *thread, struct credentials *c
 /* Of the credentials in force, 0 when there are none. Within on_handshake: those that admitted the
    peer. */
 uint64_t tls_thread_generation(const struct tls_thread *thread);
-/* Lets go of remembered chains that no session holds and that rest on former credentials. */
-void tls_thread_forget_stale(struct tls_thread *thread);
+/* Lets go of remembered chains that no session holds and that rest on former credentials, some in
+   each call: *left is SIZE_MAX before the first, and 0 when it is done. */
+void tls_thread_forget_stale(struct tls_thread *thread, size_t *left);
 /* Does the chain that a live session rests on still hold under those credentials? See
    peer_chain_recheck. */
 enum reason tls_thread_recheck(struct tls_thread *thread, const struct credentials *credentials,
@@ -112,7 +113,7 @@ struct conn *tls_conn_connect(struct tls_thread *thread, struct loop *loop,
                               void *arg);
 /* NULL before the handshake has succeeded. */
 const struct peer_info *tls_conn_peer(const struct conn *conn);
-/* After CONN_END_ALERT: "bad_certificate", … */
+/* After CONN_END_ALERT: "bad_certificate", …; "" when none has come. */
 const char *tls_conn_alert_name(const struct conn *conn);
 /*
  * Ends a conn whose handshake failed: sends the alert, shuts down for writing, and reads and

@@ -95,6 +95,13 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
             return false;
         }
     }
+    if (optind + 1 == argc && options->file == NULL) {
+        fprintf(stderr,
+                "bulkhead check: the configuration belongs to -c: bulkhead check -c %s; try: "
+                "bulkhead check --help\n",
+                argv[optind]);
+        return false;
+    }
     if (optind < argc) {
         fprintf(stderr, "bulkhead check: unexpected argument \"%s\"; try: bulkhead check --help\n",
                 argv[optind]);
@@ -143,26 +150,6 @@ static void print_text(const struct options *options, const struct diag_list *di
            config->trust_count, plural(config->trust_count));
 }
 
-static void write_diags(struct json_writer *w, const struct diag_list *diags,
-                        enum diag_severity severity)
-{
-    json_array_begin(w);
-    for (size_t i = 0; i < diags->count; i++) {
-        const struct diag *diag = &diags->items[i];
-        if (diag->severity != severity) {
-            continue;
-        }
-        json_object_begin(w);
-        json_field_string(w, "file",
-                          diag->pos.file < diags->file_count ? diags->files[diag->pos.file] : NULL);
-        json_field_u64(w, "line", diag->pos.line);
-        json_field_u64(w, "column", diag->pos.column);
-        json_field_string(w, "message", diag->message);
-        json_object_end(w);
-    }
-    json_array_end(w);
-}
-
 static void write_listeners(struct json_writer *w, const struct config *config)
 {
     json_array_begin(w);
@@ -188,11 +175,11 @@ static size_t write_json(const struct options *options, const struct diag_list *
     json_field_string(&w, "file", options->file);
     json_field_bool(&w, "valid", material != NULL && !is_refused(options, diags));
     json_key(&w, "errors");
-    write_diags(&w, diags, DIAG_ERROR);
+    diag_write_json(&w, diags, DIAG_ERROR);
     json_key(&w, "warnings");
-    write_diags(&w, diags, DIAG_WARNING);
+    diag_write_json(&w, diags, DIAG_WARNING);
     json_key(&w, "notes");
-    write_diags(&w, diags, DIAG_NOTE);
+    diag_write_json(&w, diags, DIAG_NOTE);
     json_key(&w, "listeners");
     write_listeners(&w, config);
     json_field_u64(&w, "rules", config == NULL ? 0 : config->rule_count);

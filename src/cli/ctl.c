@@ -10,11 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
 #include "base/memory.h"
 #include "cli/ctl_print.h"
+#include "cli/output.h"
 #include "config/config.h"
 #include "net/http_client.h"
 
@@ -78,7 +80,11 @@ static bool take_operands(int argc, char **argv, struct options *options)
         options->file = argv[optind++];
     } else if (strcmp(options->command, "reload") != 0 &&
                strcmp(options->command, "sessions") != 0) {
-        return wrong_usage("unknown command");
+        fprintf(stderr,
+                "bulkhead ctl: unknown command \"%s\"; there are reload, check and sessions; try: "
+                "bulkhead ctl --help\n",
+                options->command);
+        return false;
     }
     if (optind != argc) {
         return wrong_usage("too many arguments");
@@ -119,7 +125,7 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
             break;
         case 'h':
             print_help(stdout);
-            *code = EXIT_GOOD;
+            *code = output_finish("ctl", EXIT_GOOD);
             return false;
         default:
             fputs("try: bulkhead ctl --help\n", stderr);
@@ -205,7 +211,7 @@ static int print_answer(const struct options *options, const struct http_reply *
         code = ctl_reload_code(answer);
     }
     json_decref(answer);
-    return fflush(stdout) == 0 && !ferror(stdout) ? code : EXIT_FAILED;
+    return output_finish("ctl", code);
 }
 
 static int ask(const struct options *options, const char *path, const char *target)
@@ -220,7 +226,10 @@ static int ask(const struct options *options, const char *path, const char *targ
     struct errbuf err;
     char *memory = NULL;
     if (http_client_send(&request, &reply, &memory, &err) != 0) {
-        fprintf(stderr, "bulkhead ctl: %s\n", err.text);
+        bool is_there = access(path, F_OK) == 0;
+        fprintf(stderr, "bulkhead ctl: %s%s\n", err.text,
+                is_there ? ""
+                         : "; does a bulkhead run that has had this admin.listen from its start?");
         return EXIT_FAILED;
     }
     int code = print_answer(options, &reply);

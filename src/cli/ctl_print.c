@@ -99,7 +99,8 @@ void ctl_print_sessions(json_t *answer, FILE *out)
     };
     json_t *sessions = json_object_get(answer, "sessions");
     print_table(sessions, columns, sizeof(columns) / sizeof(columns[0]), out);
-    fprintf(out, "%zu sessions\n", json_array_size(sessions));
+    size_t count = json_array_size(sessions);
+    fprintf(out, "%zu session%s\n", count, count == 1 ? "" : "s");
 }
 
 /* --- reload ---------------------------------------------------------------------------------- */
@@ -156,6 +157,32 @@ static void print_groups(json_t *answer, FILE *out)
     }
 }
 
+/* "reload: in force as generation 2" */
+static void print_result(json_t *answer, bool dry_run, FILE *out)
+{
+    const char *result = text_of(answer, "result");
+    json_int_t generation = json_integer_value(json_object_get(answer, "generation"));
+    bool in_force = strcmp(result, "in_force") == 0;
+    bool refused = strcmp(result, "refused") == 0;
+    fputs(dry_run ? "dry run: " : "reload: ", out);
+    if (in_force) {
+        fprintf(out, "in force as generation %" JSON_INTEGER_FORMAT, generation);
+    } else if (refused || strcmp(result, "would_be_in_force") == 0) {
+        fprintf(out, "%s; generation %" JSON_INTEGER_FORMAT " stays in force",
+                refused ? "refused" : "it would come into force", generation);
+    } else {
+        fprintf(out, "%s, generation %" JSON_INTEGER_FORMAT, result, generation);
+    }
+    if (!refused && json_is_true(json_object_get(answer, "configuration_refused"))) {
+        fputs(", without the configuration, which is refused", out);
+    }
+    if (json_is_string(json_object_get(answer, "error"))) {
+        fputs(": ", out);
+        print_clean(text_of(answer, "error"), out);
+    }
+    putc('\n', out);
+}
+
 void ctl_print_reload(json_t *answer, FILE *out)
 {
     bool dry_run = json_is_true(json_object_get(answer, "dry_run"));
@@ -163,17 +190,9 @@ void ctl_print_reload(json_t *answer, FILE *out)
     print_diags(answer, "warnings", "warning", out);
     print_changes(answer, out);
     print_groups(answer, out);
-    fprintf(out, "%s: %s, generation %" JSON_INTEGER_FORMAT, dry_run ? "dry run" : "reload",
-            text_of(answer, "result"), json_integer_value(json_object_get(answer, "generation")));
-    if (json_is_true(json_object_get(answer, "configuration_refused"))) {
-        fputs(", the configuration is refused", out);
-    }
-    if (json_is_string(json_object_get(answer, "error"))) {
-        fputs(": ", out);
-        print_clean(text_of(answer, "error"), out);
-    }
+    print_result(answer, dry_run, out);
     fprintf(out,
-            "\nsessions: %" JSON_INTEGER_FORMAT " judged, %" JSON_INTEGER_FORMAT
+            "sessions: %" JSON_INTEGER_FORMAT " judged, %" JSON_INTEGER_FORMAT
             " kept, %" JSON_INTEGER_FORMAT " %s\n",
             count_of(answer, "judged"), count_of(answer, "kept"), count_of(answer, "ended"),
             dry_run ? "would end" : "ended");

@@ -118,7 +118,7 @@ static enum reason find(const char *name)
     if (suggest.best != NULL) {
         fprintf(stderr, "; did you mean \"%s\"?", suggest.best);
     }
-    fputc('\n', stderr);
+    fputs(suggest.best == NULL ? "; `bulkhead reasons` lists them all\n" : "\n", stderr);
     return REASON_NONE;
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_writer.h"
 #include "base/memory.h"
 
 void diag_list_init(struct diag_list *list)
@@ -163,4 +164,24 @@ void diag_format(const struct diag_list *list, const struct diag *diag, char *ou
     }
     (void)snprintf(out, size, "%s:%u:%u: %s: %s", file, diag->pos.line, diag->pos.column, word,
                    diag->message);
+}
+
+void diag_write_json(struct json_writer *w, const struct diag_list *list,
+                     enum diag_severity severity)
+{
+    json_array_begin(w);
+    for (size_t i = 0; i < list->count; i++) {
+        const struct diag *diag = &list->items[i];
+        if (diag->severity != severity) {
+            continue;
+        }
+        json_object_begin(w);
+        json_field_string(w, "file",
+                          diag->pos.file < list->file_count ? list->files[diag->pos.file] : NULL);
+        json_field_u64(w, "line", diag->pos.line);
+        json_field_u64(w, "column", diag->pos.column);
+        json_field_string(w, "message", diag->message);
+        json_object_end(w);
+    }
+    json_array_end(w);
 }

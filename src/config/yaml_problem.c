@@ -194,6 +194,55 @@ static bool ends_first_key(const struct yaml_source *source, const yaml_mark_t *
     return at > begin && at == mark->column && at < len && line[at] == ':';
 }
 
+/* The last line before this one that says anything; false: there is none. */
+static bool find_line_above(const struct yaml_source *source, size_t line, size_t *above)
+{
+    while (line-- > 0) {
+        size_t len = 0;
+        const char *text = find_line(source, line, &len);
+        size_t at = 0;
+        while (at < len && strchr(" \t\r", text[at]) != NULL) {
+            at++;
+        }
+        if (at < len && text[at] != '#') {
+            *above = line;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "name:orders" is one word to YAML, and so is "-name". Then the next key has nowhere to stand.
+   False: the line above is not written so. */
+static bool report_missing_space(const struct yaml_source *source, size_t line)
+{
+    size_t above = 0;
+    if (!find_line_above(source, line, &above)) {
+        return false;
+    }
+    size_t len = 0;
+    const char *text = find_line(source, above, &len);
+    size_t at = 0;
+    while (at < len && text[at] == ' ') {
+        at++;
+    }
+    if (at + 1 < len && text[at] == '-' && text[at + 1] != ' ' && text[at + 1] != '-') {
+        report(source, above, at, "write a space behind the \"-\" of a list entry");
+        return true;
+    }
+    if (at + 1 < len && text[at] == '-') {
+        at += 2;
+    }
+    while (at < len && strchr(" \t\r:#'\"[]{},", text[at]) == NULL) {
+        at++;
+    }
+    bool is_word = at + 1 < len && text[at] == ':' && strchr(" \t\r/", text[at + 1]) == NULL;
+    if (is_word) {
+        report(source, above, at, "write a space behind the \":\" of a key");
+    }
+    return is_word;
+}
+
 /* What is indented otherwise than its neighbours. False: the problem is another one. */
 static bool report_indentation(const struct yaml_source *source, const yaml_parser_t *parser)
 {
@@ -205,6 +254,9 @@ static bool report_indentation(const struct yaml_source *source, const yaml_pars
         if (!ends_first_key(source, mark)) {
             return false;
         }
+        if (report_missing_space(source, mark->line)) {
+            return true;
+        }
         diag_error(source->diags, pos,
                    "this key is indented by %zu, which makes it part of the value above; "
                    "indent it as its neighbours are",
@@ -214,13 +266,40 @@ static bool report_indentation(const struct yaml_source *source, const yaml_pars
     bool at_key = is_text(parser->problem, "did not find expected key") && mark->column == by &&
                   by != map->column &&
                   strcmp(parser->context, "while parsing a block mapping") == 0;
-    if (at_key) {
+    if (at_key && !report_missing_space(source, mark->line)) {
         diag_error(source->diags, pos,
                    "this is indented by %zu, but the keys of the map that begins in line %zu are "
                    "by %zu; check the indentation",
                    by, map->line + 1, map->column);
     }
     return at_key;
+}
+
+/* What begins somewhere and does not end. False: the problem is another one. */
+static bool report_unfinished(const struct yaml_source *source, const yaml_parser_t *parser)
+{
+    const yaml_mark_t *mark = &parser->problem_mark;
+    const yaml_mark_t *start = &parser->context_mark;
+    bool list = is_text(parser->problem, "did not find expected ',' or ']'");
+    if (list || is_text(parser->problem, "did not find expected ',' or '}'")) {
+        struct config_pos pos = {source->file, (uint32_t)mark->line + 1,
+                                 (uint32_t)mark->column + 1};
+        diag_error(source->diags, pos,
+                   "\",\" or \"%s\" is expected here; the \"%s\" that is still open stands in line "
+                   "%zu, column %zu",
+                   list ? "]" : "}", list ? "[" : "{", start->line + 1, start->column + 1);
+        return true;
+    }
+    if (is_text(parser->context, "while scanning a quoted scalar") &&
+        is_text(parser->problem, "found unexpected end of stream")) {
+        report(source, start->line, start->column, "the quote that begins here is not closed");
+        return true;
+    }
+    if (is_text(parser->context, "while scanning a simple key")) {
+        report(source, start->line, start->column, "a key needs a \":\" and a space behind it");
+        return true;
+    }
+    return false;
 }
 
 void yaml_problem_report(const struct yaml_source *source, const yaml_parser_t *parser)
@@ -234,6 +313,9 @@ void yaml_problem_report(const struct yaml_source *source, const yaml_parser_t *
     }
     const yaml_mark_t *mark = &parser->problem_mark;
     const char *sentence = translate(source, parser);
+    if (sentence == NULL && report_unfinished(source, parser)) {
+        return;
+    }
     if (sentence != NULL) {
         bool at_start = parser->context != NULL && strstr(parser->context, "scanning an a") != NULL;
         mark = at_start ? &parser->context_mark : mark;

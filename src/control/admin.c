@@ -1,12 +1,13 @@
 /*
  * Each call becomes a request to reload, which answers when it has run; a client that goes away
- * before takes its answer with it, not the request: what it asked for is done all the same.
+ * before takes its answer with it, and what it only wanted to know; a reload is done all the same.
  */
 #include "control/admin.h"
 
 #include <stdbool.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <unistd.h>
 
 #include "admin_json.h"
 #include "base/bytebuf.h"
@@ -19,7 +20,7 @@
 
 enum { SOCKET_MODE = 0660, PATH_MAX_BYTES = 4096 };
 enum { STATUS_OK = 200, STATUS_BAD = 400, STATUS_NOT_FOUND = 404, STATUS_METHOD = 405 };
-enum { STATUS_NO_MEMORY = 503 };
+enum { STATUS_FORBIDDEN = 403, STATUS_NO_MEMORY = 503 };
 
 /* A call that waits for its request to be done. */
 struct pending {
@@ -104,8 +105,23 @@ static void on_reload(struct admin *admin, struct http_call *call)
     start(admin, call, &request);
 }
 
+/*
+ * The errors of a configuration quote it, and we may read what the caller may not: who may only
+ * connect to the socket could have any file told to them, by its name or by an `include`.
+ */
+static bool may_name_files(const struct http_call *call)
+{
+    uid_t uid = 0;
+    return http_call_peer_uid(call, &uid) && (uid == 0 || uid == geteuid());
+}
+
 static void on_check(struct admin *admin, struct http_call *call)
 {
+    if (!may_name_files(call)) {
+        http_call_refuse(call, STATUS_FORBIDDEN,
+                         "only root and the user that bulkhead runs as may have a file checked");
+        return;
+    }
     const struct strview *file = http_request_parameter(http_call_request(call), "file");
     char path[PATH_MAX_BYTES];
     if (file == NULL || file->len == 0 || file->ptr[0] != '/' || file->len >= sizeof(path) ||
@@ -122,14 +138,27 @@ static void on_check(struct admin *admin, struct http_call *call)
 struct route {
     const char *path;
     enum http_method method;
+    const char *parameter; /* the one that it takes; NULL: none */
     void (*handle)(struct admin *admin, struct http_call *call);
 };
 
 static const struct route routes[] = {
-    {"/sessions", HTTP_METHOD_GET, on_sessions},
-    {"/reload", HTTP_METHOD_POST, on_reload},
-    {"/check", HTTP_METHOD_POST, on_check},
+    {"/sessions", HTTP_METHOD_GET, NULL, on_sessions},
+    {"/reload", HTTP_METHOD_POST, "dry_run", on_reload},
+    {"/check", HTTP_METHOD_POST, "file", on_check},
 };
+
+/* A misspelt dry_run must not be a reload. */
+static bool takes_all(const struct route *route, const struct http_request *request)
+{
+    for (size_t i = 0; i < request->parameter_count; i++) {
+        if (route->parameter == NULL ||
+            !strview_equal(request->parameters[i].name, strview_from(route->parameter))) {
+            return false;
+        }
+    }
+    return true;
+}
 
 static void refuse_method(struct http_call *call, enum http_method wanted)
 {
@@ -150,10 +179,12 @@ static void on_call(void *arg, struct http_call *call)
         }
         /* What changes something is asked for by POST alone. */
         bool head = request->method == HTTP_METHOD_HEAD && route->method == HTTP_METHOD_GET;
-        if (request->method == route->method || head) {
-            route->handle(arg, call);
-        } else {
+        if (request->method != route->method && !head) {
             refuse_method(call, route->method);
+        } else if (!takes_all(route, request)) {
+            http_call_refuse(call, STATUS_BAD, "a parameter is not known to this path");
+        } else {
+            route->handle(arg, call);
         }
         return;
     }

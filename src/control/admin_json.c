@@ -45,21 +45,7 @@ static void write_diags(struct json_writer *w, const char *key, const struct dia
                         enum diag_severity severity)
 {
     json_key(w, key);
-    json_array_begin(w);
-    for (size_t i = 0; i < diags->count; i++) {
-        const struct diag *diag = &diags->items[i];
-        if (diag->severity != severity) {
-            continue;
-        }
-        json_object_begin(w);
-        json_field_string(w, "file",
-                          diag->pos.file < diags->file_count ? diags->files[diag->pos.file] : NULL);
-        json_field_u64(w, "line", diag->pos.line);
-        json_field_u64(w, "column", diag->pos.column);
-        json_field_string(w, "message", diag->message);
-        json_object_end(w);
-    }
-    json_array_end(w);
+    diag_write_json(w, diags, severity);
 }
 
 static void write_change(void *arg, enum change_kind kind, enum change_what what, const char *name)

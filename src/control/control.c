@@ -332,10 +332,16 @@ static int make_workers(struct control *control, struct errbuf *err)
     return 0;
 }
 
+/* What is in use but for connections: a reload may have opened listening sockets. */
+static uint64_t used_descriptors(const struct control *control)
+{
+    return control->descriptors_at_start + socket_table_descriptors(control->sockets);
+}
+
 void control_set_session_bound(struct control *control)
 {
-    uint64_t bound =
-        limits_sessions_by_descriptors(control->descriptor_limit, control->descriptors_at_start);
+    uint64_t used = used_descriptors(control);
+    uint64_t bound = limits_sessions_by_descriptors(control->descriptor_limit, used);
     uint64_t wanted = control_config(control)->limits.connections;
     if (wanted > bound) {
         log_begin(&control->log, LOG_WARN, "connections_limited");
@@ -344,6 +350,7 @@ void control_set_session_bound(struct control *control)
         log_str(&control->log, "error", "RLIMIT_NOFILE allows no more; raise its hard limit");
         log_end(&control->log);
     }
+    control->limits.max_descriptors = limits_descriptors(control->descriptor_limit, used);
     control->limits.max_sessions = wanted != 0 && wanted < bound ? wanted : bound;
 }
 
@@ -351,7 +358,8 @@ void control_set_session_bound(struct control *control)
 static int measure_descriptors(struct control *control, struct errbuf *err)
 {
     uint64_t used = process_open_descriptors();
-    control->descriptors_at_start = used;
+    uint64_t sockets = socket_table_descriptors(control->sockets);
+    control->descriptors_at_start = used > sockets ? used - sockets : 0;
     if (limits_sessions_by_descriptors(control->descriptor_limit, used) < 1) {
         errbuf_set(err,
                    "RLIMIT_NOFILE is %llu: %llu descriptors are in use, 32 are held in reserve, a "
@@ -360,7 +368,6 @@ static int measure_descriptors(struct control *control, struct errbuf *err)
                    (unsigned long long)used + 34);
         return -1;
     }
-    control->limits.max_descriptors = limits_descriptors(control->descriptor_limit, used);
     control_set_session_bound(control);
     return 0;
 }
@@ -577,6 +584,7 @@ int control_run(const char *config_path)
             mask_signals(SIG_UNBLOCK);
             log_ready(control);
             loop_run(control->loop);
+            mask_signals(SIG_BLOCK); /* nobody handles them now, and they would end us otherwise */
             stop_workers(control);
             log_stopped(control);
         }

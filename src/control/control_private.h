@@ -57,12 +57,12 @@ struct control {
     unsigned not_accepting;
     unsigned idle;
     uint64_t descriptor_limit;
-    uint64_t descriptors_at_start;
+    uint64_t descriptors_at_start; /* in use, without listening sockets */
     uint64_t started_ms;
 };
 
 const struct config *control_config(const struct control *control);
-/* limits.connections and the descriptors, as the configuration in force has them. */
+/* By limits.connections and the descriptors, as the configuration in force has them. */
 void control_set_session_bound(struct control *control);
 /* The line that says where a listener, by config index, listens. */
 void control_log_listening(struct control *control, size_t index);

@@ -164,29 +164,33 @@ static void on_fixed_change(void *arg, const char *key)
     }
 }
 
-/* The new setup can't be served: what the other sources say goes through without it. */
-static void give_up_setup(struct reload *reload)
+/*
+ * Before anything else of a new configuration counts: one whose sockets can't be opened is refused
+ * whole, with the identity and the trust domains that it names.
+ */
+static bool can_serve(void *arg, const struct setup *setup, struct diag_list *diags)
 {
-    const struct material *in_force = sources_in_force(reload->control->sources);
-    setup_unref(reload->candidate->setup);
-    reload->candidate->setup = setup_ref(in_force->setup);
-    reload->outcome.config_refused = true;
+    struct reload *reload = arg;
+    struct errbuf err;
+    reload->sockets = socket_table_open(reload->control->sockets, setup, &err);
+    if (reload->sockets == NULL) {
+        diag_error(diags, (struct config_pos){0, 0, 0}, "%s; the configuration in force is kept",
+                   err.text);
+    }
+    return reload->sockets != NULL;
 }
 
 /* False: not even those that are in force can be had as they should be. */
 static bool open_sockets(struct reload *reload)
 {
-    struct control *control = reload->control;
     struct errbuf err;
-    const struct setup *setup = reload->candidate->setup;
-    reload->sockets = socket_table_open(control->sockets, setup, &err);
     if (reload->sockets != NULL) {
-        return true;
+        return true; /* can_serve has */
     }
-    diag_error(&reload->diags, (struct config_pos){0, 0, 0},
-               "%s; the configuration in force is kept", err.text);
-    give_up_setup(reload);
-    reload->sockets = socket_table_open(control->sockets, reload->candidate->setup, &err);
+    reload->sockets = socket_table_open(reload->control->sockets, reload->candidate->setup, &err);
+    if (reload->sockets == NULL) {
+        diag_error(&reload->diags, (struct config_pos){0, 0, 0}, "%s", err.text);
+    }
     return reload->sockets != NULL;
 }
 
@@ -230,9 +234,14 @@ static bool prepare(struct reload *reload)
 {
     struct control *control = reload->control;
     const struct material *in_force = sources_in_force(control->sources);
-    reload->candidate =
-        sources_prepare(control->sources, reload->job->request.scope, reload->job->config_path,
-                        &reload->diags, &reload->outcome.config_refused);
+    const struct sources_request request = {
+        .scope = reload->job->request.scope,
+        .config_path = reload->job->config_path,
+        .can_serve = can_serve,
+        .arg = reload,
+    };
+    reload->candidate = sources_prepare(control->sources, &request, &reload->diags,
+                                        &reload->outcome.config_refused);
     reload->outcome.from = in_force;
     reload->outcome.to = reload->candidate;
     bool opened = open_sockets(reload);
@@ -315,17 +324,39 @@ void reload_start(struct reload *reload, const struct reload_request *request)
     }
 }
 
+/* A queued request without its waiter. What would only have been looked at need not be, and what
+   is to be done need be done once: else whoever asks and goes away fills the queue. */
+static void forget_queued(struct reload *reload, struct job *job)
+{
+    struct reload_request request = job->request;
+    if (request.kind == RELOAD_APPLY) {
+        STAILQ_REMOVE(&reload->jobs, job, job, link);
+        request.done = NULL;
+        request.arg = NULL;
+        bool joined = join_waiting(reload, &request);
+        if (!joined) {
+            job->request = request;
+            STAILQ_INSERT_TAIL(&reload->jobs, job, link);
+            return;
+        }
+    } else {
+        STAILQ_REMOVE(&reload->jobs, job, job, link);
+    }
+    job_free(job);
+}
+
 void reload_forget(struct reload *reload, const void *arg)
 {
     struct job *job = NULL;
+    if (reload->job != NULL && reload->job->request.arg == arg) {
+        reload->job->request.done = NULL;
+    }
     STAILQ_FOREACH(job, &reload->jobs, link)
     {
         if (job->request.arg == arg) {
-            job->request.done = NULL;
+            forget_queued(reload, job);
+            return; /* the list is another one; an arg is one request's */
         }
-    }
-    if (reload->job != NULL && reload->job->request.arg == arg) {
-        reload->job->request.done = NULL;
     }
 }
 

@@ -174,6 +174,17 @@ void socket_table_settle(struct socket_table *table, const struct setup *setup)
     }
 }
 
+size_t socket_table_descriptors(const struct socket_table *table)
+{
+    size_t count = 0;
+    const struct entry *entry = NULL;
+    TAILQ_FOREACH (entry, &table->entries, link) {
+        bool is_unix = netaddr_is_unix(listen_sockets_address(entry->sockets));
+        count += is_unix ? 1 : table->worker_count;
+    }
+    return count;
+}
+
 const struct listen_sockets *socket_table_find(const struct socket_table *table,
                                                const struct setup *setup, size_t index)
 {

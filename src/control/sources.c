@@ -21,7 +21,6 @@
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
 
-#define SCHEME                   "spiffe://"
 #define NAME_OF_A_REFUSED_DOMAIN "refused.invalid"
 
 struct sources {
@@ -152,10 +151,7 @@ static void load_own(struct loader *loader)
 static void check_domain_name(const struct config_string *domain, struct diag_list *diags)
 {
     const char *why = NULL;
-    if (strview_starts_with(strview_from(domain->text), SCHEME)) {
-        diag_error(diags, domain->pos, "trust: \"%s\": write the trust domain alone, without %s",
-                   domain->text, SCHEME);
-    } else if (spiffe_trust_domain_check(strview_from(domain->text), &why) != 0) {
+    if (spiffe_trust_domain_check(strview_from(domain->text), &why) != 0) {
         diag_error(diags, domain->pos, "trust: \"%s\": %s", domain->text, why);
     }
 }
@@ -188,6 +184,9 @@ static void load_bundle(struct loader *loader, const struct config_trust *trust,
     }
     struct trust_bundle *bundle = file_source_load_bundle(
         loader->crypto, name, trust->bundle.text, domain->bundle, &domain->bundle_digest, &err);
+    if (bundle == NULL && strstr(err.text, NAME_OF_A_REFUSED_DOMAIN) != NULL) {
+        return; /* nobody wrote that name: whether an anchor is of this domain can't be said */
+    }
     if (bundle == NULL) {
         diag_error(loader->diags, trust->bundle.pos, "trust.%s.bundle: %s%s", trust->domain.text,
                    err.text, kept_note(domain->bundle != NULL));
@@ -522,8 +521,27 @@ static struct setup *read_setup(struct loader *loader, const char *path)
     return make_setup(loader, config, policy, errors_before);
 }
 
-struct material *sources_prepare(const struct sources *sources, enum sources_scope scope,
-                                 const char *config_path, struct diag_list *diags,
+/* The setup that is to replace the former; NULL: that one stays. */
+static struct setup *new_setup(struct loader *loader, const char *path,
+                               const struct sources_request *request, bool *refused)
+{
+    struct setup *setup = read_setup(loader, path);
+    *refused = setup == NULL;
+    if (setup != NULL && config_same_text(setup->config, loader->former->setup->config)) {
+        setup_unref(setup); /* nothing has changed in it: no session need be judged */
+        return NULL;
+    }
+    if (setup != NULL && request->can_serve != NULL &&
+        !request->can_serve(request->arg, setup, loader->diags)) {
+        *refused = true;
+        setup_unref(setup);
+        return NULL;
+    }
+    return setup;
+}
+
+struct material *sources_prepare(const struct sources *sources,
+                                 const struct sources_request *request, struct diag_list *diags,
                                  bool *config_refused)
 {
     const struct material *former = sources->in_force;
@@ -536,17 +554,13 @@ struct material *sources_prepare(const struct sources *sources, enum sources_sco
         .credentials_generation = sources->credentials_generation + 1,
     };
     struct setup *setup = NULL;
-    if (scope == SOURCES_ALL) {
-        setup = read_setup(&loader, config_path == NULL ? sources->path : config_path);
-        *config_refused = setup == NULL;
+    *config_refused = false;
+    if (request->scope == SOURCES_ALL) {
+        const char *path = request->config_path == NULL ? sources->path : request->config_path;
+        setup = new_setup(&loader, path, request, config_refused);
     } else {
-        *config_refused = false;
         /* The places of credentials are places in the configuration. */
         (void)diag_add_file(diags, former->setup->config->path);
-    }
-    if (setup != NULL && config_same_text(setup->config, former->setup->config)) {
-        setup_unref(setup); /* nothing has changed in it: no session need be judged */
-        setup = NULL;
     }
     if (setup != NULL) {
         setup_unref(loader.material->setup);

@@ -39,6 +39,7 @@ enum {
     DEFAULT_POLL_MS = 10 * 1000,
     DEFAULT_SETTLE_MS = 50,
     SETTLE_AT_MOST = 10, /* times settle_ms */
+    STILL_AT_MOST = 30,  /* times still_ms: a file that is never left alone counts at last */
     READS_PER_TURN = 16
 };
 
@@ -71,6 +72,7 @@ struct entry {
     char *resolved;          /* of the last look that found it; "" before */
     enum pending pending;    /* difference between known and seen */
     uint64_t still_due_ms;   /* PENDING_WRITTEN */
+    uint64_t still_end_ms;   /* PENDING_WRITTEN: at the latest */
     enum evidence evidence;
     bool touched;             /* something happened: look */
     bool is_new;              /* not looked at yet */
@@ -192,8 +194,13 @@ static void pend_settling(struct file_watch *watch, struct entry *entry, enum pe
 
 static void pend_written(struct file_watch *watch, struct entry *entry)
 {
+    uint64_t now = loop_now_ms(watch->loop);
+    if (entry->pending != PENDING_WRITTEN) {
+        entry->still_end_ms = now + STILL_AT_MOST * entry->given.still_ms;
+    }
     entry->pending = PENDING_WRITTEN;
-    entry->still_due_ms = loop_now_ms(watch->loop) + entry->given.still_ms;
+    uint64_t due = now + entry->given.still_ms;
+    entry->still_due_ms = due < entry->still_end_ms ? due : entry->still_end_ms;
 }
 
 /* A rename's result may still change its mode, owner or names. */
@@ -426,10 +433,11 @@ static void mark_still(struct file_watch *watch)
         }
         struct file_print now_print;
         file_print_take(entry->path, entry->pattern, &now_print);
-        if (file_print_same(&now_print, &entry->seen)) {
-            entry->reported_as = PENDING_WRITTEN;
-        } else {
+        if (!file_print_same(&now_print, &entry->seen)) {
             look(watch, entry);
+        }
+        if (entry->pending == PENDING_WRITTEN && entry->still_due_ms <= now) {
+            entry->reported_as = PENDING_WRITTEN;
         }
     }
     look_at_touched(watch);
@@ -512,6 +520,7 @@ static void take_old(struct entry *entry, struct entry *old, const struct file_w
     entry->given.tag = given->tag;
     if (entry->pending == PENDING_WRITTEN) {
         entry->still_due_ms = entry->still_due_ms - entry->given.still_ms + given->still_ms;
+        entry->still_end_ms += STILL_AT_MOST * (given->still_ms - entry->given.still_ms);
     }
     entry->given.still_ms = given->still_ms;
 }

@@ -147,6 +147,7 @@ static const char *status_text(int status)
     } rows[] = {{200, "OK"},
                 {202, "Accepted"},
                 {400, "Bad Request"},
+                {403, "Forbidden"},
                 {404, "Not Found"},
                 {405, "Method Not Allowed"},
                 {408, "Request Timeout"},
@@ -506,6 +507,18 @@ struct strview http_call_body(const struct http_call *call)
     check_handled(call);
     const char *data = (const char *)bytebuf_data(&call->in);
     return (struct strview){.ptr = data + call->head_len, .len = call->request.body_len};
+}
+
+bool http_call_peer_uid(const struct http_call *call, uid_t *uid)
+{
+    check_handled(call);
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+    if (getsockopt(call->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 || peer.uid == (uid_t)-1) {
+        return false; /* TCP says -1 */
+    }
+    *uid = peer.uid;
+    return true;
 }
 
 void http_call_on_gone(struct http_call *call, http_gone_fn *fn, void *arg)

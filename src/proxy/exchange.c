@@ -294,6 +294,20 @@ const char *exchange_rule_name(const struct exchange *exchange, const struct ses
     return by_expect ? "expect" : NULL;
 }
 
+/* The alert with which a peer broke off after its handshake, by name; NULL for any other end. */
+static const char *alert_of(const struct exchange *exchange, const struct session *session)
+{
+    if (exchange->state != EXCHANGE_RELAY || relay_broken_by(&exchange->relay) == REASON_NONE) {
+        return NULL;
+    }
+    bool by_upstream = relay_broken_side(&exchange->relay) == RELAY_UPSTREAM;
+    const struct setup_listener *listener = session->listener;
+    const struct conn *conn = by_upstream ? exchange->upstream_conn : session->downstream;
+    bool is_tls = (by_upstream ? listener->client : listener->server) != NULL;
+    const char *name = is_tls ? tls_conn_alert_name(conn) : "";
+    return name[0] != '\0' ? name : NULL;
+}
+
 static void write_access_line(struct exchange *exchange, struct session *session,
                               enum reason reason, const struct tls_failure *failure,
                               const char *detail)
@@ -329,8 +343,8 @@ static void write_access_line(struct exchange *exchange, struct session *session
         record.bytes_up = relay_bytes(&exchange->relay, RELAY_DOWNSTREAM);
         record.bytes_down = relay_bytes(&exchange->relay, RELAY_UPSTREAM);
     }
-    if (detail != NULL && detail[0] == '\0') {
-        record.detail = NULL;
+    if (detail == NULL || detail[0] == '\0') {
+        record.detail = alert_of(exchange, session);
     }
     fill_identities(&record, session);
     fill_failure(&record, failure);

@@ -24,7 +24,8 @@ enum {
     QUIET_MS = 250,
     QUIET_SHARE = 10,              /* a tenth of what is left */
     QUIET_MOST_MS = 5 * 60 * 1000, /* and at most this */
-    CLOCK_JUMP_MS = 500            /* less is adjustment */
+    CLOCK_JUMP_MS = 500,           /* less is adjustment */
+    LOOKS_PER_TURN = 64            /* a clock that steps may end thousands at once */
 };
 
 struct expiry {
@@ -230,11 +231,14 @@ static void on_timer(void *arg)
         recompute(expiry);
     }
     uint64_t now = clock_mono_ms();
-    struct deadline *first = NULL;
-    while ((first = deadline_heap_first(&expiry->heap)) != NULL && first->due_ms <= now) {
+    for (unsigned looks = 0; looks < LOOKS_PER_TURN; looks++) {
+        struct deadline *first = deadline_heap_first(&expiry->heap);
+        if (first == NULL || first->due_ms > now) {
+            break;
+        }
         look_at(expiry, session_of(first), now);
     }
-    arm(expiry);
+    arm(expiry); /* at once, where some are left */
 }
 
 struct expiry *expiry_new(struct loop *loop)

@@ -3,15 +3,17 @@
  * destination, which takes all; when the destination could not send everything, the source is
  * not read until it has (so at most one piece per direction waits in memory).
  *
- *   event                          OPEN                        DRAINING            SHUT
- *   source ends in order           end queued on destination;  -                   -
- *                                  blocked? DRAINING : SHUT
- *   destination drained            source is read again        → SHUT              -
- *   source truncated or reset      the whole relay aborts: what was read goes out to the other
- *                                  side, then that side is reset (an abort that loses nothing)
- *   destination takes no more      CUT: its own stream is still relayed to its end (an early
- * answer, an alert that says why), then as if that had been reset both directions SHUT done,
- * REASON_CLOSED
+ *     event                       OPEN                             DRAINING   SHUT
+ *     source ends in order        the end is queued behind what    -          -
+ *                                 waits: DRAINING, or SHUT
+ *     destination has drained     the source is read again         SHUT       -
+ *     source truncated or reset   the whole relay aborts: what was read goes out to the other
+ *                                 side, then that side is reset (an abort that loses nothing)
+ *     sending failed              CUT: what the destination still sends (an early answer, an
+ *                                 alert that says why) is relayed to its end; then the relay
+ *                                 aborts as above
+ *
+ * With both directions SHUT it is done: REASON_CLOSED.
  *
  * An immediate reset would throw away what the kernel has accepted and the peer not yet read:
  * hence the wait until nothing is unacknowledged, for at most half_close.

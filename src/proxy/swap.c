@@ -1,16 +1,19 @@
 /*
  *   IDLE → RULES    the worker has taken the new snapshot
  *   RULES → CHAINS  every session's rules were judged; what goes on is not yet renewed
- *   CHAINS → IDLE   every session was judged whole and renewed, or ended: in force
+ *   CHAINS → CLEAN  every session was judged whole and renewed, or ended
+ *   CLEAN → IDLE    what only the former credentials needed is gone: in force
  */
 #include "proxy/swap.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "net/loop.h"
 #include "proxy/authority.h"
 #include "proxy/expiry.h"
 #include "proxy/session.h"
@@ -21,10 +24,33 @@
 struct swap {
     struct worker *worker;
     struct walk *walk;
+    struct timer *clean_timer; /* of no delay: between two pieces the loop serves what is ready */
+    size_t left_to_clean;
     struct snapshot *former; /* not NULL while under way */
     uint64_t began_us;
     struct swap_result result;
 };
+
+static void finish(struct swap *swap)
+{
+    struct worker_report *report = mem_alloc(sizeof(*report));
+    swap->result.took_us = clock_mono_us() - swap->began_us;
+    report->swap = swap->result;
+    report->former = swap->former;
+    swap->former = NULL;
+    worker_report(swap->worker, WORKER_SAYS_IN_FORCE, report);
+}
+
+static void on_clean(void *arg)
+{
+    struct swap *swap = arg;
+    tls_thread_forget_stale(swap->worker->tls, &swap->left_to_clean);
+    if (swap->left_to_clean > 0) {
+        timer_set(swap->clean_timer, 0);
+    } else {
+        finish(swap);
+    }
+}
 
 struct swap *swap_new(struct worker *worker)
 {
@@ -34,8 +60,9 @@ struct swap *swap_new(struct worker *worker)
     }
     swap->worker = worker;
     swap->walk = walk_new(worker);
-    if (swap->walk == NULL) {
-        mem_free(swap);
+    swap->clean_timer = timer_new(worker->loop, on_clean, swap);
+    if (swap->walk == NULL || swap->clean_timer == NULL) {
+        swap_free(swap);
         return NULL;
     }
     return swap;
@@ -47,6 +74,7 @@ void swap_free(struct swap *swap)
         return;
     }
     walk_free(swap->walk);
+    timer_free(swap->clean_timer);
     snapshot_unref(swap->former);
     mem_free(swap);
 }
@@ -96,17 +124,11 @@ static void judge_all(void *arg, struct session *session)
 static void on_judged(void *arg)
 {
     struct swap *swap = arg;
-    struct worker *worker = swap->worker;
-    struct worker_report *report = mem_alloc(sizeof(*report));
-    tls_thread_forget_stale(worker->tls);
-    swap->result.took_us = clock_mono_us() - swap->began_us;
     if (swap->walk->longest_us > swap->result.longest_slice_us) {
         swap->result.longest_slice_us = swap->walk->longest_us;
     }
-    report->swap = swap->result;
-    report->former = swap->former;
-    swap->former = NULL;
-    worker_report(worker, WORKER_SAYS_IN_FORCE, report);
+    swap->left_to_clean = SIZE_MAX;
+    on_clean(swap);
 }
 
 static void on_rules_judged(void *arg)

@@ -37,6 +37,7 @@ struct peer_chain_table {
     size_t count;
     size_t max_entries;
     struct idle_list idle;
+    size_t idle_count;
     uint64_t hits;
     uint64_t misses;
     uint8_t der[SVID_CHAIN_BYTES_MAX]; /* scratch of one admission */
@@ -85,6 +86,19 @@ static void chain_free(struct peer_chain *chain)
     mem_free(chain);
 }
 
+static void idle_add(struct peer_chain_table *table, struct peer_chain *chain)
+{
+    TAILQ_INSERT_TAIL(&table->idle, chain, idle);
+    table->idle_count++;
+}
+
+static void idle_remove(struct peer_chain_table *table, struct peer_chain *chain)
+{
+    ASSERT(table->idle_count > 0);
+    TAILQ_REMOVE(&table->idle, chain, idle);
+    table->idle_count--;
+}
+
 void peer_chain_detach(struct peer_chain *chain)
 {
     struct peer_chain_table *table = chain->table;
@@ -98,7 +112,7 @@ void peer_chain_detach(struct peer_chain *chain)
     chain->table = NULL;
     table->count--;
     if (chain->refs == 0) {
-        TAILQ_REMOVE(&table->idle, chain, idle);
+        idle_remove(table, chain);
         chain_free(chain);
     }
 }
@@ -119,17 +133,27 @@ void peer_chain_table_free(struct peer_chain_table *table)
     mem_free(table);
 }
 
-void peer_chain_table_forget_stale(struct peer_chain_table *table,
-                                   const struct credentials *credentials)
+static bool is_stale(const struct peer_chain *chain, const struct credentials *credentials)
 {
-    struct peer_chain *next = NULL;
-    for (struct peer_chain *chain = TAILQ_FIRST(&table->idle); chain != NULL; chain = next) {
-        next = TAILQ_NEXT(chain, idle);
-        const struct credentials_domain *domain =
-            credentials_find(credentials, chain->id.trust_domain);
-        if (domain == NULL || domain->crls != chain->standing.crls || chain->refusal != NULL) {
+    const struct credentials_domain *domain = credentials_find(credentials, chain->id.trust_domain);
+    return domain == NULL || domain->crls != chain->standing.crls || chain->refusal != NULL;
+}
+
+/* Takes them from the front and puts what stays behind the last: once round, the order is the same
+   again, but for those that have fallen idle meanwhile. */
+void peer_chain_table_forget_stale(struct peer_chain_table *table,
+                                   const struct credentials *credentials, size_t *left)
+{
+    *left = *left < table->idle_count ? *left : table->idle_count;
+    for (size_t i = 0; i<PEER_CHAIN_FORGET_MOST && * left> 0; i++) {
+        struct peer_chain *chain = TAILQ_FIRST(&table->idle);
+        if (is_stale(chain, credentials)) {
             peer_chain_detach(chain);
+        } else {
+            idle_remove(table, chain);
+            idle_add(table, chain);
         }
+        (*left)--;
     }
 }
 
@@ -314,7 +338,7 @@ struct peer_chain *peer_chain_ref(struct peer_chain *chain)
 {
     CHECK_MAGIC(chain, CHAIN_MAGIC);
     if (chain->refs == 0 && chain->table != NULL) {
-        TAILQ_REMOVE(&chain->table->idle, chain, idle);
+        idle_remove(chain->table, chain);
     }
     chain->refs++;
     return chain;
@@ -334,7 +358,7 @@ void peer_chain_unref(struct peer_chain *chain)
     if (chain->table == NULL) {
         chain_free(chain);
     } else {
-        TAILQ_INSERT_TAIL(&chain->table->idle, chain, idle);
+        idle_add(chain->table, chain);
     }
 }
 

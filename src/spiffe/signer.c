@@ -50,8 +50,10 @@ static int find_key(const char *pem, size_t len, struct pem_block *key, struct e
     struct pem_reader reader = {.pem = {pem, len}};
     struct pem_block block;
     size_t found = 0;
+    bool has_certificate = false;
     int status;
     while ((status = pem_next(&reader, &block, err)) == 1) {
+        has_certificate = has_certificate || strview_equal_text(block.label, "CERTIFICATE");
         if (pem_is_private_key(&block)) {
             *key = block;
             found++;
@@ -60,9 +62,13 @@ static int find_key(const char *pem, size_t len, struct pem_block *key, struct e
     if (status < 0) {
         return -1;
     }
-    if (found != 1) {
-        errbuf_set(err,
-                   found == 0 ? "no PEM private key in it" : "more than one private key in it");
+    if (found == 0) {
+        errbuf_set(err, "no PEM private key in it%s",
+                   has_certificate ? " but a certificate; are the two files exchanged?" : "");
+        return -1;
+    }
+    if (found > 1) {
+        errbuf_set(err, "more than one private key in it");
         return -1;
     }
     if (is_encrypted(key)) {

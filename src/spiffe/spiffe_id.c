@@ -30,7 +30,7 @@ static const char *trust_domain_char_problem(char c)
     case '\0':
         return "a NUL byte in the trust domain";
     case ':':
-        return "the trust domain has a port or a colon";
+        return "the trust domain has a port or a colon; write the name alone";
     case '@':
         return "the trust domain has user information";
     case '%':
@@ -75,6 +75,9 @@ int spiffe_trust_domain_check(struct strview name, const char **why)
     }
     if (name.len > SPIFFE_TRUST_DOMAIN_MAX) {
         return fail(why, "the trust domain is longer than 255 bytes");
+    }
+    if (strview_starts_with(name, SCHEME)) {
+        return fail(why, "write the trust domain alone, without spiffe://");
     }
     for (size_t i = 0; i < name.len; i++) {
         if (!trust_domain_char(name.ptr[i])) {

@@ -36,15 +36,17 @@ static int read_pem(const struct crypto *crypto, struct strview text, STACK_OF(X
 {
     struct pem_reader reader = {.pem = text};
     struct pem_block block;
+    bool has_key = false;
     int status;
     while ((status = pem_next(&reader, &block, err)) == 1) {
+        has_key = has_key || pem_is_private_key(&block);
         if (strview_equal_text(block.label, "CERTIFICATE") &&
             push(chain, pem_certificate(crypto, &block, err), err) < 0) {
             return -1;
         }
     }
     if (status == 0 && sk_X509_num(chain) == 0) {
-        errbuf_set(err, "no PEM certificate in it");
+        errbuf_set(err, "no PEM certificate in it%s", has_key ? " but a private key" : "");
         return -1;
     }
     return status;

@@ -25,6 +25,10 @@ static const char OWN_FILE[] =
     "; each trust domain needs a bundle file of its own, with its own anchors only (spiffe-helper "
     "merges them unless include_federated_domains is false)";
 
+static const char NO_SVID[] =
+    "; a bundle holds the CA certificates that SVIDs are issued with, and "
+    "never an SVID";
+
 struct anchor {
     uint8_t sha256[X509_FIELDS_SHA256_SIZE];
     uint8_t key_sha256[X509_FIELDS_SHA256_SIZE];
@@ -105,10 +109,15 @@ static int fill_anchor(struct anchor *anchor, struct strview domain, struct errb
     enum reason reason = x509_svid_check_signing(certificate, domain, &failure);
     if (reason != REASON_NONE) {
         /* CVE-2024-2048: a leaf taken for an anchor. */
+        const char *hint = "";
+        if (reason == REASON_SVID_ISSUER_ID) {
+            hint = OWN_FILE;
+        } else if (reason == REASON_SVID_ISSUER_NOT_CA) {
+            hint = NO_SVID;
+        }
         errbuf_set(err, "\"%s\" is no CA certificate for \"%.*s\": %s%s%s%s", failure.subject,
                    (int)domain.len, domain.ptr, reason_sentence(reason),
-                   failure.detail[0] != '\0' ? ": " : "", failure.detail,
-                   reason == REASON_SVID_ISSUER_ID ? OWN_FILE : "");
+                   failure.detail[0] != '\0' ? ": " : "", failure.detail, hint);
         return -1;
     }
     if (x509_svid_validity(certificate, &anchor->not_before, &anchor->not_after) < 0) {

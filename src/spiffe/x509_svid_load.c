@@ -67,8 +67,10 @@ static int read_chain(struct x509_svid *svid, const struct crypto *crypto, const
 {
     struct pem_reader reader = {.pem = {pem, len}};
     struct pem_block block;
+    bool has_key = false;
     int status;
     while ((status = pem_next(&reader, &block, err)) == 1) {
+        has_key = has_key || pem_is_private_key(&block);
         if (strview_equal_text(block.label, "CERTIFICATE")) {
             if (add_certificate(svid, crypto, &block, err) < 0) {
                 return -1;
@@ -81,7 +83,8 @@ static int read_chain(struct x509_svid *svid, const struct crypto *crypto, const
         }
     }
     if (status == 0 && svid->leaf == NULL) {
-        errbuf_set(err, "no PEM certificate in it");
+        errbuf_set(err, "no PEM certificate in it%s",
+                   has_key ? " but a private key; are the two files exchanged?" : "");
         return -1;
     }
     return status;

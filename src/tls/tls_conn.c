@@ -6,8 +6,9 @@
  * Writing: all records of a write lie side by side before the first send.
  *
  * Bounds on a peer that is admitted but hostile: records without data (KeyUpdate, tickets, empty
- * ones) in a row, and answers that nobody reads (KeyUpdate may ask for one; TLS 1.2 owes an alert
- * to each try at renegotiation).
+ * ones) in a row; messages in a second, because a KeyUpdate costs some fifty times what a record
+ * of its size does, and a byte of data behind each would make it look alive; and answers that
+ * nobody reads (KeyUpdate may ask for one; TLS 1.2 owes an alert to each try at renegotiation).
  */
 #include "tls_conn_private.h"
 
@@ -30,6 +31,7 @@
 enum {
     IDLE_BYTES_MAX = 64 * 1024,
     IDLE_MESSAGES_MAX = 32,
+    MESSAGES_PER_SECOND_MAX = 128,
     /* Pending output at which we make no more answers; ordinary back-pressure stays below. */
     ANSWERS_PENDING_MAX = 256 * 1024
 };
@@ -88,6 +90,19 @@ static enum conn_end end_of(struct tls_conn *tls, int code)
     return error.reason == REASON_OUT_OF_MEMORY ? CONN_END_NO_MEMORY : CONN_END_PROTOCOL;
 }
 
+/* The same for a message that is no data. */
+static bool count_message(struct tls_conn *tls)
+{
+    uint32_t second = (uint32_t)(loop_now_ms(tls->conn.loop) / 1000);
+    if (second != tls->second) {
+        tls->second = second;
+        tls->second_messages = 0;
+    }
+    tls->second_messages++;
+    tls->idle_messages++;
+    return count_idle(tls, 0) && tls->second_messages <= MESSAGES_PER_SECOND_MAX;
+}
+
 /* All the plaintext that the window brings. plain_out holds it: TLS_PLAIN_SIZE is the window and
    the one record of which libssl may hold the beginning. */
 static size_t decrypt(struct tls_conn *tls)
@@ -117,8 +132,7 @@ static size_t decrypt(struct tls_conn *tls)
         if (thread->io.in_left == 0) {
             return len;
         }
-        tls->idle_messages++;
-        if (!count_idle(tls, 0)) {
+        if (!count_message(tls)) {
             tls->end = CONN_END_NO_PROGRESS;
             return len;
         }

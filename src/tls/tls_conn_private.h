@@ -11,6 +11,7 @@
 #ifndef BULKHEAD_TLS_CONN_PRIVATE_H
 #define BULKHEAD_TLS_CONN_PRIVATE_H
 
+#include "hello_size.h"
 #include "net/conn.h"
 #include "tls/tls_conn.h"
 #include "tls_session_store_private.h"
@@ -30,6 +31,7 @@ struct tls_handshake {
     struct tls_failure failure; /* filled as facts become known */
     uint64_t generation;        /* of the credentials that admitted the chain */
     size_t bytes_in;
+    struct hello_size hello_size; /* server */
     bool hello_seen; /* server: the ClientHello was complete */
     bool can_resume; /* server: the client can use a ticket. client: session_key is set */
     uint8_t session_key[TLS_SESSION_KEY_SIZE]; /* client */
@@ -50,7 +52,9 @@ struct tls_conn {
     struct peer_info peer;           /* but for the chain: filled in OPEN */
     uint32_t records;                /* written under the present key, at least so many */
     uint32_t idle_bytes;             /* ciphertext since the last application byte */
-    uint16_t idle_messages;          /* records without application data, likewise */
+    uint32_t second;                 /* of the loop's clock, in which second_messages came */
+    uint16_t second_messages;        /* messages that are no data */
+    uint16_t idle_messages;          /* the same since the last application byte */
     int16_t alert;                   /* that ended the stream, or TLS_ALERT_NONE */
     bool ticket_due;                 /* server: the first write brings the ticket */
     enum tls_state state;

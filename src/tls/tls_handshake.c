@@ -151,6 +151,15 @@ static bool is_tls(const struct tls_conn *tls, const uint8_t *data, size_t len)
     return true;
 }
 
+/* Hellos are in the clear: the first and, in TLS 1.3, one after a retry request. */
+static bool has_sound_hello(struct tls_conn *tls, const uint8_t *data, size_t len)
+{
+    struct tls_handshake *handshake = tls->handshake;
+    bool may_be_hello =
+        tls->context->server && (!handshake->hello_seen || SSL_version(tls->ssl) == TLS1_3_VERSION);
+    return !may_be_hello || hello_size_feed(&handshake->hello_size, data, len);
+}
+
 /* Takes from the socket what libssl has read of the peeked bytes. */
 static bool take(struct tls_conn *tls, size_t len)
 {
@@ -209,6 +218,14 @@ static void on_readable(void *arg)
     if (!is_tls(tls, tls->thread->cipher_in, (size_t)got)) {
         tls->handshake->bytes_in += (size_t)got;
         fail(tls, REASON_TLS_NOT_TLS);
+        return;
+    }
+    if (!has_sound_hello(tls, tls->thread->cipher_in, (size_t)got)) {
+        struct tls_failure *failure = &tls->handshake->failure;
+        (void)snprintf(failure->detail, sizeof(failure->detail),
+                       "a ClientHello of more than %d bytes", HELLO_SIZE_MAX);
+        tls->handshake->bytes_in += (size_t)got;
+        fail(tls, REASON_TLS_PROTOCOL);
         return;
     }
     advance(tls, (size_t)got);

@@ -27,6 +27,10 @@
  *
  * SNI is no part of it inbound, because it chooses nothing there: one listener, one policy, one
  * identity.
+ *
+ * The store's bounds count sessions, and a session holds what the peer has sent: with all of the
+ * certificates that a handshake reads, one peer's sessions were 80 MiB. Who sends more than chains
+ * and tickets of SVIDs have makes full handshakes.
  */
 #include "tls_resumption.h"
 
@@ -49,6 +53,8 @@
 #include <sys/socket.h>
 
 enum { PSK_DHE_KE = 1 }; /* RFC 8446 4.2.9 */
+/* Of a session that is kept. Six RSA 4096 certificates, or a ticket that holds three, have less. */
+enum { CHAIN_BYTES_MAX = 12 * 1024, TICKET_BYTES_MAX = 8 * 1024 };
 enum { ID_CONTEXT_SIZE = TLS_NAME_HASH_SIZE + sizeof(uint64_t) };
 _Static_assert((int)ID_CONTEXT_SIZE == SSL_MAX_SID_CTX_LENGTH, "fills the id context");
 _Static_assert((int)TLS_SESSION_KEY_SIZE == SSL_MAX_SSL_SESSION_ID_LENGTH, "an ID is a key");
@@ -133,6 +139,14 @@ static bool facts_of(const struct tls_conn *tls, SSL_SESSION *session,
     return len == sizeof(facts->key);
 }
 
+static bool is_too_large(const SSL_SESSION *session)
+{
+    const unsigned char *ticket = NULL;
+    size_t len = 0;
+    SSL_SESSION_get0_ticket(session, &ticket, &len);
+    return len > TICKET_BYTES_MAX;
+}
+
 /* A ticket has been made, or has come. 0: libssl keeps its reference. */
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
 {
@@ -140,7 +154,8 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
     struct tls_session_facts facts;
     /* In TLS 1.2 a session begins within the handshake, before anybody was judged. */
     if (tls->state != TLS_STATE_OPEN || SSL_version(ssl) != TLS1_3_VERSION ||
-        !facts_of(tls, session, &facts) || facts.until_s <= clock_wall_s()) {
+        is_too_large(session) || !facts_of(tls, session, &facts) ||
+        facts.until_s <= clock_wall_s()) {
         return 0;
     }
     SSL_SESSION *copy = SSL_SESSION_dup(session);
@@ -272,6 +287,18 @@ bool tls_resumption_allows(const struct tls_conn *tls)
            now - mark.from_s < tls_session_store_max_age_s(tls->context->sessions);
 }
 
+/* Of the peer's certificates, as it sent them. */
+static bool has_short_chain(const struct tls_conn *tls)
+{
+    const STACK_OF(X509) *sent =
+        SSL_get_peer_cert_chain(tls->ssl); /* a client's without its leaf */
+    int total = tls->context->server ? i2d_X509(SSL_get0_peer_certificate(tls->ssl), NULL) : 0;
+    for (int i = 0; i < sk_X509_num(sent); i++) {
+        total += i2d_X509(sk_X509_value(sent, i), NULL);
+    }
+    return total <= CHAIN_BYTES_MAX;
+}
+
 void tls_resumption_begin(struct tls_conn *tls)
 {
     const struct tls_handshake *handshake = tls->handshake;
@@ -280,6 +307,9 @@ void tls_resumption_begin(struct tls_conn *tls)
         return;
     }
     if (!tls->peer.resumed) {
+        if (!has_short_chain(tls)) {
+            return; /* what has no mark is not kept */
+        }
         struct mark mark = {.from_s = clock_wall_s()};
         memcpy(mark.key, handshake->session_key, sizeof(mark.key));
         if (SSL_SESSION_set1_ticket_appdata(SSL_get_session(tls->ssl), &mark, sizeof(mark)) != 1) {

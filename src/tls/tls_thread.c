@@ -91,7 +91,7 @@ enum reason tls_thread_recheck(struct tls_thread *thread, const struct credentia
     return peer_chain_recheck(thread->chains, credentials, chain, clock_wall_s(), failure);
 }
 
-void tls_thread_forget_stale(struct tls_thread *thread)
+void tls_thread_forget_stale(struct tls_thread *thread, size_t *left)
 {
-    peer_chain_table_forget_stale(thread->chains, thread->credentials);
+    peer_chain_table_forget_stale(thread->chains, thread->credentials, left);
 }

@@ -5,6 +5,7 @@ import http.server
 import subprocess
 import threading
 
+import grpc
 import pytest
 
 from harness.bulkhead import bridge, configuration, originate, rule, terminate
@@ -12,8 +13,6 @@ from harness.credentials import spiffe
 from harness.streams import (
     RESET, PlainStream, client_context, dial, format_address, server_context, tls_connect, tls_dial,
 )
-
-grpc = pytest.importorskip("grpc")
 
 
 @pytest.mark.parametrize("listener, offered, selected", [

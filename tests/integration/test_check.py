@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 
+import jsonschema
 import pytest
 import yaml
 
@@ -90,8 +91,14 @@ WRONG = [
     ("version: 1", "version: 1\nquarantine: []", 2, "unknown key"),
     ("orders.key", "wiki.key", 3, "wiki.key"),
     ("orders.pem", "no-uri-san.pem", 3, "no-uri-san.pem"),
-    ("prod.example.bundle.pem", "orders.pem", 5, "orders.pem"),
+    ("prod.example.bundle.pem", "orders.pem", 5, "never an SVID"),
+    ("orders.pem", "orders.key", 3, "are the two files exchanged?"),
+    ("orders.key", "orders.pem", 3, "are the two files exchanged?"),
     ("  prod.example: ", "  Prod.example: ", 5, "Prod.example"),
+    ("  prod.example: ", "  spiffe://prod.example: ", 5, "without spiffe://"),
+    ("    accept: mtls", "    accept mtls", 8, 'a key needs a ":"'),
+    ("- name: orders", "- name:orders", 7, 'a space behind the ":"'),
+    ("- name: orders", "-name: orders", 7, 'a space behind the "-"'),
     ("identity:\n", "identity:\n  spiffe_id: spiffe://prod.example/ns/shop/sa/web\n", 3, "orders"),
 ]
 
@@ -241,9 +248,12 @@ def test_certificate_and_key_are_both_looked_at(tmp_path, credentials):
 
 
 def test_a_bundle_is_read_whatever_its_domain_is_called(tmp_path, credentials):
+    """But what is wrong with the file only under another name is not said."""
     text = GOOD.format(certs=credentials.directory)
-    text = text.replace("  prod.example:", "  spiffe://prod.example:").replace(
-        "prod.example.bundle.pem", "nowhere.pem")
+    text = text.replace("  prod.example:", "  spiffe://prod.example:")
+    errors = json.loads(check(tmp_path, text, "--json").stdout)["errors"]
+    assert [(error["line"], error["column"]) for error in errors] == [(5, 3)]
+    text = text.replace("prod.example.bundle.pem", "nowhere.pem")
     errors = json.loads(check(tmp_path, text, "--json").stdout)["errors"]
     assert [(error["line"], error["column"]) for error in errors] == [(5, 3), (5, 35)]
     assert "without spiffe://" in errors[0]["message"] and "nowhere.pem" in errors[1]["message"]
@@ -333,7 +343,6 @@ def test_the_reference_is_what_the_key_tables_say(kind, name):
 
 @pytest.mark.parametrize("name", ["sidecar", "gateway", "originate"])
 def test_the_examples_match_the_schema(name):
-    jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((ROOT / "config" / "bulkhead.schema.json").read_text())
     config = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
     jsonschema.validate(config, schema)

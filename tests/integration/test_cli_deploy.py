@@ -1,9 +1,12 @@
 """What the README and the systemd unit promise: as PID 1, as anybody, on a read-only root, rotated."""
 
+import contextlib
+import json
 import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 
@@ -34,13 +37,37 @@ def block(language, holds):
                 if holds in text)
 
 
-def test_readme_recipe_makes_an_svid(tmp_path):
-    script = block("sh", "openssl req").replace("bulkhead svid", f"{program()} svid")
-    result = subprocess.run(["bash", "-e"], input=script, text=True, capture_output=True,
-                            cwd=tmp_path, timeout=60)
-    assert result.returncode == 0, result.stderr
-    assert "valid X509-SVID (leaf), chain verified" in result.stdout
-    assert "spiffe://prod.example/ns/shop/sa/orders" in result.stdout
+def run_script(script, directory):
+    """With -m, as in a terminal: without it a shell's jobs ignore some signals. What a failure
+    leaves behind ends with the shell."""
+    script = "trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n" + re.sub(
+        r"^( *)bulkhead ", rf"\1{program()} ", script, flags=re.M)
+    return subprocess.run(["bash", "-em"], input=script, text=True, capture_output=True,
+                          cwd=directory, timeout=60)
+
+
+def test_readme_by_hand(tmp_path):
+    """The lines as they stand but for the ports."""
+    made = run_script(block("sh", "openssl req"), tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.count("valid X509-SVID (leaf), chain verified") == 2
+    for name in ("orders", "web"):
+        assert f"spiffe://prod.example/ns/shop/sa/{name}" in made.stdout
+    script = block("sh", "orders.yaml")
+    with contextlib.ExitStack() as held:
+        for port in ("8443", "9001", "8080"):
+            # Nothing else gets the port: bound, but not listening, with SO_REUSEADDR on both sides.
+            sock = held.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", 0))
+            script = script.replace(port, str(sock.getsockname()[1]))
+        ran = run_script(script, tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert "hello" in lines
+    passed = [json.loads(line) for line in lines if '"decision":"allow"' in line]
+    assert {line["listener"] for line in passed if line["reason"] == "closed"} == {
+        "orders", "to-orders"}, ran.stdout
 
 
 def test_readme_configuration_is_valid(tmp_path, credentials):
@@ -129,7 +156,10 @@ def bare_configuration(credentials, backends):
 
 
 def test_anybody_may_run_it_and_it_writes_nothing(bare, backends, credentials):
-    bulkhead = Bulkhead(bare_configuration(credentials, backends), bare, before_exec=as_nobody)
+    # The tree may stand where nobody but its owner gets to, as in /root.
+    executable = shutil.copy(program(), bare)
+    bulkhead = Bulkhead(bare_configuration(credentials, backends), bare, before_exec=as_nobody,
+                        executable=executable)
     before = sorted(bare.iterdir())
     try:
         bulkhead.start()

@@ -88,7 +88,7 @@ def test_one_reason_is_told_whole():
 @pytest.mark.parametrize("arguments, part", [
     (["svid_untrustd"], 'did you mean "svid_untrusted"'),
     (["none"], 'there is no reason "none"'),
-    (["svid_untrusted", "qqqqqq"], 'there is no reason "qqqqqq"'),
+    (["svid_untrusted", "qqqqqq"], '"qqqqqq"; `bulkhead reasons` lists them all'),
     (["--all"], "bulkhead reasons: unrecognized option"),
 ])
 def test_an_unknown_reason_is_an_error(arguments, part):

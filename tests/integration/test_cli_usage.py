@@ -39,9 +39,16 @@ def test_wrong_usage_is_said_once_and_nothing_is_done(arguments):
     assert f"try: bulkhead {command}" in result.stderr
 
 
+def test_a_configuration_without_its_option_is_told_where_it_belongs():
+    for command in ("check", "run"):
+        result = run_command(command, "some.yaml")
+        assert result.returncode == 2 and f"bulkhead {command} -c " in result.stderr
+    assert "bulkhead check -c some.yaml" in run_command("check", "some.yaml").stderr
+
+
 @pytest.mark.parametrize("arguments", [
     ["--help"], ["help"], ["version"], ["--version"], ["reasons"], ["reasons", "--json"],
-    *[[command, "--help"] for command in ("run", "check", "svid", "reasons", "version")],
+    *[[command, "--help"] for command in COMMANDS],
 ])
 def test_output_that_is_lost_is_a_failure(arguments):
     with open("/dev/full", "w") as full:

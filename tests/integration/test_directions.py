@@ -1,5 +1,8 @@
 """What goes in at which kind of address and out at which other."""
 
+import grp
+import os
+import pwd
 import socket
 
 import pytest
@@ -136,6 +139,23 @@ def test_a_unix_socket_is_for_its_owner_alone_by_default(start, backends, creden
     listener = terminate(backends.plain().url, accept=f"mtls+unix://{path}")
     start(configuration(credentials, listener)).wait_log("listening")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_unix_socket_is_given_to_a_user_and_group_by_name(start, backends, credentials, tmp_path):
+    user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    for number, socket_ in enumerate([{"owner": user, "group": group},
+                                      {"owner": str(os.geteuid()), "group": str(os.getegid())}]):
+        path = tmp_path / f"in{number}.sock"
+        listener = terminate(backends.plain().url, accept=f"mtls+unix://{path}", socket=socket_)
+        start(configuration(credentials, listener)).wait_log("listening")
+        assert (path.stat().st_uid, path.stat().st_gid) == (os.geteuid(), os.getegid())
+    for key in ("owner", "group"):
+        listener = terminate(backends.plain().url, accept=f"mtls+unix://{tmp_path}/no.sock",
+                             socket={key: "no-such-name"})
+        bulkhead = start(configuration(credentials, listener), wait=False)
+        bulkhead.wait_exit(1)
+        assert f'socket.{key}: there is no' in bulkhead.log.text().replace('\\"', '"')
+        assert not (tmp_path / "no.sock").exists()
 
 
 def test_mtls_over_unix_sockets_on_both_sides(start, backends, credentials, tmp_path):

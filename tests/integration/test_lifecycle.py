@@ -1,6 +1,7 @@
 """Start, drain, stop, exit codes, descriptors, logs that nobody reads."""
 
 import ctypes
+import fcntl
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from harness.bulkhead import (
 from harness.streams import (
     CLEAN, RESET, PlainStream, client_context, dial, tls_connect, tls_dial,
 )
-from harness.wait import until
+from harness.wait import DEADLINE_S, until
 
 
 @pytest.fixture
@@ -292,6 +293,23 @@ def test_a_blocked_access_log_blocks_nobody(start, backends, credentials, web):
         ping(stream)
         stream.end()
     bulkhead.signal()
+    bulkhead.wait_exit(0)
+    os.close(reading)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_to_the_very_end_change_no_exit_code(start, backends, credentials, number):
+    """Those that come while the last lines are waited for, with a log that nobody reads."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url)), stdout=writing)
+    os.close(writing)
+    for _ in range(50):
+        with PlainStream(dial(bulkhead.address())) as stream:
+            stream.send(b"GET / HTTP/1.0\r\n\r\n")
+            stream.read_to_end()
+    bulkhead.signal()
+    until(lambda: bulkhead.signal(number) or not bulkhead.alive(), "the end", 3 * DEADLINE_S)
     bulkhead.wait_exit(0)
     os.close(reading)
 

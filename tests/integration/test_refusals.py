@@ -34,7 +34,7 @@ class Wall:
     def send_raw(self, data):
         """(what came back, how it ended, the access line) of a client that is no TLS client."""
         with PlainStream(dial(self.address)) as stream:
-            stream.send(data)
+            stream.offer(data)
             answer, end = stream.read_to_end()
             return answer, end, self.line_of(stream)
 
@@ -181,6 +181,18 @@ def test_broken_records(wall):
         assert line["decision"] == "deny"
         assert line["reason"] in ("tls_protocol_error", "tls_not_tls", "tls_no_progress")
         assert len(answer) <= 7
+
+
+@pytest.mark.parametrize("piece", [9, 1], ids=["whole", "byte by byte"])
+def test_a_hello_announced_as_huge(wall, piece):
+    """libssl would make room for what four bytes announce: 1,000 such clients were 150 MiB."""
+    header = b"\x01" + (131_000).to_bytes(3, "big")
+    data = b"".join(b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part
+                    for part in (header[at:at + piece] for at in range(0, len(header), piece)))
+    answer, _, line = wall.send_raw(data)
+    assert line["reason"] == "tls_protocol_error"
+    assert line["detail"] == "a ClientHello of more than 16384 bytes"
+    assert answer == b""
 
 
 def test_more_certificates_than_are_read(wall, tmp_path):
@@ -334,12 +346,13 @@ def test_early_data_is_never_accepted(start, backends, credentials, tmp_path):
 def test_a_server_name_with_a_line_end_is_escaped(wall):
     """CVE-2024-47252: one event is one line, whatever the peer sends."""
     name = 'x\n{"event":"close","decision":"allow"}\x1b[2J'
-    lines = len(wall.bulkhead.access.raw)
     s_client(wall.address, "-servername", name)
     line = wall.bulkhead.wait_access(sni=name)
     assert (line["event"], line["reason"]) == ("deny", "svid_no_certificate")
-    assert len(wall.bulkhead.access.raw) - lines == 1
-    assert "\x1b" not in wall.bulkhead.access.raw[-1]
+    # The line itself is there whole, and what the name pretends to be is no line.
+    raw = [text for text in wall.bulkhead.access.raw if "[2J" in text]
+    assert len(raw) == 1 and f'"{line["downstream"]}"' in raw[0] and "\x1b" not in raw[0]
+    assert not wall.bulkhead.access.find(event="close", decision="allow")
 
 
 @pytest.mark.parametrize("name", ["newline", "nul-in-uri", "nul-at-end", "non-ascii", "forged-subject"])
@@ -426,7 +439,7 @@ def test_a_server_that_refuses_us(start, backends, credentials, version):
     )
     line, end = refused_by_upstream(start, credentials, backends.tls(context))
     assert end == RESET
-    assert line["reason"] == "upstream_refused_us"
+    assert (line["reason"], line["detail"]) == ("upstream_refused_us", "unknown_ca")
     assert "upstream_id" in line or version == "1.2"
 
 

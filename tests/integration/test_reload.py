@@ -1,9 +1,12 @@
 """A reload by signal: what a new configuration takes away ends, with its cause in the log; all
 else notices nothing."""
 
+import contextlib
 import os
 import pathlib
+import random
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -12,6 +15,7 @@ import time
 import pytest
 
 from harness.bulkhead import bridge, configuration, originate, program, rule, run_command, terminate
+from harness.issuer import Issuer
 from harness.reloading import ping
 from harness.streams import (
     CLEAN, RESET, PlainStream, client_context, dial, server_context, tls_connect, tls_dial,
@@ -37,8 +41,11 @@ def is_refused(address):
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
+    """Below the ports that the kernel gives out (ip_local_port_range): no other test is given it."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
@@ -256,7 +263,8 @@ def test_two_listeners_swap_their_addresses(reloadable, backends, issuer, shop):
 
 
 def test_an_address_in_use_refuses_the_configuration_alone(reloadable, backends, issuer, shop):
-    """Half of a configuration is nobody's intent; the credentials that came with it go through."""
+    """Half of a configuration is nobody's intent; what has come to the places that the former one
+    names goes through."""
     place = reloadable(terminate(backends.plain().url), rules=allow(issuer, "web"))
     rotated = issuer.issue("orders")
     with socket.create_server(("127.0.0.1", 0)) as taken, place.connect(shop("web")) as web:
@@ -274,6 +282,32 @@ def test_an_address_in_use_refuses_the_configuration_alone(reloadable, backends,
         ping(web)
         assert shown_by(place) == der(rotated)
     place.apply()
+
+
+def test_what_a_refused_configuration_names_does_not_count(reloadable, backends, issuer, shop, tmp_path):
+    """Neither its identity nor its trust domains: they are the other half of nobody's intent."""
+    place = reloadable(terminate(backends.plain().url), rules=allow(issuer, "web"))
+    other = Issuer(tmp_path / "other", domain=issuer.domain)
+    with socket.create_server(("127.0.0.1", 0)) as taken, place.connect(shop("web")) as web:
+        wiki = shop("wiki")
+        good = place.config
+        place.write(
+            identity={"files": {"certificate": str(wiki.chain), "private_key": str(wiki.key)}},
+            trust={issuer.domain: {"bundle": str(other.bundle)}},
+            listeners=[*good["listeners"],
+                       {**terminate(backends.plain().url, "taken"),
+                        "accept": f"mtls://127.0.0.1:{taken.getsockname()[1]}"}])
+        line = place.reload()
+        assert (line["result"], line["generation"]) == ("refused", 1), line
+        ping(web)
+        assert shown_by(place) == der(place.own)
+        with place.connect(shop("web")):
+            pass
+        stream, _ = tls_dial(place.address(), client_context(other.issue("web").pair))
+        with stream:
+            stream.read_to_end()
+            assert place.ended(stream)["reason"] == "svid_untrusted"
+        ping(web)
 
 
 def der(svid):
@@ -343,6 +377,22 @@ def test_fixed_keys_need_a_restart(reloadable, backends, issuer, shop):
         assert place.ended(web)["reason"] == "closed", "the access log is where it was"
 
 
+def test_a_storm_of_signals_is_a_few_reloads(reloadable, backends, issuer, shop):
+    place = reloadable(terminate(backends.plain().url), rules=allow(issuer, "web", "wiki"))
+    with place.connect(shop("web")) as web, place.connect(shop("wiki")) as wiki:
+        place.write(rules=allow(issuer, "wiki"))
+        for _ in range(200):
+            place.signal(signal.SIGHUP)
+            place.signal(signal.SIGUSR1)
+        place.wait_reload(result="in_force")
+        assert web.read_to_end() == (b"", RESET)
+        # What waits already does for the next: one more, at the most, after the last signal.
+        line = place.reload(signal.SIGHUP)
+        assert (line["result"], line["generation"]) == ("unchanged", 2)
+        assert len(place.log.find(event="reload", result="in_force")) == 1
+        ping(wiki)
+
+
 def test_a_reload_during_the_drain_is_refused(reloadable, backends, issuer, shop):
     place = reloadable(terminate(backends.plain().url), rules=allow(issuer, "web"),
                        drain={"delay": "0s", "timeout": "1h"})
@@ -383,6 +433,22 @@ def test_limits_follow(reloadable, backends, issuer, shop):
             place.apply(limits={"connections": 10})
             assert place.ended(waiting)["reason"] == "tls_not_tls"
         ping(web)
+
+
+def test_listening_sockets_count_among_the_descriptors(reloadable, backends, issuer):
+    """What a reload opens is taken from what connections may hold, and given back."""
+    place = reloadable(terminate(backends.plain().url), rules=allow(issuer, "web"),
+                       limits={"connections": 100_000},
+                       before_exec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)))
+
+    def possible():
+        return place.log.find(event="connections_limited")[-1]["possible"]
+
+    first, before = place.config["listeners"], possible()
+    place.apply(listeners=[*first, *(terminate(backends.plain().url, f"l{i}") for i in range(10))])
+    assert possible() == before - 10, "two workers' sockets, two descriptors for a session"
+    place.apply(listeners=first)
+    assert possible() == before
 
 
 def test_the_release_program_has_no_clock_to_turn(start, backends, credentials, clock):

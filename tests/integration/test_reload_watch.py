@@ -1,8 +1,11 @@
 """Changes that come into force by themselves: replaced files, swapped links, files written in place,
 and what is not loaded by itself because it may be half written."""
 
+import contextlib
 import os
+import pathlib
 import shutil
+import signal
 import ssl
 
 import pytest
@@ -116,9 +119,24 @@ def test_certificate_and_key_in_either_order(reloadable, backends, issuer, shop,
 
 def test_both_renamed_at_once_come_in_one_reload(reloadable, backends, issuer, shop):
     place = reloadable(terminate(backends.plain().url), rules=allow(issuer, "web"))
-    place.rotate(issuer.issue("orders"))
+    new = issuer.issue("orders")
+    with halted(place):  # for it they happen at once, however long this process takes
+        place.rotate(new)
     watched(place, result="in_force")
     assert not place.log.find(event="source_failed")
+
+
+@contextlib.contextmanager
+def halted(place):
+    """The whole process stands still meanwhile."""
+    def is_halted():
+        stats = pathlib.Path(f"/proc/{place.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+    place.signal(signal.SIGSTOP)
+    until(is_halted, "the process to stand still")
+    yield
+    place.signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("how", [replace, overwrite])

@@ -65,6 +65,7 @@ def test_a_good_client_resumes_across_workers_and_the_log_says_so(site):
         assert here.connect()
     line = here.bulkhead.wait_access(lambda line: line["tls"].get("resumed"))
     assert line["downstream_id"] == WEB and line["rule"] == "web-uses-all"
+    until(lambda: len(here.bulkhead.access.find(reason="closed")) == 10, "the lines of all")
     assert len([l for l in here.bulkhead.access.find(reason="closed")
                 if not l["tls"].get("resumed")]) == 1
 
@@ -99,7 +100,7 @@ def test_not_when_the_rule_has_gone(site):
     here.reload(rules=[rule("others", "spiffe://prod.example/ns/shop/sa/other", "all")])
     pair = here.credentials.pair("web")
     with Interactive(here.address, "-tls1_3", "-sess_in", str(here.session), pair=pair) as client:
-        client.send(b"ping\n")
+        client.offer(b"ping\n")
         client.finish()
     line = here.bulkhead.wait_access(event="deny")
     assert line["reason"] == "policy_no_rule" and line["downstream_id"] == WEB

@@ -6,6 +6,7 @@ import random
 import socket
 import struct
 import threading
+import time
 
 import pytest
 
@@ -204,6 +205,23 @@ def test_truncation_delivers_every_byte_and_then_resets(start, backends, credent
     assert seen == [data], "bytes before the truncation were lost"
 
 
+@pytest.mark.parametrize("kind", ["terminate", "bridge"])
+@pytest.mark.parametrize("broken", [
+    b"\x17\x03\x03\x00\x20" + bytes(32),  # a record that nobody has sealed
+    b"\x17\x03\x03\xff\xff" + bytes(64),  # longer than any record may be
+    b"GET / HTTP/1.1\r\n\r\n",
+], ids=["forged", "too-long", "plaintext"])
+def test_a_broken_record_in_mid_stream_is_an_abort(start, backends, credentials, kind, broken):
+    path = Path(kind, start, backends, credentials)
+    with path.connect() as stream:
+        stream.send(b"before")
+        assert stream.recv_exactly(6) == b"before"
+        stream.sock.sendall(broken)
+        line = path.line_of(stream)
+        assert (line["reason"], line["bytes_up"]) == ("tls_protocol_error", 6)
+        assert path.backend.wait_ends() == [RESET], "a broken stream must not end cleanly"
+
+
 def test_truncation_may_be_tolerated(start, backends, credentials):
     path = Path("terminate", start, backends, credentials, truncation="tolerate")
     with path.connect() as stream:
@@ -337,12 +355,24 @@ def test_idle_sessions_end(start, backends, credentials):
 
 def test_idle_counts_from_the_last_byte(start, backends, credentials):
     path = Path("terminate", start, backends, credentials, timeouts={"idle": "1s"})
-    with path.connect() as stream:
-        for _ in range(5):
-            stream.send(b"x")
-            stream.recv_exactly(1)
-            threading.Event().wait(0.3)
-        assert path.bulkhead.access.find(listener="in") == []
+    for _ in range(10):
+        with path.connect() as stream:
+            pauses = [one_byte_later(stream) for _ in range(5)]
+            if max(pauses) < 0.9:  # this machine did not make a longer one of them
+                assert path.bulkhead.access.find(reason="idle_timeout") == []
+                assert sum(pauses) > 1
+                return
+    pytest.skip("this machine is too busy to keep a session from being idle for a second")
+
+
+def one_byte_later(stream):
+    """How long no byte was sent."""
+    began = time.monotonic()
+    threading.Event().wait(0.3)
+    with contextlib.suppress(OSError, AssertionError):  # told by the time it took
+        stream.send(b"x")
+        stream.recv_exactly(1)
+    return time.monotonic() - began
 
 
 def test_half_closed_sessions_end(start, backends, credentials):
@@ -385,6 +415,28 @@ def test_slow_handshakes_make_room_for_good_clients(start, backends, credentials
         stream.close()
 
 
+@pytest.mark.parametrize("whose", ["process", "listener", "descriptors"])
+def test_silent_clients_take_no_place_of_sessions_for_long(start, backends, credentials, whose):
+    """With fewer places for sessions than for handshakes: silence must not fill them."""
+    backend = backends.plain()
+    bound = {"limits": {"connections": 6}}
+    listener = terminate(backend.url, timeouts={"handshake": "1h"},
+                         **(bound if whose == "listener" else {}))
+    bulkhead = start(configuration(credentials, listener, **(bound if whose == "process" else {})),
+                     descriptors=70 if whose == "descriptors" else None)
+    kept = []
+    for _ in range(3):  # the fewer places are left, the harder it is
+        slow = [PlainStream(dial(bulkhead.address())) for _ in range(12)]
+        stream = tls_connect(bulkhead.address(), client_context(credentials.pair("web")))
+        stream.send(b"ping")
+        assert stream.recv_exactly(4) == b"ping"
+        kept.append(stream)
+        for silent in slow:
+            silent.close()
+    for stream in kept:
+        stream.close()
+
+
 @pytest.mark.parametrize("whose", ["process", "listener"])
 def test_slow_handshakes_of_one_worker_make_room_in_the_others(start, backends, credentials, whose):
     """Each worker has its share of the bound, whichever of them took the places first."""
@@ -411,19 +463,21 @@ def test_a_full_listener_queues_and_recovers(start, backends, credentials):
     context = client_context(credentials.pair("web"))
     first = tls_connect(bulkhead.address(), context)
     waiting = PlainStream(dial(bulkhead.address()))  # in the kernel's queue
-    waiting.sock.settimeout(0.3)
     waiting.send(b"GET / HTTP/1.0\r\n\r\n")  # answered (by a refusal) only once it is accepted
-    with pytest.raises(TimeoutError):
-        waiting.recv(1)
     paused = bulkhead.wait_log("accept_paused")
     assert (paused["level"], paused["limit"], paused["scope"]) == ("warn", "connections", "listener")
+    seen = time.monotonic()
+    waiting.sock.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        waiting.recv(1)
+    least_ms = (time.monotonic() - seen) * 1000
     first.end()
     assert first.read_to_end()[1] == CLEAN
     first.close()
     line = bulkhead.wait_access(downstream=waiting.local_address())
     assert line["reason"] == "tls_not_tls"
     resumed = bulkhead.wait_log("accept_resumed", listener=paused["listener"])
-    assert resumed["level"] == "info" and resumed["lasted_ms"] >= 300
+    assert resumed["level"] == "info" and resumed["lasted_ms"] >= int(least_ms)
     assert len(bulkhead.log.find(event="accept_paused")) == 1
     waiting.close()
 

@@ -146,7 +146,8 @@ class Bulkhead:
     is there already."""
 
     def __init__(self, config, directory, env=None, descriptors=None, stdout=subprocess.PIPE,
-                 pass_fds=(), before_exec=None, clock=None, config_path=None, through=()):
+                 pass_fds=(), before_exec=None, clock=None, config_path=None, through=(),
+                 executable=None):
         self.directory = pathlib.Path(directory)
         self.config_file = config_path or self.directory / "bulkhead.yaml"
         if config_path is None:
@@ -161,9 +162,9 @@ class Bulkhead:
             env = {**(env or {}), **clock.environment()}
             pass_fds = (*pass_fds, clock.fd)
 
+        executable = executable or (program() if clock is None else program_with_clock())
         self.process = subprocess.Popen(
-            [*through, program() if clock is None else program_with_clock(), "run", "-c",
-             str(self.config_file)], stdin=subprocess.DEVNULL,
+            [*through, str(executable), "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **(env or {})},
             cwd=self.directory, preexec_fn=before_exec, pass_fds=pass_fds,
         )

@@ -141,11 +141,13 @@ class TlsStream(PlainStream):
 
     def _flush(self):
         if self.outgoing.pending:
-            self.sock.sendall(self.outgoing.read())
+            super().send(self.outgoing.read())
 
     def _feed(self):
         """Reads from the socket; false at its end."""
         data = self.sock.recv(PIECE)
+        if not data and self.was_reset:
+            raise ConnectionResetError(errno.ECONNRESET, "the peer's reset was told before")
         if not data:
             self.incoming.write_eof()
             return False

@@ -1,6 +1,7 @@
 /* The list of what is wrong: order, text, and names that try to be more than one line. */
 #include "config/diag.h"
 
+#include "base/json_writer.h"
 #include "unit/config/config_test.h"
 
 static struct config_pos pos(uint32_t file, uint32_t line, uint32_t column)
@@ -82,6 +83,25 @@ static void test_diag_formats_into_any_size(void **state)
     diag_list_fini(&list);
 }
 
+static void test_diag_is_written_as_json(void **state)
+{
+    (void)state;
+    struct diag_list list;
+    struct json_writer w;
+    char text[256];
+    diag_list_init(&list);
+    uint32_t file = diag_add_file(&list, "f");
+    diag_error(&list, pos(file, 2, 3), "wrong");
+    diag_warning(&list, pos(file, 4, 5), "odd");
+    diag_error(&list, pos(7, 0, 0), "nowhere");
+    json_writer_init(&w, text, sizeof(text) - 1);
+    diag_write_json(&w, &list, DIAG_ERROR);
+    text[json_writer_finish(&w)] = '\0';
+    assert_string_equal(text, "[{\"file\":\"f\",\"line\":2,\"column\":3,\"message\":\"wrong\"},"
+                              "{\"file\":null,\"line\":0,\"column\":0,\"message\":\"nowhere\"}]");
+    diag_list_fini(&list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -89,6 +109,7 @@ int main(void)
         cmocka_unit_test(test_diag_counts_errors_apart_from_warnings),
         cmocka_unit_test(test_diag_is_one_line),
         cmocka_unit_test(test_diag_formats_into_any_size),
+        cmocka_unit_test(test_diag_is_written_as_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

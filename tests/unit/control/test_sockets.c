@@ -92,7 +92,8 @@ static void test_sockets_stay_with_their_address(void **state)
     struct fixture *f = *state;
     struct setup *one = build(f, ON("a", "127.0.0.1:0") ON("b", "127.0.0.1:0"));
     struct listen_sockets **first = open_all(f, one);
-    assert_ptr_not_equal(first[0], first[1]); /* port 0 is another one for each */
+    assert_ptr_not_equal(first[0], first[1]);                /* port 0 is another one for each */
+    assert_int_equal(socket_table_descriptors(f->table), 4); /* two addresses, two workers */
     socket_table_settle(f->table, one);
     uint16_t port_a = netaddr_port(listen_sockets_address(first[0]));
     uint16_t port_b = netaddr_port(listen_sockets_address(first[1]));
@@ -101,7 +102,9 @@ static void test_sockets_stay_with_their_address(void **state)
     assert_ptr_equal(second[1], first[1]);
     assert_ptr_equal(socket_table_find(f->table, two, 1), first[1]);
     assert_true(answers(port_a)); /* until the new setup is in force */
+    assert_int_equal(socket_table_descriptors(f->table), 6);
     socket_table_settle(f->table, two);
+    assert_int_equal(socket_table_descriptors(f->table), 4);
     assert_false(answers(port_a));
     assert_true(answers(port_b));
     mem_free(first);

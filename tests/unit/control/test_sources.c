@@ -123,7 +123,8 @@ static struct material *prepare(struct fixture *f)
 {
     diag_list_fini(&f->diags);
     diag_list_init(&f->diags);
-    return sources_prepare(f->sources, SOURCES_ALL, NULL, &f->diags, &f->config_refused);
+    const struct sources_request request = {.scope = SOURCES_ALL};
+    return sources_prepare(f->sources, &request, &f->diags, &f->config_refused);
 }
 
 enum damage { MISSING, EMPTY, HALF, DIRECTORY, GARBAGE, DAMAGES };
@@ -276,6 +277,67 @@ static void test_sources_expiry_stops_no_start(void **state)
     free_identity(&expired);
 }
 
+struct asked {
+    unsigned times;
+    bool can;
+};
+
+static bool can_serve(void *arg, const struct setup *setup, struct diag_list *diags)
+{
+    struct asked *asked = arg;
+    asked->times++;
+    assert_non_null(setup);
+    if (!asked->can) {
+        diag_error(diags, (struct config_pos){0, 0, 0}, "an address is taken");
+    }
+    return asked->can;
+}
+
+static struct material *prepare_asking(struct fixture *f, struct asked *asked)
+{
+    const struct sources_request request = {
+        .scope = SOURCES_ALL, .can_serve = can_serve, .arg = asked};
+    diag_list_fini(&f->diags);
+    diag_list_init(&f->diags);
+    return sources_prepare(f->sources, &request, &f->diags, &f->config_refused);
+}
+
+/* A domain that only a configuration names which can't be served is not read, nor trusted. */
+static void test_sources_a_setup_that_cannot_be_served(void **state)
+{
+    struct fixture *f = *state;
+    const struct material *in_force = load(f);
+    struct asked asked = {.can = false};
+    struct material *candidate = prepare_asking(f, &asked);
+    assert_int_equal(asked.times, 0); /* the one in force is being served */
+    assert_false(f->config_refused);
+    material_free(candidate);
+
+    char text[512];
+    int len = snprintf(text, sizeof(text),
+                       "version: 1\n"
+                       "identity: {files: {certificate: nowhere, private_key: key}}\n"
+                       "trust: {" DOMAIN ": {bundle: bundle}, other.example: {bundle: nowhere}}\n"
+                       "listeners: [{name: in, accept: 'mtls://127.0.0.1:0',\n"
+                       "  forward: 'tcp://127.0.0.1:9'}]\n");
+    write_text(f->paths[CONFIG], text, (size_t)len);
+    candidate = prepare_asking(f, &asked);
+    assert_int_equal(asked.times, 1);
+    assert_true(f->config_refused);
+    assert_int_equal(f->diags.error_count, 1);
+    assert_true(material_same(in_force, candidate));
+    assert_int_equal(candidate->domain_count, 1);
+    material_free(candidate);
+
+    asked.can = true;
+    candidate = prepare_asking(f, &asked);
+    assert_int_equal(asked.times, 2);
+    assert_false(f->config_refused);
+    assert_int_equal(f->diags.error_count, 2); /* both files of "nowhere" */
+    assert_ptr_not_equal(candidate->setup, in_force->setup);
+    material_free(candidate);
+}
+
 static void test_sources_credentials_alone(void **state)
 {
     struct fixture *f = *state;
@@ -285,8 +347,9 @@ static void test_sources_credentials_alone(void **state)
     write_own(f, &rotated);
     diag_list_fini(&f->diags);
     diag_list_init(&f->diags);
+    const struct sources_request request = {.scope = SOURCES_CREDENTIALS};
     struct material *candidate =
-        sources_prepare(f->sources, SOURCES_CREDENTIALS, NULL, &f->diags, &f->config_refused);
+        sources_prepare(f->sources, &request, &f->diags, &f->config_refused);
     assert_int_equal(f->diags.error_count, 0);
     assert_false(f->config_refused);
     assert_ptr_equal(candidate->setup, in_force->setup);
@@ -305,6 +368,7 @@ int main(void)
         WITH_FILES(test_sources_another_identity_of_ours),
         WITH_FILES(test_sources_what_is_no_successor),
         WITH_FILES(test_sources_expiry_stops_no_start),
+        WITH_FILES(test_sources_a_setup_that_cannot_be_served),
         WITH_FILES(test_sources_credentials_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,14 @@
 
 enum { GUARD_MS = 20000 };
 
+/* As in the integration tests: how much longer what must happen may take (under valgrind, say). */
+static inline int guard_ms(void)
+{
+    const char *scale = getenv("BULKHEAD_TEST_SCALE");
+    double factor = scale != NULL ? strtod(scale, NULL) : 1;
+    return factor > 1 && factor <= 100 ? (int)(GUARD_MS * factor) : GUARD_MS;
+}
+
 static inline struct loop *new_loop(void)
 {
     struct errbuf err;
@@ -36,7 +44,7 @@ static inline struct loop *new_loop(void)
 static inline void on_guard(void *arg)
 {
     (void)arg;
-    (void)fprintf(stderr, "the loop was not stopped in %d ms\n", GUARD_MS);
+    (void)fprintf(stderr, "the loop was not stopped in %d ms\n", guard_ms());
     abort();
 }
 
@@ -45,7 +53,7 @@ static inline void run_loop(struct loop *loop)
 {
     struct timer *guard = timer_new(loop, on_guard, NULL);
     assert_non_null(guard);
-    timer_set(guard, GUARD_MS);
+    timer_set(guard, (uint64_t)guard_ms());
     loop_run(loop);
     timer_free(guard);
 }
@@ -74,7 +82,7 @@ static inline void set_nonblocking(int fd)
 static inline short wait_for(int fd, short events)
 {
     struct pollfd poll_fd = {.fd = fd, .events = events};
-    assert_int_equal(poll(&poll_fd, 1, GUARD_MS), 1);
+    assert_int_equal(poll(&poll_fd, 1, guard_ms()), 1);
     return poll_fd.revents;
 }
 

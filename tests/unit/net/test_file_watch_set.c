@@ -156,7 +156,8 @@ static void test_an_overflow_looks_at_everything(void **state)
     }
     rename_over("a", "2");
     swap_link("v2", "..data");
-    expect(fixture, "bR aW"); /* that the one was renamed is lost; it comes all the same */
+    expect_either(fixture, "bR aW",
+                  "aW bR"); /* that the one was renamed is lost; it comes all the same */
     rename_over("a", "3");
     expect(fixture, "aR");
     end(fixture);

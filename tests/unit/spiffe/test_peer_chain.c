@@ -403,6 +403,54 @@ static void test_grows_beyond_its_first_buckets(void **state)
     f->table = small;
 }
 
+/* Admits that many clients, who leave again. */
+static void fill(struct fixture *f, size_t count)
+{
+    struct svid_failure failure;
+    for (size_t i = 0; i < count; i++) {
+        struct cert_spec spec = cert_leaf(ID);
+        X509 *leaf = cert_build(f->crypto, &spec, f->key, f->root, f->root_key);
+        X509 *const list[] = {leaf, NULL};
+        peer_chain_unref(admit_full(f, f->credentials, list, SVID_ROLE_CLIENT, CERT_NOW, &failure));
+        X509_free(leaf);
+    }
+}
+
+static void test_forgetting_takes_a_piece_at_a_time(void **state)
+{
+    struct fixture *f = *state;
+    enum { MORE = 40, ALL = PEER_CHAIN_FORGET_MOST + MORE };
+    struct errbuf err;
+    struct credentials *none = credentials_of(NULL, NULL, 0, 2, &err);
+    assert_non_null(none);
+    struct peer_chain_table *small = f->table;
+    f->table = peer_chain_table_new(f->crypto, ALL + 1);
+    peer_chain_unref(admit(f, 0)); /* the one that has been idle for longest */
+    fill(f, ALL);
+    size_t left = SIZE_MAX;
+    peer_chain_table_forget_stale(f->table, f->credentials, &left);
+    assert_int_equal(left, MORE + 1);
+    peer_chain_table_forget_stale(f->table, f->credentials, &left);
+    assert_int_equal(left, 0); /* all looked at, all kept, in their order */
+    assert_int_equal(peer_chain_table_count(f->table), ALL + 1);
+    fill(f, 1);
+    uint64_t misses = peer_chain_table_misses(f->table);
+    struct peer_chain *first = admit(f, 0);
+    assert_int_equal(peer_chain_table_misses(f->table), misses + 1);
+
+    left = SIZE_MAX;
+    peer_chain_table_forget_stale(f->table, none, &left);
+    assert_int_equal(left, MORE);
+    assert_int_equal(peer_chain_table_count(f->table), MORE + 1);
+    peer_chain_table_forget_stale(f->table, none, &left);
+    assert_int_equal(left, 0);
+    assert_int_equal(peer_chain_table_count(f->table), 1); /* it has a session */
+    peer_chain_unref(first);
+    peer_chain_table_free(f->table);
+    f->table = small;
+    credentials_unref(none);
+}
+
 static void test_too_many_bytes_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -522,6 +570,7 @@ int main(void)
         CASE(test_the_longest_idle_entry_makes_room),
         CASE(test_entries_in_use_are_never_evicted),
         CASE(test_grows_beyond_its_first_buckets),
+        CASE(test_forgetting_takes_a_piece_at_a_time),
         CASE(test_too_many_bytes_are_refused),
         CASE(test_a_signed_ber_certificate_is_refused),
         CASE(test_threads_share_credentials),

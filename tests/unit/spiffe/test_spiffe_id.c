@@ -228,6 +228,8 @@ static void test_trust_domain_check(void **state)
         assert_int_equal(spiffe_trust_domain_check(strview_from(bad[i]), &why), -1);
         assert_non_null(why);
     }
+    assert_int_equal(spiffe_trust_domain_check(strview_from("spiffe://a"), &why), -1);
+    assert_non_null(strstr(why, "without spiffe://"));
 }
 
 int main(void)

@@ -189,7 +189,7 @@ static void test_refuses_broken_files(void **state)
 static void test_refuses_what_is_no_ca(void **state)
 {
     struct fixture *f = *state;
-    assert_certificate_refused(f, f->leaf, "basicConstraints lack cA=true");
+    assert_certificate_refused(f, f->leaf, "basicConstraints lack cA=true; a bundle holds the CA");
 
     struct cert_spec spec = cert_leaf("spiffe://prod.example/web");
     X509 *certificate = cert_build(f->crypto, &spec, f->key, NULL, NULL);

@@ -262,7 +262,7 @@ static void test_signer_refuses(void **state)
     EVP_PKEY_free(weak);
 
     pem = cert_pem_one(f->leaf);
-    assert_key_refused(f, pem, "no PEM private key");
+    assert_key_refused(f, pem, "no PEM private key in it but a certificate; are the two files");
     free(pem);
 }
 

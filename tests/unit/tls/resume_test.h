@@ -67,6 +67,18 @@ static inline int teardown_resume(void **state)
     return 0;
 }
 
+/* A certificate of 13 KiB that nobody needs. */
+static inline struct identity make_large_identity(const struct identity *issuer)
+{
+    struct identity large = make_identity(issuer, "spiffe://" DOMAIN, true, -HOUR, LONG);
+    char comment[13 * 1024];
+    memset(comment, 'x', sizeof(comment) - 1);
+    comment[sizeof(comment) - 1] = '\0';
+    add_extension(large.cert, issuer->cert, NID_netscape_comment, comment);
+    assert_true(X509_sign(large.cert, issuer->key, EVP_sha256()) > 0);
+    return large;
+}
+
 /* One conn of ours, accepting, with a client by hand that offers this session. */
 static inline void accept_with(struct resume *resume, struct duel *duel,
                                struct tls_context *context, SSL_SESSION *session)

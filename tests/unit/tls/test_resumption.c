@@ -59,6 +59,23 @@ static void test_a_chain_with_intermediate_resumes(void **state)
     free_identity(&between);
 }
 
+/* What a client sends besides would stay with each of its sessions. */
+static void test_no_ticket_for_a_client_that_sends_much(void **state)
+{
+    struct resume *resume = *state;
+    struct identity large = make_large_identity(&resume->world->anchor);
+    struct peer_options options = {.show = &resume->world->peer, .also = {&large}};
+    struct duel duel = {0};
+    duel_run(resume->world, &duel, resume->server, &options);
+    assert_true(duel.ours.open);
+    SSL_SESSION *session = ticket_of(resume, &duel);
+    assert_int_equal(SSL_SESSION_has_ticket(session), 0);
+    assert_int_equal(tls_session_store_count(resume->store), 0);
+    SSL_SESSION_free(session);
+    duel_fini(&duel);
+    free_identity(&large);
+}
+
 static void test_the_ticket_comes_once_and_with_the_first_bytes(void **state)
 {
     struct resume *resume = *state;
@@ -618,6 +635,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_resumes),
         TEST(test_a_chain_with_intermediate_resumes),
+        TEST(test_no_ticket_for_a_client_that_sends_much),
         TEST(test_the_ticket_comes_once_and_with_the_first_bytes),
         TEST(test_a_resumed_conn_gets_a_new_ticket_and_the_old_one_stays_good),
         TEST(test_resumes_in_another_worker),

@@ -301,6 +301,43 @@ static void test_no_server_fills_the_store(void **state)
     assert_int_equal(tls_session_store_count(resume->store), 50); /* max_per_peer */
 }
 
+static void test_no_session_with_a_server_that_sends_much(void **state)
+{
+    struct resume *resume = *state;
+    struct identity large = make_large_identity(&resume->world->anchor);
+    struct peer_options options = server_options(resume);
+    options.also[0] = &large;
+    int fds[2];
+    unix_pair(fds);
+    struct duel duel = {0};
+    meet_at(resume, &duel, resume->client, NULL, &options, fds);
+    assert_true(duel.ours.open);
+    get_tickets(resume, &duel);
+    assert_int_equal(tls_session_store_count(resume->store), 0);
+    duel_fini(&duel);
+    free_identity(&large);
+}
+
+static void test_no_session_with_a_large_ticket(void **state)
+{
+    struct resume *resume = *state;
+    const struct peer_options options = server_options(resume);
+    uint8_t data[9 * 1024] = {0};
+    int fds[2];
+    unix_pair(fds);
+    struct duel duel = {0};
+    ours_connect(resume->world, &duel.ours, resume->client, fds[0], NULL, NULL);
+    serve(resume, &duel.peer, &options, fds[1]);
+    assert_int_equal(SSL_set_num_tickets(duel.peer.ssl, 0), 1);
+    run_until(resume->world, duel_is_over, &duel);
+    SSL_SESSION *session = SSL_get_session(duel.peer.ssl);
+    assert_int_equal(SSL_SESSION_set1_ticket_appdata(session, data, sizeof(data)), 1);
+    assert_int_equal(SSL_new_session_ticket(duel.peer.ssl), 1);
+    get_tickets(resume, &duel);
+    assert_int_equal(tls_session_store_count(resume->store), 0);
+    duel_fini(&duel);
+}
+
 static void test_tls12_is_never_resumed(void **state)
 {
     struct resume *resume = *state;
@@ -450,6 +487,8 @@ int main(void)
         TEST(test_renewals_do_not_stretch_it),
         TEST(test_keeps_no_longer_than_the_server_says),
         TEST(test_no_server_fills_the_store),
+        TEST(test_no_session_with_a_server_that_sends_much),
+        TEST(test_no_session_with_a_large_ticket),
         TEST(test_tls12_is_never_resumed),
         TEST(test_never_sends_early_data_though_it_might),
         TEST(test_resumes_through_a_hello_retry),

@@ -8,25 +8,6 @@
 
 enum { EXTENSION_PSK = 41, EXTENSION_KEX_MODES = 45, HELLO_MAX = 4096 };
 
-/* As peer_init, but nothing is sent yet. */
-static void peer_prepare(struct world *world, struct peer *peer, const struct peer_options *options,
-                         int fd)
-{
-    *peer = (struct peer){
-        .world = world, .options = *options, .fd = fd, .alert = NO_ALERT, .warning = NO_ALERT};
-    peer->ctx = SSL_CTX_new(TLS_method());
-    assert_non_null(peer->ctx);
-    peer_settings(peer);
-    peer->ssl = SSL_new(peer->ctx);
-    assert_non_null(peer->ssl);
-    SSL_set_app_data(peer->ssl, peer);
-    SSL_set_bio(peer->ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
-    peer_hello(peer);
-    peer->watch = io_watch_new(world->loop, fd, peer_on_io, peer);
-    assert_non_null(peer->watch);
-    assert_int_equal(io_watch_set(peer->watch, IO_READ), 0);
-}
-
 /* ---- hellos by hand ---- */
 
 struct hello {

@@ -336,6 +336,25 @@ static void test_a_flood_of_key_updates_ends(void **state)
     duel_fini(&duel);
 }
 
+/* A byte of data behind each makes it no work that should be done: one peer had a thread. */
+static void test_a_flood_of_key_updates_among_data_ends(void **state)
+{
+    struct world *world = *state;
+    struct duel duel = {0};
+    open_duel(world, &duel, TLS1_3_VERSION);
+    duel.peer.stalled = true;
+    duel.peer.options.hold = true;
+    for (size_t i = 0; i < 1000; i++) {
+        assert_int_equal(SSL_key_update(duel.peer.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        peer_write(&duel.peer, "x", 1);
+    }
+    peer_flush(&duel.peer);
+    run_until(world, ours_has_ended, &duel.ours);
+    assert_int_equal(duel.ours.end, CONN_END_NO_PROGRESS);
+    assert_true(bytebuf_len(&duel.ours.received) < 256);
+    duel_fini(&duel);
+}
+
 static void test_answers_that_nobody_reads_end_it(void **state)
 {
     struct world *world = *state;
@@ -483,6 +502,7 @@ int main(void)
         T(test_our_client_and_our_server),
         T(test_key_updates_work),
         T(test_a_flood_of_key_updates_ends),
+        T(test_a_flood_of_key_updates_among_data_ends),
         T(test_answers_that_nobody_reads_end_it),
         T(test_answers_to_key_updates_that_nobody_reads_end_it),
         T(test_renegotiation_is_refused),

@@ -563,8 +563,9 @@ static inline void peer_hello(struct peer *peer)
     }
 }
 
-static inline void peer_init(struct world *world, struct peer *peer,
-                             const struct peer_options *options, int fd)
+/* As peer_init, but nothing is sent yet. */
+static inline void peer_prepare(struct world *world, struct peer *peer,
+                                const struct peer_options *options, int fd)
 {
     *peer = (struct peer){
         .world = world, .options = *options, .fd = fd, .alert = NO_ALERT, .warning = NO_ALERT};
@@ -579,6 +580,12 @@ static inline void peer_init(struct world *world, struct peer *peer,
     peer->watch = io_watch_new(world->loop, fd, peer_on_io, peer);
     assert_non_null(peer->watch);
     assert_int_equal(io_watch_set(peer->watch, IO_READ), 0);
+}
+
+static inline void peer_init(struct world *world, struct peer *peer,
+                             const struct peer_options *options, int fd)
+{
+    peer_prepare(world, peer, options, fd);
     peer_step(peer);
 }
 
