@@ -83,3 +83,16 @@ def test_nothing_stays_after_uninstall(installed, tmp_path):
 def test_the_programs_of_tests_and_of_install_are_the_same(installed):
     with open(program(), "rb") as ours, open(installed / "opt/b/bin/bulkhead", "rb") as theirs:
         assert ours.read() == theirs.read()
+
+
+def test_the_index_of_config_is_complete():
+    index = (ROOT / "config" / "README.md").read_text()
+    named = {name.rstrip("/") for row in re.findall(r"^\| (`.*?) \|", index, re.M)
+             for name in re.findall(r"`([^`]+)`", row)}
+    assert named == {path.name for path in (ROOT / "config").iterdir()} - {"README.md"}
+
+
+def test_the_makefile_says_what_its_targets_are():
+    listed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True,
+                            timeout=60).stdout
+    assert {"install", "uninstall", "deb"} <= {line.split()[0] for line in listed.splitlines()}
