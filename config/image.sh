@@ -38,7 +38,7 @@ echo "$found" | sed -n 's|^[[:space:]]*\([^ ]* => \)\{0,1\}\(/[^ ]*\) (0x.*|\2|p
         package=${package%%:*}
         if [ -n "$package" ]; then
             dpkg-query -s "$package" >"$image/var/lib/dpkg/status.d/$package"
-            install -D -m 0644 "/usr/share/doc/$package/copyright" \
-                "$image/usr/share/doc/$package/copyright"
+            licence=/usr/share/doc/$package/copyright
+            [ ! -e "$licence" ] || install -D -m 0644 "$licence" "$image$licence"
         fi
     done
