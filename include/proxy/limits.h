@@ -73,11 +73,13 @@ void limits_session_end(struct limits *limits, size_t slot);
 /*
  * For one of the two bounds of handshakes: a listener of a worker that is kept out by it, while
  * that worker holds less than its share, says so until that is over; workers that hold more make
- * room. The bound, 0 for none, is that of the listener's setup.
+ * room. The bound, UINT64_MAX for none, is the least of what is configured and of half the places
+ * that finished sessions leave.
  */
 void limits_set_short(struct limits *limits, enum limits_bound bound, size_t slot, bool is_short);
 bool limits_is_short(struct limits *limits, enum limits_bound bound, size_t slot);
-uint64_t limits_handshake_bound(const struct setup_listener *listener, enum limits_bound bound);
+uint64_t limits_handshake_bound(struct limits *limits, const struct setup_listener *listener,
+                                enum limits_bound bound);
 /* Around giving a session's conn to tls_conn_refuse: its descriptor is counted all the while. */
 void limits_hold_descriptor(struct limits *limits);
 void limits_drop_descriptor(struct limits *limits);

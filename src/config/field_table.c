@@ -131,7 +131,8 @@ static const struct field_table listener_timeouts_table = {
 
 static const struct field limits_fields[] = {
     LIMIT("connections", FIELD_COUNT, connections, 1, 10000000, NULL, "from the limit of open files",
-          "Sessions at one time; further connections wait in the kernel's queue until one ends."),
+          "Sessions at one time; further connections wait in the kernel's queue until one ends. "
+          "Unfinished handshakes have at most half of the places that the others leave."),
     LIMIT("handshakes", FIELD_COUNT, handshakes, 1, 1000000, "1024", NULL,
           "TLS handshakes of clients in flight at one time; for a newcomer beyond them the one that is longest overdue (400 ms without a whole ClientHello, 1 s after it) is ended, and while none is, newcomers wait."),
     LIMIT("buffered", FIELD_SIZE, buffered_bytes, 64 * KIB, 1024 * GIB, "256MiB", NULL,
@@ -142,7 +143,7 @@ static const struct field_table limits_table = {
 };
 static const struct field listener_limits_fields[] = {
     LIMIT("connections", FIELD_COUNT, connections, 1, 10000000, NULL, "no bound of its own",
-          "Sessions on this listener; further connections to it wait. `limits.connections` counts besides."),
+          "Sessions on this listener; further connections to it wait, and unfinished handshakes have at most half of the places that the others leave. `limits.connections` counts besides."),
     LIMIT("handshakes", FIELD_COUNT, handshakes, 1, 1000000, NULL, "no bound of its own",
           "TLS handshakes in flight on this listener; beyond them one of its own gives way, as with `limits.handshakes`, which counts besides."),
     LIMIT("buffered", FIELD_SIZE, buffered_bytes, 64 * KIB, 1024 * GIB, NULL, "no bound of its own",

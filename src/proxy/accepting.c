@@ -44,7 +44,7 @@ struct accepting {
     struct worker_listener *listeners; /* SETUP_SLOTS of them */
     size_t slot_count;                 /* slots from here on were never used */
     uint64_t handshake_count;          /* of all listeners */
-    struct timer *look_timer;          /* while a listener is paused, or has more than a share */
+    struct timer *look_timer; /* while a listener is paused, or a handshake is unfinished */
 };
 
 static const struct setup_listener *settings_of(const struct worker_listener *listener)
@@ -100,8 +100,9 @@ static uint64_t held_of(const struct worker_listener *listener, enum limits_boun
 /* Of a bound that is smaller than the number of workers nobody has a share: one of them is more. */
 static uint64_t share_of(const struct worker_listener *listener, enum limits_bound bound)
 {
-    uint64_t all = limits_handshake_bound(settings_of(listener), bound);
-    return all == 0 ? UINT64_MAX : all / listener->worker->session_step;
+    const struct worker *worker = listener->worker;
+    uint64_t all = limits_handshake_bound(worker->limits, settings_of(listener), bound);
+    return all == UINT64_MAX ? UINT64_MAX : all / worker->session_step;
 }
 
 static bool has_more_than_share(const struct worker_listener *listener, enum limits_bound bound)
@@ -254,6 +255,20 @@ static bool may_resume(const struct worker_listener *listener)
     return full == LIMITS_NONE || find_overdue(listener, full) != NULL;
 }
 
+/* While it is paused its handshakes end and bounds move: what it is short of is not for ever what
+   it was at the pause. */
+static void follow_short(struct worker_listener *listener)
+{
+    enum limits_bound full = limits_check(listener->worker->limits, settings_of(listener));
+    enum limits_bound former = listener->is_short_of;
+    if (former != LIMITS_NONE && (former != full || has_share(listener, former))) {
+        clear_short(listener);
+    }
+    if (listener->is_short_of == LIMITS_NONE) {
+        set_short(listener, full);
+    }
+}
+
 static void on_look_timer(void *arg)
 {
     struct accepting *accepting = arg;
@@ -264,15 +279,18 @@ static void on_look_timer(void *arg)
         struct worker_listener *listener = &accepting->listeners[setup->listeners[i].slot];
         let_go(listener, LIMITS_LISTENER_HANDSHAKES);
         let_go(listener, LIMITS_HANDSHAKES);
-        if (listener->paused && listener->acceptor != NULL && may_resume(listener)) {
-            resume_accepting(listener);
+        if (listener->paused && listener->acceptor != NULL) {
+            if (may_resume(listener)) {
+                resume_accepting(listener);
+            } else {
+                follow_short(listener);
+            }
         }
         log_pause(listener);
-        again = again || listener->pause_log.open ||
-                has_more_than_share(listener, LIMITS_LISTENER_HANDSHAKES) ||
-                has_more_than_share(listener, LIMITS_HANDSHAKES);
+        again = again || listener->pause_log.open;
     }
-    if (again) {
+    /* Sessions of other workers may make what we hold more than our share at any time. */
+    if (again || accepting->handshake_count > 0) {
         look_soon(accepting);
     }
 }
@@ -451,11 +469,7 @@ void accepting_add_handshake(struct accepting *accepting, struct session *sessio
     struct worker_listener *listener = &accepting->listeners[session->listener->slot];
     handshakes_add(&listener->handshakes, session);
     accepting->handshake_count++;
-    if (settings_of(listener) != NULL &&
-        (has_more_than_share(listener, LIMITS_HANDSHAKES) ||
-         has_more_than_share(listener, LIMITS_LISTENER_HANDSHAKES))) {
-        look_soon(accepting);
-    }
+    look_soon(accepting);
 }
 
 void accepting_remove_handshake(struct accepting *accepting, struct session *session)

@@ -88,12 +88,44 @@ struct place {
 };
 enum { PLACES_PLAINTEXT = 3, PLACES = 5 };
 
+/*
+ * Unfinished handshakes may have half of the places that the other sessions leave, whatever is
+ * configured: for a session's place nobody gives way, so that clients who say nothing could keep
+ * all of them.
+ */
+static uint64_t handshake_bound(struct limits_counts *counts, uint64_t max_sessions,
+                                uint64_t configured)
+{
+    uint64_t handshakes = get(&counts->handshakes);
+    uint64_t sessions = get(&counts->sessions);
+    uint64_t others = sessions > handshakes ? sessions - handshakes : 0;
+    uint64_t left = max_sessions > others ? max_sessions - others : 0;
+    uint64_t half = left > 2 ? left / 2 : 1;
+    return half < configured ? half : configured;
+}
+
+static uint64_t process_handshake_bound(struct limits *limits,
+                                        const struct setup_listener *listener)
+{
+    return handshake_bound(&limits->process, get(&limits->max_sessions),
+                           bound_of(listener->setup->config->limits.handshakes));
+}
+
+static uint64_t listener_handshake_bound(struct limits *limits,
+                                         const struct setup_listener *listener)
+{
+    const struct config_limits *own = &listener->config->limits;
+    uint64_t configured = bound_of(own->handshakes);
+    return own->connections == 0
+               ? configured
+               : handshake_bound(&limits->listeners[listener->slot], own->connections, configured);
+}
+
 /* The places that a connection needs. A listener's own handshakes come before those of all: room
    that is made there is room in both. */
 static size_t list_places(struct limits *limits, const struct setup_listener *listener,
                           struct place places[PLACES])
 {
-    const struct config_limits *all = &listener->setup->config->limits;
     const struct config_limits *own = &listener->config->limits;
     struct limits_counts *process = &limits->process;
     struct limits_counts *counts = &limits->listeners[listener->slot];
@@ -104,15 +136,17 @@ static size_t list_places(struct limits *limits, const struct setup_listener *li
     places[2] = (struct place){LIMITS_LISTENER_CONNECTIONS, &counts->sessions, 1,
                                bound_of(own->connections)};
     places[3] = (struct place){LIMITS_LISTENER_HANDSHAKES, &counts->handshakes, 1,
-                               bound_of(own->handshakes)};
-    places[4] =
-        (struct place){LIMITS_HANDSHAKES, &process->handshakes, 1, bound_of(all->handshakes)};
+                               listener_handshake_bound(limits, listener)};
+    places[4] = (struct place){LIMITS_HANDSHAKES, &process->handshakes, 1,
+                               process_handshake_bound(limits, listener)};
     return listener->server != NULL ? PLACES : PLACES_PLAINTEXT;
 }
 
+/* Where several are full, one of handshakes is said: there room can be made. */
 static enum limits_bound find_full(const struct place *places, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t k = 0; k < count; k++) {
+        size_t i = count == PLACES ? (k + PLACES_PLAINTEXT) % PLACES : k;
         if (!has_room(places[i].count, places[i].n, places[i].bound)) {
             return places[i].name;
         }
@@ -180,11 +214,12 @@ bool limits_is_short(struct limits *limits, enum limits_bound bound, size_t slot
     return get(short_count(limits, bound, slot)) > 0;
 }
 
-uint64_t limits_handshake_bound(const struct setup_listener *listener, enum limits_bound bound)
+uint64_t limits_handshake_bound(struct limits *limits, const struct setup_listener *listener,
+                                enum limits_bound bound)
 {
     ASSERT(bound == LIMITS_HANDSHAKES || bound == LIMITS_LISTENER_HANDSHAKES);
-    return bound == LIMITS_HANDSHAKES ? listener->setup->config->limits.handshakes
-                                      : listener->config->limits.handshakes;
+    return bound == LIMITS_HANDSHAKES ? process_handshake_bound(limits, listener)
+                                      : listener_handshake_bound(limits, listener);
 }
 
 void limits_session_end(struct limits *limits, size_t slot)

@@ -415,6 +415,28 @@ def test_slow_handshakes_make_room_for_good_clients(start, backends, credentials
         stream.close()
 
 
+@pytest.mark.parametrize("whose", ["process", "listener", "descriptors"])
+def test_silent_clients_take_no_place_of_sessions_for_long(start, backends, credentials, whose):
+    """With fewer places for sessions than for handshakes: silence must not fill them."""
+    backend = backends.plain()
+    bound = {"limits": {"connections": 6}}
+    listener = terminate(backend.url, timeouts={"handshake": "1h"},
+                         **(bound if whose == "listener" else {}))
+    bulkhead = start(configuration(credentials, listener, **(bound if whose == "process" else {})),
+                     descriptors=70 if whose == "descriptors" else None)
+    kept = []
+    for _ in range(3):  # the fewer places are left, the harder it is
+        slow = [PlainStream(dial(bulkhead.address())) for _ in range(12)]
+        stream = tls_connect(bulkhead.address(), client_context(credentials.pair("web")))
+        stream.send(b"ping")
+        assert stream.recv_exactly(4) == b"ping"
+        kept.append(stream)
+        for silent in slow:
+            silent.close()
+    for stream in kept:
+        stream.close()
+
+
 @pytest.mark.parametrize("whose", ["process", "listener"])
 def test_slow_handshakes_of_one_worker_make_room_in_the_others(start, backends, credentials, whose):
     """Each worker has its share of the bound, whichever of them took the places first."""

@@ -153,12 +153,50 @@ static void test_limits_sessions_of_the_process(void **state)
     limits_session_end(&f.limits, 1);
     reserve(&f, 0);
     f.limits.max_sessions = 1; /* a reload may go below what is open */
-    assert_full(&f, 0, LIMITS_CONNECTIONS);
+    assert_full(&f, 0, LIMITS_HANDSHAKES);
+    assert_full(&f, 1, LIMITS_CONNECTIONS);
     limits_cancel(&f.limits, &f.listeners[0]);
     assert_full(&f, 0, LIMITS_CONNECTIONS);
     limits_session_end(&f.limits, 1);
     limits_session_end(&f.limits, 1);
     assert_empty(&f);
+}
+
+/* Half of what the others leave, and one at least; of the listener likewise. */
+static void test_limits_handshakes_leave_places_for_sessions(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t max;
+        unsigned sessions;
+        uint64_t handshakes;
+    } rows[] = {{100, 0, 50}, {100, 20, 40}, {100, 97, 1}, {100, 99, 1},
+                {5, 0, 2},    {2, 0, 1},     {1, 0, 1},    {1000, 0, 60}};
+    for (size_t own = 0; own < 2; own++) {
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+            struct fixture f;
+            fixture_init(&f);
+            f.limits.max_descriptors = 10000;
+            f.limits.max_sessions = own != 0 ? 5000 : rows[i].max;
+            f.config.limits.handshakes = own != 0 ? 0 : 60;
+            f.config_listeners[0].limits.connections = own != 0 ? rows[i].max : 0;
+            f.config_listeners[0].limits.handshakes = own != 0 ? 60 : 0;
+            enum limits_bound bound = own != 0 ? LIMITS_LISTENER_HANDSHAKES : LIMITS_HANDSHAKES;
+            for (unsigned k = 0; k < rows[i].sessions; k++) {
+                reserve(&f, 0);
+                limits_handshake_end(&f.limits, 0);
+            }
+            uint64_t handshakes = 0;
+            while (limits_reserve(&f.limits, &f.listeners[0]) == LIMITS_NONE) {
+                handshakes++;
+            }
+            assert_int_equal(handshakes, rows[i].handshakes);
+            assert_full(&f, 0, bound);
+            assert_int_equal(limits_handshake_bound(&f.limits, &f.listeners[0], bound),
+                             rows[i].handshakes);
+            limits_fini(&f.limits);
+        }
+    }
 }
 
 static void test_limits_sessions_of_a_listener(void **state)
@@ -359,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_limits_count_what_lingers),
         cmocka_unit_test(test_limits_hold_a_descriptor),
         cmocka_unit_test(test_limits_sessions_of_the_process),
+        cmocka_unit_test(test_limits_handshakes_leave_places_for_sessions),
         cmocka_unit_test(test_limits_sessions_of_a_listener),
         cmocka_unit_test(test_limits_handshakes_only_where_there_are_any),
         cmocka_unit_test(test_limits_bounds_have_names),
