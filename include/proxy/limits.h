@@ -80,6 +80,9 @@ void limits_set_short(struct limits *limits, enum limits_bound bound, size_t slo
 bool limits_is_short(struct limits *limits, enum limits_bound bound, size_t slot);
 uint64_t limits_handshake_bound(struct limits *limits, const struct setup_listener *listener,
                                 enum limits_bound bound);
+/* Where the bound of handshakes is the half that sessions leave: what leaves so little. */
+enum limits_bound limits_bound_behind(struct limits *limits, const struct setup_listener *listener,
+                                      enum limits_bound bound);
 /* Around giving a session's conn to tls_conn_refuse: its descriptor is counted all the while. */
 void limits_hold_descriptor(struct limits *limits);
 void limits_drop_descriptor(struct limits *limits);

@@ -33,7 +33,7 @@ struct worker_listener {
     struct listen_sockets *sockets; /* that it accepts from */
     bool paused;                    /* by a limit */
     enum limits_bound is_short_of;  /* a bound of handshakes, while paused by it; or none */
-    enum limits_bound paused_by;    /* or was last */
+    enum limits_bound paused_by;    /* or was last; for the log: what an operator would raise */
     struct pause_log pause_log;
     struct pace exhausted_lines;
     struct handshakes handshakes; /* of its sessions in this worker */
@@ -194,7 +194,8 @@ static void pause_accepting(struct worker_listener *listener, enum limits_bound 
     listener->paused = true;
     acceptor_pause(listener->acceptor);
     set_short(listener, full);
-    listener->paused_by = full;
+    listener->paused_by =
+        limits_bound_behind(listener->worker->limits, settings_of(listener), full);
     pause_log_pause(&listener->pause_log, loop_now_ms(listener->worker->loop));
     log_pause(listener);
     look_soon(listener->worker->accepting);

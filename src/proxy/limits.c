@@ -222,6 +222,22 @@ uint64_t limits_handshake_bound(struct limits *limits, const struct setup_listen
                                       : listener_handshake_bound(limits, listener);
 }
 
+enum limits_bound limits_bound_behind(struct limits *limits, const struct setup_listener *listener,
+                                      enum limits_bound bound)
+{
+    const struct config_limits *all = &listener->setup->config->limits;
+    if (bound == LIMITS_LISTENER_HANDSHAKES && limits_handshake_bound(limits, listener, bound) <
+                                                   bound_of(listener->config->limits.handshakes)) {
+        return LIMITS_LISTENER_CONNECTIONS;
+    }
+    if (bound == LIMITS_HANDSHAKES &&
+        limits_handshake_bound(limits, listener, bound) < bound_of(all->handshakes)) {
+        return get(&limits->max_sessions) == all->connections ? LIMITS_CONNECTIONS
+                                                              : LIMITS_DESCRIPTORS;
+    }
+    return bound;
+}
+
 void limits_session_end(struct limits *limits, size_t slot)
 {
     subtract(&limits->process.sessions, 1);

@@ -31,7 +31,9 @@
 enum {
     IDLE_BYTES_MAX = 64 * 1024,
     IDLE_MESSAGES_MAX = 32,
+    /* In a second; and one more with each so many bytes of data. */
     MESSAGES_PER_SECOND_MAX = 128,
+    BYTES_PER_MESSAGE = 16 * 1024,
     /* Pending output at which we make no more answers; ordinary back-pressure stays below. */
     ANSWERS_PENDING_MAX = 256 * 1024
 };
@@ -97,10 +99,12 @@ static bool count_message(struct tls_conn *tls)
     if (second != tls->second) {
         tls->second = second;
         tls->second_messages = 0;
+        tls->second_bytes = 0;
     }
     tls->second_messages++;
     tls->idle_messages++;
-    return count_idle(tls, 0) && tls->second_messages <= MESSAGES_PER_SECOND_MAX;
+    return count_idle(tls, 0) &&
+           tls->second_messages <= MESSAGES_PER_SECOND_MAX + tls->second_bytes / BYTES_PER_MESSAGE;
 }
 
 /* All the plaintext that the window brings. plain_out holds it: TLS_PLAIN_SIZE is the window and
@@ -117,6 +121,7 @@ static size_t decrypt(struct tls_conn *tls)
             SSL_read_ex(tls->ssl, thread->plain_out + len, sizeof(thread->plain_out) - len, &n);
         if (result == 1) {
             len += n;
+            tls->second_bytes += (uint32_t)n;
             tls->idle_bytes = 0;
             tls->idle_messages = 0;
             if (thread->io.in_left == 0 && SSL_pending(tls->ssl) == 0) {

@@ -53,7 +53,8 @@ struct tls_conn {
     uint32_t records;                /* written under the present key, at least so many */
     uint32_t idle_bytes;             /* ciphertext since the last application byte */
     uint32_t second;                 /* of the loop's clock, in which second_messages came */
-    uint16_t second_messages;        /* messages that are no data */
+    uint32_t second_bytes;           /* of data, since then */
+    uint32_t second_messages;        /* messages that are no data, likewise */
     uint16_t idle_messages;          /* the same since the last application byte */
     int16_t alert;                   /* that ended the stream, or TLS_ALERT_NONE */
     bool ticket_due;                 /* server: the first write brings the ticket */

@@ -194,6 +194,13 @@ static void test_limits_handshakes_leave_places_for_sessions(void **state)
             assert_full(&f, 0, bound);
             assert_int_equal(limits_handshake_bound(&f.limits, &f.listeners[0], bound),
                              rows[i].handshakes);
+            enum limits_bound behind = own != 0 ? LIMITS_LISTENER_CONNECTIONS : LIMITS_DESCRIPTORS;
+            assert_int_equal(limits_bound_behind(&f.limits, &f.listeners[0], bound),
+                             rows[i].handshakes < 60 ? behind : bound);
+            f.config.limits.connections = f.limits.max_sessions;
+            behind = own != 0 ? LIMITS_LISTENER_CONNECTIONS : LIMITS_CONNECTIONS;
+            assert_int_equal(limits_bound_behind(&f.limits, &f.listeners[0], bound),
+                             rows[i].handshakes < 60 ? behind : bound);
             limits_fini(&f.limits);
         }
     }
