@@ -40,8 +40,9 @@ def block(language, holds):
 def run_script(script, directory):
     """With -m, as in a terminal: without it a shell's jobs ignore some signals. What a failure
     leaves behind ends with the shell."""
-    script = "trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n" + re.sub(
-        r"^( *)bulkhead ", rf"\1{program()} ", script, flags=re.M)
+    script = re.sub(r"^( *)bulkhead ", rf"\1{program()} ", script, flags=re.M)
+    # wait: a second signal, from the trap, would cut what still drains.
+    script = f"trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n{script}\nwait\n"
     return subprocess.run(["bash", "-em"], input=script, text=True, capture_output=True,
                           cwd=directory, timeout=60)
 
@@ -118,7 +119,7 @@ def test_readme_names_what_is_there(file):
 def test_systemd_takes_the_unit(tmp_path):
     unit = tmp_path / "bulkhead.service"
     unit.write_text(UNIT.read_text().replace("/usr/local/bin/bulkhead", program()))
-    verified = subprocess.run(["systemd-analyze", "--man=no", "verify", unit], capture_output=True, text=True,
+    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True,
                               timeout=60)
     assert verified.returncode == 0 and "bulkhead.service" not in verified.stderr, verified.stderr
     rated = subprocess.run(
