@@ -249,17 +249,18 @@ static void mark_removed(struct metrics *metrics)
 
 static void forget_oldest(struct metrics *metrics)
 {
-    struct metrics_name **oldest = NULL;
+    size_t oldest = metrics->name_count;
     for (size_t i = 0; i < metrics->name_count; i++) {
-        struct metrics_name **name = &metrics->names[i];
-        bool removed = *name != NULL && !(*name)->present;
-        if (removed && (oldest == NULL || (*name)->removed_at < (*oldest)->removed_at)) {
-            oldest = name;
+        const struct metrics_name *name = metrics->names[i];
+        bool removed = name != NULL && !name->present;
+        if (removed && (oldest == metrics->name_count ||
+                        name->removed_at < metrics->names[oldest]->removed_at)) {
+            oldest = i;
         }
     }
-    ASSERT(oldest != NULL);
-    mem_free(*oldest);
-    *oldest = NULL;
+    ASSERT(oldest < metrics->name_count);
+    mem_free(metrics->names[oldest]);
+    metrics->names[oldest] = NULL;
     metrics->removed_count--;
 }
 
