@@ -57,9 +57,12 @@ CC_asan          := $(CLANG)
 CC_tsan          := $(CLANG)
 CC_fuzz          := $(CLANG)
 CC_coverage      := gcc
+CC_uncounted     := gcc
 
 FLAGS_release      := -O2 -g $(HARDEN)
 FLAGS_debug        := -O0 -g3
+# Only to measure what counting costs: see bench/telemetry.py.
+FLAGS_uncounted    := -O2 -g $(HARDEN) -DBULKHEAD_WITHOUT_METRICS
 FLAGS_werror-gcc   := -O2 -g -Werror $(HARDEN)
 FLAGS_werror-clang := -O2 -g -Werror -fstack-protector-strong
 FLAGS_asan         := $(SANITIZE) -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -78,7 +81,7 @@ LDFLAGS     += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(FLAGS_$
 
 .PHONY: all build debug test check fmt fmt-check lint layers asan tsan valgrind fuzz coverage \
         certs demo deps help install dist clean compile_commands werror unit reference analyze bench soak \
-        test-programs
+        test-programs prometheus bench-telemetry
 
 all: build
 
@@ -224,13 +227,19 @@ werror:
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=werror-clang build/werror-clang/bulkhead
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=werror-clang test-programs
 
-check: ## what must pass before handing over: format, layers, lint, -Werror with gcc and clang, test, asan, tsan
+prometheus: ## Debian's Prometheus scrapes a known load for T seconds (3) and shows its numbers; promtool check metrics
+	$(Q).ci/deps prometheus
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
+	$(Q)$(PYTHON) tests/prometheus.py --build build/release $(if $(T),--seconds $(T))
+
+check: ## what must pass before handing over: format, layers, lint, -Werror with gcc and clang, asan, tsan, prometheus, test
 	$(Q).ci/deps check
 	+$(Q)$(MAKE) --no-print-directory fmt-check layers
 	+$(Q)$(MAKE) --no-print-directory lint
 	+$(Q)$(MAKE) --no-print-directory werror
 	+$(Q)$(MAKE) --no-print-directory asan
 	+$(Q)$(MAKE) --no-print-directory tsan
+	+$(Q)$(MAKE) --no-print-directory prometheus
 	+$(Q)$(MAKE) --no-print-directory test
 
 certs: ## the test credentials afresh, in build/certs/
@@ -245,24 +254,33 @@ bench: ## first figures next to HAProxy and nginx
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BENCH_BIN)
 	$(Q)$(PYTHON) bench/run.py --bulkhead build/bulkhead --build $(BUILD)
 
+bench-telemetry: ## what metrics and logs cost: all on against all off, CPU per handshake and per byte
+	$(Q).ci/deps demo
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BUILD)/bench/telemetry
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=uncounted build/uncounted/bulkhead
+	$(Q)$(BUILD)/bench/telemetry
+	$(Q)$(PYTHON) bench/telemetry.py --on build/release/bulkhead --off build/uncounted/bulkhead
+
 P ?=
-soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, rotate, churn or tails picks, JSON=1 for machines
+soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, rotate, churn or tails picks, JSON=1 for machines
 	$(Q).ci/deps test
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
 	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
 
-reference: ## config/REFERENCE.md, config/bulkhead.schema.json and config/LOGS.md from the tables in the code
-	+$(Q)$(MAKE) --no-print-directory $(BUILD)/tests/tools/config_reference $(BUILD)/tests/tools/log_reference
+reference: ## config/REFERENCE.md, LOGS.md, METRICS.md and the schemas from the tables in the code
+	+$(Q)$(MAKE) --no-print-directory $(addprefix $(BUILD)/tests/tools/,config_reference log_reference metrics_reference)
+	$(Q)$(BUILD)/tests/tools/metrics_reference > config/METRICS.md
 	$(Q)$(BUILD)/tests/tools/log_reference > config/LOGS.md
 	$(Q)$(BUILD)/tests/tools/config_reference markdown > config/REFERENCE.md
 	$(Q)$(BUILD)/tests/tools/config_reference schema > config/bulkhead.schema.json
+	$(Q)$(BUILD)/tests/tools/config_reference rules-schema > config/bulkhead-rules.schema.json
 
 compile_commands: ## compile_commands.json for clangd
 	+$(Q)bear -- $(MAKE) --no-print-directory -B $(PROGRAM)
 
 install: build ## install into $(DESTDIR)$(PREFIX)
 	$(Q)install -D -m 0755 build/bulkhead $(DESTDIR)$(PREFIX)/bin/bulkhead
-	$(Q)install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/bulkhead config/bulkhead.schema.json config/bulkhead.service
+	$(Q)install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/bulkhead config/bulkhead.schema.json config/bulkhead-rules.schema.json config/bulkhead.service
 
 dist: ## a source archive of HEAD, build/bulkhead-VERSION.tar.gz
 	$(Q)mkdir -p build && git archive --prefix=bulkhead-$(VERSION)/ -o build/bulkhead-$(VERSION).tar.gz HEAD

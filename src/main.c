@@ -4,6 +4,7 @@
 
 #include "cli/check.h"
 #include "cli/ctl.h"
+#include "cli/explain.h"
 #include "cli/output.h"
 #include "cli/reasons.h"
 #include "cli/run.h"
@@ -19,6 +20,7 @@ struct command {
 static const struct command commands[] = {
     {"run", run_main, "run the proxy"},
     {"check", check_main, "say everything that is wrong in a configuration"},
+    {"explain", explain_main, "say whether a peer may use a listener, and which rule decides"},
     {"ctl", ctl_main, "ask a running bulkhead: reload, preview a reload, sessions"},
     {"svid", svid_main, "say what a certificate is: its SPIFFE ID, validity, broken rules"},
     {"reasons", reasons_main, "say what a reason in the access log means, and what to do"},

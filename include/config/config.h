@@ -3,10 +3,10 @@
  *
  * config_load reads and decodes one YAML file by the key tables (config/field_table.h) and checks
  * what can be seen without any other file: syntax, unknown and duplicate keys, types, ranges,
- * addresses, names, references between sections. What strings mean elsewhere (SPIFFE IDs,
- * patterns, trust domains, certificates) is checked by policy_load and when the snapshot is built:
- * they get the strings with their positions. Control thread and cli; immutable afterwards, read
- * by all.
+ * addresses, names, variables, references between sections. What strings mean elsewhere (SPIFFE
+ * IDs, patterns, trust domains, certificates) is checked by policy_load and when the snapshot is
+ * built: they get the strings with their positions. Control thread and cli; immutable afterwards,
+ * read by all.
  */
 #ifndef BULKHEAD_CONFIG_CONFIG_H
 #define BULKHEAD_CONFIG_CONFIG_H
@@ -27,6 +27,12 @@ struct config_strings {
     size_t count;
     struct config_pos pos; /* of the key's value; line 0: absent */
     bool broken;           /* something in it could not be read, which was reported */
+};
+
+/* A moment: a date is the beginning of that day in UTC. text NULL: absent. */
+struct config_time {
+    struct config_string text;
+    int64_t s; /* since 1970-01-01T00:00:00Z */
 };
 
 enum config_scheme {
@@ -52,6 +58,8 @@ enum config_crl_check { CONFIG_CRL_CHECK_LEAF = 0, CONFIG_CRL_CHECK_CHAIN };
 enum config_crl_expired { CONFIG_CRL_EXPIRED_KEEP = 0, CONFIG_CRL_EXPIRED_CUT };
 enum config_own_expiry { CONFIG_OWN_EXPIRY_REFUSE_NEW = 0, CONFIG_OWN_EXPIRY_CLOSE };
 enum config_watch { CONFIG_WATCH_ATOMIC = 0, CONFIG_WATCH_NONE };
+/* audit: what no rule matched is let through, logged and counted. Nothing else is softened. */
+enum config_enforcement { CONFIG_ENFORCEMENT_ENFORCE = 0, CONFIG_ENFORCEMENT_AUDIT };
 enum config_truncation { CONFIG_TRUNCATION_ABORT = 0, CONFIG_TRUNCATION_TOLERATE };
 
 struct config_timeouts {
@@ -92,20 +100,46 @@ struct config_listener {
     struct config_pos close_on_expiry_pos;
     uint64_t max_age_ms; /* 0: none */
     enum config_resumption resumption;
-    struct config_timeouts timeouts; /* the file's, with the listener's over them */
-    struct config_limits limits;     /* the listener's own; 0 where it sets none */
-    struct config_socket socket;     /* for a Unix accept */
+    enum config_enforcement enforcement; /* the file's, or the listener's over it */
+    struct config_pos enforcement_pos;   /* line 0: the file's */
+    struct config_timeouts timeouts;     /* the file's, with the listener's over them */
+    struct config_limits limits;         /* the listener's own; 0 where it sets none */
+    struct config_socket socket;         /* for a Unix accept */
     struct config_pos pos;
 };
 
 enum config_action { CONFIG_ACTION_ALLOW = 0, CONFIG_ACTION_DENY };
+/* shadow: evaluated beside the enforced rules, counted and logged; grants and takes nothing. */
+enum config_mode { CONFIG_MODE_ENFORCE = 0, CONFIG_MODE_SHADOW, CONFIG_MODE_DISABLED };
 
 struct config_rule {
     struct config_string name;
     enum config_action action;
     struct config_strings from;
     struct config_strings to; /* listener names or "all"; checked to exist and not to originate */
+    enum config_mode mode;
+    struct config_time expires; /* from then on the rule is not there */
+    struct config_string owner;
+    struct config_string note;
     struct config_pos pos;
+};
+
+/* What a load and `check` demand of the rules: no quarantine, and no `expires` unless `at` is set.
+ */
+struct config_test {
+    struct config_string from; /* a SPIFFE ID, no pattern */
+    struct config_string to;   /* one listener's name */
+    enum config_action decision;
+    struct config_pos decision_pos;
+    struct config_string rule; /* that must decide; text NULL: any */
+    struct config_time at;
+    struct config_pos pos;
+};
+
+/* As written. What stands elsewhere has its values in it already. */
+struct config_variable {
+    struct config_string name;
+    struct config_string value; /* a trust domain */
 };
 
 struct config_trust {
@@ -159,6 +193,13 @@ struct config {
     struct config_pos rules_pos; /* line 0: absent */
     struct config_group *groups; /* of all files, by name */
     size_t group_count;
+    struct config_strings quarantine; /* of all files; also what could be read after errors */
+    struct config_string quarantine_file;
+    struct config_test *tests; /* of all files */
+    size_t test_count;
+    struct config_variable *variables;
+    size_t variable_count;
+    enum config_enforcement enforcement;
     struct config_timeouts timeouts;
     struct {
         uint64_t time_ms; /* 0: off */
@@ -178,6 +219,9 @@ struct config {
         struct config_address listen; /* scheme NONE: no admin socket */
     } admin;
     struct {
+        uint64_t peers; /* 0: no metrics by peer */
+    } metrics;
+    struct {
         int level;  /* enum log_level */
         int format; /* enum log_format */
     } log;
@@ -186,18 +230,33 @@ struct config {
     } access_log;
 };
 
+/* What the command line says about a configuration. The texts are the caller's. */
+struct config_variable_value {
+    const char *name;
+    const char *value;
+};
+struct config_options {
+    const struct config_variable_value *variables; /* over those of the file; no name twice */
+    size_t variable_count;
+};
+
 enum { CONFIG_MAX_BYTES = 64 * 1024 * 1024, CONFIG_MAX_LISTENERS = 1024 };
 
 /*
  * Reads the file, and those that its `include` names. Everything wrong goes into diags with its
  * place. NULL when the file can't be read as YAML; after any other error a configuration whose
  * `valid` is false. Relative paths in the file are taken from the file's directory. The caller
- * frees the result.
+ * frees the result. options may be NULL.
  */
-struct config *config_load(const char *path, struct diag_list *diags);
+struct config *config_load(const char *path, const struct config_options *options,
+                           struct diag_list *diags);
 /* The same with the main file from memory; name is what the messages call it. */
 struct config *config_parse(const char *name, const char *text, size_t len,
-                            struct diag_list *diags);
+                            const struct config_options *options, struct diag_list *diags);
+/* When config_load has given NULL: the files that `former` includes, alone and as they are now.
+   Their quarantine counts even so; nothing else may be made of the result, which is not valid. */
+struct config *config_load_included(const struct config *former,
+                                    const struct config_options *options, struct diag_list *diags);
 void config_free(struct config *config);
 const char *config_kind_name(enum config_kind kind); /* "terminate", … */
 bool config_scheme_is_mtls(enum config_scheme scheme);
@@ -213,6 +272,12 @@ bool config_is_group_reference(const char *text);
 static inline size_t config_rule_index(const struct config *config, size_t i, size_t former)
 {
     bool same = i > 0 && config->rules[i].pos.file == config->rules[i - 1].pos.file;
+    return same ? former + 1 : 0;
+}
+/* The same for tests. */
+static inline size_t config_test_index(const struct config *config, size_t i, size_t former)
+{
+    bool same = i > 0 && config->tests[i].pos.file == config->tests[i - 1].pos.file;
     return same ? former + 1 : 0;
 }
 /* The listener of that name, or NULL. */

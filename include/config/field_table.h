@@ -27,6 +27,7 @@ enum field_type {
     FIELD_BOOL,     /* bool */
     FIELD_CHOICE,   /* int or an enum */
     FIELD_MODE,     /* uint32_t */
+    FIELD_TIME,     /* struct config_time */
     FIELD_ACCEPT,   /* struct config_address */
     FIELD_FORWARD,  /* struct config_address */
     FIELD_UNIX,     /* struct config_address, unix:// alone */
@@ -49,6 +50,7 @@ struct field {
     bool required;
     bool fixed;   /* can't change in a running process */
     bool zero_ok; /* 0 is allowed below min */
+    bool remark;  /* for people: nothing is decided by it, so that a change of it is none */
     size_t offset;
     size_t count_offset;
     size_t pos_offset; /* of a struct config_pos: where the value stands; 0: not kept */

@@ -3,7 +3,7 @@
  *
  * An entry is a path, or a path whose last component is a pattern (*, ? and [ ] as in a shell; a
  * leading dot is never matched). A path must be there; a pattern may match nothing. Included files
- * hold rules and groups alone, and include no others. Cold path.
+ * hold rules, groups, quarantine and tests alone, and include no others. Cold path.
  */
 #ifndef BULKHEAD_CONFIG_INCLUDE_H
 #define BULKHEAD_CONFIG_INCLUDE_H
@@ -17,7 +17,7 @@
 /*
  * Reads what config->include names, in the order of the entries and, for a pattern, of the names,
  * each file once. config->path and the main file's content are there already. Fills files and
- * directories and adds to the rules, the groups and text_hash.
+ * directories and adds to the rules, groups, quarantine, tests and text_hash.
  */
 void include_read(struct config *config, struct diag_list *diags);
 

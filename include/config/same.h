@@ -1,6 +1,7 @@
 /*
  * same: do two decoded configurations say the same? By the key tables, so that a new key is
- * compared without a word here. Places in the file don't count. Any thread.
+ * compared without a word here. Places in the file and remarks (`owner`, `note`) don't count. Any
+ * thread.
  */
 #ifndef BULKHEAD_CONFIG_SAME_H
 #define BULKHEAD_CONFIG_SAME_H

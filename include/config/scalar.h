@@ -18,10 +18,19 @@ bool scalar_parse_count(const char *text, uint64_t *value, const char **why);
 bool scalar_parse_duration(const char *text, uint64_t *ms, const char **why);
 /* "4096", "16KiB", "64MiB", "1GiB". */
 bool scalar_parse_size(const char *text, uint64_t *bytes, const char **why);
-/* "0660", "660": octal permissions, three digits after an optional 0. */
 /* "30%". */
 bool scalar_parse_percent(const char *text, uint64_t *percent, const char **why);
+/* "2027-01-31" (its beginning in UTC), "2027-01-31T18:00:00Z", "2027-01-31T18:00+02:00": RFC 3339
+   with optional seconds, and the ways in which YAML tools write it again: a space for the T, one
+   before the zone, a fraction, which is cut off. The zone is demanded with a time. Seconds since
+   1970. */
+bool scalar_parse_time(const char *text, int64_t *seconds, const char **why);
+/* "0660", "660": octal permissions, three digits after an optional 0. */
 bool scalar_parse_mode(const char *text, uint32_t *mode, const char **why);
+
+/* "orders": 1 to max of a-z, 0-9, ".", "_" and "-", a letter or digit first. */
+bool scalar_is_name(const char *text, size_t max);
+enum { SCALAR_NAME_MAX = 63 };
 
 enum { SCALAR_TEXT_SIZE = 32 };
 /* With the largest unit that leaves no rest. Both return out. */

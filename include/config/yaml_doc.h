@@ -53,7 +53,8 @@ struct yaml_node {
  */
 struct yaml_node *yaml_doc_parse(const char *text, size_t len, uint32_t file,
                                  struct diag_list *diags);
-void yaml_node_free(struct yaml_node *node);
+/* The whole tree, of a root that yaml_doc_parse gave. NULL is fine. */
+void yaml_node_free(struct yaml_node *root);
 /* A plain scalar that YAML reads as nothing: empty, ~ or null. */
 bool yaml_node_is_null(const struct yaml_node *node);
 /* The value of a key; NULL when node is no map or has no such key. */

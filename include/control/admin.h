@@ -5,6 +5,8 @@
  *   POST /reload?dry_run=1   what that would do, ending nothing
  *   POST /check?file=PATH    the same with another configuration; the path is absolute
  *   GET  /sessions           the live sessions
+ *   GET  /metrics            Prometheus' text format, or OpenMetrics by Accept; see
+ * config/METRICS.md
  *
  * Any other parameter is refused.
  *

@@ -16,12 +16,13 @@ enum change_kind {
     CHANGE_IDENTITY,
     CHANGE_BUNDLE,
     CHANGE_CRL,
+    CHANGE_QUARANTINE,
     CHANGE_KINDS
 };
 enum change_what { CHANGE_ADDED = 0, CHANGE_REMOVED, CHANGE_CHANGED, CHANGE_WHATS };
 
-/* name: of the rule, group, listener or trust domain, or the new SPIFFE ID; good during the call.
- */
+/* name: of the rule, group, listener or trust domain, the new SPIFFE ID, or the quarantine's entry;
+   good during the call. */
 typedef void change_fn(void *arg, enum change_kind kind, enum change_what what, const char *name);
 void changes_each(const struct material *from, const struct material *to, change_fn *fn, void *arg);
 const char *change_kind_name(enum change_kind kind); /* "rule", … */

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 struct crl_set;
+struct quarantine;
 struct snapshot;
 struct trust_bundle;
 struct x509_svid;
@@ -36,7 +37,11 @@ struct material {
     struct material_domain *domains; /* in the order of the configuration */
     size_t domain_count;
     struct credentials *credentials;
-    uint64_t identity_epoch; /* raised when our own SPIFFE ID changes */
+    struct quarantine *quarantine;        /* what decides: both of its sources */
+    struct quarantine *quarantine_inline; /* of `quarantine` in the configuration's files */
+    struct quarantine *quarantine_file;   /* of `quarantine_file` */
+    uint64_t identity_epoch;              /* raised when our own SPIFFE ID changes */
+    size_t failed_tests; /* of the setup's: a start goes on with them, a reload does not */
 };
 
 /* The parts of `former`, each counted once more; for NULL an empty one. */
@@ -47,9 +52,15 @@ void material_drop_domains(struct material *material);
 void material_free(struct material *material); /* NULL is fine */
 const struct material_domain *material_find_domain(const struct material *material,
                                                    const char *name);
+/* Takes both over: they are the sources of the quarantine from now on. What holds the same as
+   before stays the same object. */
+void material_set_quarantine(struct material *material, struct quarantine *in_files,
+                             struct quarantine *in_file);
+/* Adds what the other holds in quarantine, and takes nothing away. */
+void material_add_quarantine(struct material *material, const struct material *other);
 /* A snapshot of it. */
 struct snapshot *material_compose(const struct material *material, uint64_t generation);
-/* Whether a snapshot of one would differ from one of the other. */
+/* Is there nothing to bring into force in one that is not in the other? */
 bool material_same(const struct material *a, const struct material *b);
 
 #endif

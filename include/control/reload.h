@@ -6,6 +6,9 @@
  * session ─ published → SWAPPING: every worker judges its sessions ─ in force everywhere → one log
  * line → IDLE, next request
  *
+ * What is refused is refused with one exception: entries that the quarantine has gained take effect
+ * whatever else was wrong, also while the process drains.
+ *
  * One request at a time, the others wait in order. Control thread only.
  */
 #ifndef BULKHEAD_CONTROL_RELOAD_H
@@ -36,8 +39,11 @@ enum reload_kind {
 enum reload_result {
     RELOAD_IN_FORCE = 0, /* for a preview: it could be brought into force */
     RELOAD_UNCHANGED,
-    RELOAD_REFUSED /* what is in force stays whole */
+    RELOAD_REFUSED,         /* what is in force stays whole */
+    RELOAD_QUARANTINE_ALONE /* the rest was refused; what the quarantine has gained is in force */
 };
+enum { RELOAD_RESULTS = RELOAD_QUARANTINE_ALONE + 1 };
+const char *reload_result_name(enum reload_result result); /* "in_force", … */
 
 /* What came of a request. Valid during reload_done_fn. */
 struct reload_outcome {
@@ -45,7 +51,7 @@ struct reload_outcome {
     enum reload_result result;
     uint64_t generation; /* in force now */
     bool config_refused; /* the configuration; other sources may have gone through */
-    const char *why;     /* of a refusal; "" */
+    const char *why;     /* of a refusal, also of one that spared the quarantine; "" */
     const struct diag_list *diags;
     const struct material *from; /* NULL with to: nothing was compared */
     const struct material *to;

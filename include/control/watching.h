@@ -1,10 +1,10 @@
 /*
  * watching: which files of the material in force are watched, and what their changes cause.
  *
- * Credentials, bundles and CRLs are read anew when they were replaced as a whole, or were written
- * in place and have been still for a moment. The configuration is read anew only when it was
- * replaced as a whole (and reload.watch is `atomic`): a prefix of a list is a valid list, so a
- * file that is being written may mean less than its author does.
+ * Credentials, bundles, CRLs and the quarantine file are read anew when they were replaced as a
+ * whole, or were written in place and have been still for a moment. The configuration is read anew
+ * only when it was replaced as a whole (and reload.watch is `atomic`): a prefix of a list is a
+ * valid list, so a file that is being written may mean less than its author does.
  *
  * Control thread.
  */

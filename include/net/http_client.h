@@ -9,6 +9,7 @@
 #include "base/strview.h"
 #include "net/http_request.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,12 +20,14 @@ struct http_reply {
     int status;
     struct strview content_type; /* empty: none */
     struct strview body;
+    bool is_chunked; /* the body still stands in its chunks; http_client_send joins them */
 };
 
 /*
- * Pure. What has come is complete with Content-Length, or when the other side has closed.
- * HTTP_REPLY_BAD sets err: no HTTP/1.x answer, an interim one, Transfer-Encoding, lengths that
- * disagree, larger than HTTP_REPLY_MAX, or cut short.
+ * Pure. What has come is complete with Content-Length, with the last chunk, or when the other side
+ * has closed. HTTP_REPLY_BAD sets err: no HTTP/1.x answer, an interim one, a Transfer-Encoding
+ * other than chunked, a chunk with an extension, trailers, lengths that disagree, larger than
+ * HTTP_REPLY_MAX, or cut short.
  */
 enum http_reply_state { HTTP_REPLY_MORE, HTTP_REPLY_WHOLE, HTTP_REPLY_BAD };
 enum http_connection { HTTP_CONNECTION_OPEN, HTTP_CONNECTION_CLOSED };

@@ -32,7 +32,7 @@ struct http_server_options {
     size_t connections;  /* at once, others wait in the kernel's queue; 0: 16 */
     uint64_t request_ms; /* from the connect to the last byte of the request; 0: 5 s */
     uint64_t stall_ms;   /* a client that takes nothing of the answer; 0: 10 s */
-    uint64_t answer_ms;  /* or takes it too slowly, in all; 0: 60 s */
+    uint64_t answer_ms;  /* or takes it too slowly, in all, a stream too; 0: 60 s */
 };
 
 /*
@@ -54,13 +54,32 @@ bool http_call_peer_uid(const struct http_call *call, uid_t *uid);
 /* fn: NULL for none. */
 void http_call_on_gone(struct http_call *call, http_gone_fn *fn, void *arg);
 
-struct http_answer {
-    int status;               /* 200 to 599 */
-    const char *content_type; /* NULL: "application/json" */
-    const char *allow;        /* for 405: the methods; NULL: no such header */
-    struct bytebuf *body;     /* its bytes are taken, and it is empty then; NULL: none */
+/*
+ * A body that is made while it is sent, so that none of its size ever stands in memory. Chunked
+ * (RFC 9112 7.1); to an HTTP/1.0 client, as it comes until the connection closes. A client that
+ * knows chunks sees when it was cut short.
+ */
+enum http_piece { HTTP_PIECE_MORE = 0, HTTP_PIECE_LAST, HTTP_PIECE_FAILED };
+struct http_stream {
+    /* Appends the next piece to out, which is empty: some tens of KiB, nothing is fine with LAST
+       only. FAILED: the answer can't be finished, and ends without its end. Called from the loop,
+       when the socket has taken what was there; may not free the server. */
+    enum http_piece (*next)(void *arg, struct bytebuf *out);
+    /* Once, when next is not called any more: it was the last, the client has gone or is too slow,
+       the server is freed. May not touch the server. */
+    void (*done)(void *arg);
+    void *arg;
 };
-/* Once for each call, which is over then. Never calls back from inside. */
+
+struct http_answer {
+    int status;                       /* 200 to 599 */
+    const char *content_type;         /* NULL: "application/json" */
+    const char *allow;                /* for 405: the methods; NULL: no such header */
+    struct bytebuf *body;             /* its bytes are taken, and it is empty then; NULL: none */
+    const struct http_stream *stream; /* copied; the body comes from there; NULL: from `body` */
+};
+/* Once for each call, which is over then. Never calls back from inside, but for a stream's `done`
+   when memory is out or nobody wants the body (HEAD). */
 void http_call_answer(struct http_call *call, const struct http_answer *answer);
 /* {"error": why}; why is at most as long as the text of an errbuf. */
 void http_call_refuse(struct http_call *call, int status, const char *why);

@@ -42,7 +42,8 @@ enum { ID_MATCHER_FRONTIER_MAX = 64 };
 /* The lowest rank of each effect that matched and has not ended; ID_RANK_NONE where none did. */
 struct id_match {
     uint32_t rank[ID_EFFECTS];
-    uint32_t probes; /* slots of the edge table that were looked at: the work done */
+    int64_t allow_ends_s; /* of the one that allows */
+    uint32_t probes;      /* slots of the edge table that were looked at: the work done */
 };
 
 /* Where a failed lookup came closest, among the patterns that allow under the key. Those with the
@@ -62,6 +63,9 @@ struct id_near {
 
 struct id_matcher *id_matcher_new(void);
 void id_matcher_free(struct id_matcher *matcher);
+/* Room for so many patterns, so that what grows need not be moved again and again. At the start;
+   a guess is fine. */
+void id_matcher_reserve(struct id_matcher *matcher, size_t patterns);
 uint32_t id_matcher_set_new(struct id_matcher *matcher);
 /* pattern's bytes must outlive the matcher. False when it would break the bound above; then it is
    no member. */
@@ -79,6 +83,14 @@ enum { ID_MATCHER_GRANTS_MAX = 1 << 25 };
 bool id_matcher_freeze(struct id_matcher *matcher) __attribute__((warn_unused_result));
 void id_matcher_match(const struct id_matcher *matcher, const struct spiffe_id *id, uint32_t key,
                       int64_t now_s, struct id_match *match);
+/* The same for all IDs that a pattern stands for at once: of each effect the lowest rank among the
+   patterns that cover the whole of it, each by itself. */
+void id_matcher_match_pattern(const struct id_matcher *matcher, const struct id_pattern *pattern,
+                              uint32_t key, int64_t now_s, struct id_match *match);
+/* The lowest rank that allows at each pattern which covers the whole of this one, ended or not. */
+typedef void id_cover_fn(void *arg, uint32_t rank);
+void id_matcher_each_cover(const struct id_matcher *matcher, const struct id_pattern *pattern,
+                           id_cover_fn *fn, void *arg);
 /* For the sentence of a denial, when id_matcher_match found no allow: bounded work too, not a walk
    over all rules. */
 void id_matcher_near(const struct id_matcher *matcher, const struct spiffe_id *id, uint32_t key,

@@ -15,6 +15,7 @@
 #include "base/reason.h"
 #include "policy/policy.h"
 
+struct peer_chain;
 struct session;
 struct setup_listener;
 struct snapshot;
@@ -31,9 +32,19 @@ struct authority_verdict {
     char detail[AUTHORITY_DETAIL_SIZE];    /* the fact in words, or "" */
 };
 
+/* What the policy is asked about a peer whose chain was admitted, now, under that snapshot. */
+struct policy_input authority_input(const struct setup_listener *listener,
+                                    const struct peer_chain *chain,
+                                    const struct snapshot *snapshot);
 /* Under any snapshot, in force or only looked at; changes nothing of the session. */
 void authority_judge(const struct session *session, const struct snapshot *snapshot,
                      enum authority_scope scope, struct authority_verdict *verdict);
+/*
+ * The rule that admitted the session has ended by time: REASON_NONE when it goes on by another,
+ * else why not, with verdict->detail.
+ */
+enum reason authority_judge_time(struct session *session, struct authority_verdict *verdict)
+    __attribute__((warn_unused_result));
 /* For a session whose handshake has just ended, before its first decision: only whether its
    listener stands and our identity is the one that it was made under. */
 void authority_judge_listener(const struct session *session, const struct snapshot *snapshot,

@@ -15,6 +15,7 @@
 
 #include <stdint.h>
 
+struct peer_chain;
 struct session;
 struct tls_failure;
 
@@ -24,6 +25,9 @@ struct exchange {
     enum exchange_state state;
     struct decision decision;
     struct upstream upstream;
+    /* The server's, counted, while its handshake goes on: between its certificate and the end a
+       swap may come that holds nothing of it. */
+    struct peer_chain *server_chain;
     struct conn *upstream_conn;
     struct relay relay;
 };

@@ -1,12 +1,13 @@
 /*
- * expiry: ends sessions whose authority ends by time: a peer chain's notAfter (close_on_expiry),
- * the listener's max_age, a CRL's nextUpdate (crl_expired: cut), our own notAfter (own_expiry:
- * close).
+ * expiry: ends sessions whose authority ends by time: the rule's `expires`, a peer chain's notAfter
+ * (close_on_expiry), the listener's max_age, a CRL's nextUpdate (crl_expired: cut), our own
+ * notAfter (own_expiry: close).
  *
- * Deadlines are moments of the wall clock but max_age, which is an age. Each session ends at a
- * quiet moment before its deadline where there is one: from a point that it draws at random in the
- * last tenth of the time that it has left (at most five minutes), it ends as soon as no byte has
- * moved for a quarter of a second; at the deadline it ends whatever it does. So users of
+ * Deadlines are moments of the wall clock but max_age, which is an age. At a rule's end the session
+ * is judged again at that very moment: it ends, or goes on by another rule. Else each session ends
+ * at a quiet moment before its deadline where there is one: from a point that it draws at random in
+ * the last tenth of the time that it has left (at most five minutes), it ends as soon as no byte
+ * has moved for a quarter of a second; at the deadline it ends whatever it does. So users of
  * connection pools are not cut in the middle of a query, and not all at once.
  *
  * One per worker, worker thread only.
@@ -20,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct authority_verdict;
 struct expiry;
 struct loop;
 struct session;
@@ -38,15 +40,17 @@ struct expiry *expiry_new(struct loop *loop);
 void expiry_free(struct expiry *expiry);
 /*
  * Works out when the session's authority ends, anew each time: after its handshake, after the
- * upstream's, and when it goes on under another snapshot. REASON_NONE, or why it can't go on: it
- * is over already, or memory is out.
+ * upstream's, and when it goes on under another snapshot. A rule that has ended meanwhile is
+ * judged, for another may take over. REASON_NONE, or why it can't go on, with lost->detail: it is
+ * over already, or memory is out.
  */
-enum reason expiry_schedule(struct expiry *expiry, struct session *session)
-    __attribute__((warn_unused_result));
+enum reason expiry_schedule(struct expiry *expiry, struct session *session,
+                            struct authority_verdict *lost) __attribute__((warn_unused_result));
 /* The session is closing. */
 void expiry_forget(struct expiry *expiry, struct session *session);
-/* When the session's authority ends, in milliseconds since 1970; 0: no end by time. */
-uint64_t expiry_wall_ms(const struct session *session);
+/* When the session's authority ends, in milliseconds since 1970, and by what; 0: no end by time. At
+   a rule's end the session is judged, and may go on by another. */
+uint64_t expiry_wall_ms(const struct session *session, enum reason *cause);
 /* The wall clock was set: looks at every deadline anew. (It also notices by itself within a
    second.) */
 void expiry_clock_set(struct expiry *expiry);

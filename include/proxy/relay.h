@@ -40,6 +40,8 @@ struct relay_owner {
     bool (*buffer_is_tight)(void *arg);
     /* relay_tick is wanted in delay_ms at the latest. */
     void (*look_soon)(void *arg, uint64_t delay_ms);
+    /* Bytes were read from the source: once for each piece. */
+    void (*moved)(void *arg, enum relay_side source, size_t bytes);
 };
 
 struct relay_settings {

@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+struct peer_chain;
 struct peer_info;
 struct worker;
 struct setup_listener;
@@ -44,7 +45,8 @@ struct session {
     const struct setup_listener *listener; /* of that snapshot */
     uint64_t id;                           /* unique in the process */
     uint64_t started_ms;
-    uint64_t entered_ms; /* its state */
+    uint64_t accepted_us; /* the same moment, for metrics */
+    uint64_t entered_ms;  /* its state */
     struct conn *downstream;
     struct timer *timer;
     uint64_t timer_due_ms;
@@ -67,6 +69,8 @@ void session_close(struct session *session, bool in_order);
 /* What the finished handshakes proved; NULL where there was none (yet). */
 const struct peer_info *session_downstream_peer(const struct session *session);
 const struct peer_info *session_upstream_peer(const struct session *session);
+/* The server's, from the moment that it was admitted inside its handshake; NULL before. */
+struct peer_chain *session_upstream_chain(const struct session *session);
 /* Sets the one timer of the session; session_hurry_timer only brings it nearer. */
 void session_set_timer(struct session *session, uint64_t delay_ms);
 void session_hurry_timer(struct session *session, uint64_t delay_ms);

@@ -23,6 +23,7 @@ struct session_brief {
     uint64_t bytes_up;
     uint64_t bytes_down;
     uint64_t ends_wall_ms; /* when its authority ends by time; 0: never */
+    enum reason ends_by;   /* by what; REASON_NONE: never */
     const char *state;     /* a constant: "handshake", "dial", "relay" */
     size_t listener;
     size_t rule;

@@ -11,6 +11,7 @@
 #include "net/resolver.h"
 #include "tls/tls_conn.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct worker;
@@ -42,6 +43,9 @@ struct upstream {
     struct dial_failure last_failure;
     struct loop_deferred deferred;
     bool pending_failure;
+    bool in_handshake;
+    uint64_t began_us;     /* count_now_us */
+    uint64_t connected_us; /* while in_handshake */
 };
 
 /* on_done never runs from inside. listener must live until then. */

@@ -32,8 +32,13 @@ int spiffe_id_parse(struct strview text, struct spiffe_id *id, const char **why)
 /* The same for a bare trust domain name such as "prod.example". */
 int spiffe_trust_domain_check(struct strview name, const char **why)
     __attribute__((warn_unused_result));
-/* True for a byte that a path segment may hold: [A-Za-z0-9._-]. */
-bool spiffe_segment_char(char c);
+/* True for a byte that a path segment may hold: [A-Za-z0-9._-]. Asked of every byte of every ID. */
+static inline bool spiffe_segment_char(char c)
+{
+    unsigned lower = (unsigned char)c | 0x20U;
+    return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
+           c == '_';
+}
 /*
  * Walks the path's segments: start with *cursor = 0; false at the end.
  *     size_t cursor = 0; struct strview segment;

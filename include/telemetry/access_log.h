@@ -42,6 +42,9 @@ struct access_record {
     const char *upstream_local; /* our address towards it: joins two logs */
     const char *decision;       /* allow, deny */
     const char *rule;
+    bool would_deny;             /* admitted by `enforcement: audit` alone */
+    const char *shadow_decision; /* allow, deny: what shadow rules would do; with shadow_rule */
+    const char *shadow_rule;
     enum reason reason; /* label and, when not CLOSED, the sentence as "why" */
     const char *detail; /* the explanation, the clause, the alert */
     bool has_bytes;

@@ -36,6 +36,8 @@ void log_ring_sink(void *ring, const char *line, size_t len);
 /* Lines dropped since start, over all rings: for want of room, or because the write failed (a full
    disk, a closed pipe). Lines for "none" are not counted. Any thread. */
 uint64_t log_writer_dropped(const struct log_writer *writer);
+/* Of them, those for one log. */
+uint64_t log_writer_dropped_of(const struct log_writer *writer, enum log_channel channel);
 /* Writes what is queued, at most for deadline_ms, and ends. A thread that is stuck in a blocked
    write is left behind: the process is about to exit. Returns the lines lost: all that were
    dropped since start and all that could not be written by now. Nobody may use a ring from the

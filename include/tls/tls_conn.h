@@ -83,10 +83,12 @@ struct tls_failure {
 
 /*
  * Authorisation from outside, inside the handshake, after the chain was admitted: REASON_NONE lets
- * it go on. For outbound, so that a wrong server never gets our certificate. detail (384 bytes)
- * is for the log.
+ * it go on. For outbound, so that a wrong server never gets our certificate: asked when the peer's
+ * certificate was judged, and again when ours is about to be sent, because what is in force may
+ * have changed in between. The callee may keep a reference of chain. detail (384 bytes) is for the
+ * log.
  */
-typedef enum reason peer_check_fn(void *arg, const struct spiffe_id *id, char *detail,
+typedef enum reason peer_check_fn(void *arg, struct peer_chain *chain, char *detail,
                                   size_t detail_size);
 
 struct tls_conn_callbacks {

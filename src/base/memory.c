@@ -60,10 +60,14 @@ char *mem_strndup(const char *text, size_t len)
     if (len == SIZE_MAX) {
         out_of_memory(1, len);
     }
-    char *copy = mem_alloc(len + 1);
+    char *copy = malloc(len + 1); /* all of it is written */
+    if (copy == NULL) {
+        out_of_memory(1, len + 1);
+    }
     if (len > 0) {
         memcpy(copy, text, len);
     }
+    copy[len] = '\0';
     return copy;
 }
 

@@ -10,6 +10,7 @@
 #include "base/json_writer.h"
 #include "base/memory.h"
 #include "cli/output.h"
+#include "cli/vars.h"
 #include "config/config.h"
 #include "config/diag.h"
 #include "control/sources.h"
@@ -23,17 +24,26 @@ struct options {
     const char *file;
     bool json;
     bool strict;
+    bool offline;
+    struct vars vars;
 };
 
 static void print_help(FILE *out)
 {
     fputs(
-        "usage: bulkhead check -c FILE [--strict] [--json]\n"
+        "usage: bulkhead check -c FILE [--var NAME=VALUE]... [--offline] [--strict] [--json]\n"
         "\n"
         "Reads the configuration and everything that it names, as `bulkhead run` would, and says\n"
-        "all that is wrong at once. Opens no socket.\n"
+        "all that is wrong at once: errors; warnings, which refuse nothing; and notes: what has "
+        "no\n"
+        "effect here, and when rules end. Runs its `tests`. Opens no socket.\n"
         "\n"
         "  -c, --config FILE  the configuration file\n"
+        "      --var N=VALUE  the trust domain that ${N} stands for; over `variables` of the "
+        "file;\n"
+        "                     may be given several times\n"
+        "      --offline      only the configuration and what it includes: no certificate, key,\n"
+        "                     bundle, CRL or quarantine file; for where these are not, as in CI\n"
         "      --strict       warnings count as errors\n"
         "      --json         one JSON object on stdout instead of lines\n"
         "  -h, --help         this text\n"
@@ -43,6 +53,7 @@ static void print_help(FILE *out)
         "Examples:\n"
         "  bulkhead check -c bulkhead.yaml\n"
         "  bulkhead check --strict -c bulkhead.yaml && install bulkhead.yaml /etc/bulkhead/\n"
+        "  bulkhead check --offline --strict -c bulkhead.yaml\n"
         "  bulkhead check -c bulkhead.yaml --json | jq '.errors[].message'\n"
         "\n"
         "Exit code: 0 valid (without --strict, warnings are allowed), 1 failed, 2 wrong usage or\n"
@@ -61,6 +72,8 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
 {
     static const struct option known[] = {
         {"config", required_argument, NULL, 'c'},
+        {"var", required_argument, NULL, 'v'},
+        {"offline", no_argument, NULL, 'o'},
         {"strict", no_argument, NULL, 's'},
         {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
@@ -79,6 +92,14 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
                 return wrong_usage("one file at a time");
             }
             options->file = optarg;
+            break;
+        case 'v':
+            if (!vars_add(&options->vars, "check", optarg)) {
+                return false;
+            }
+            break;
+        case 'o':
+            options->offline = true;
             break;
         case 's':
             options->strict = true;
@@ -115,10 +136,10 @@ static const char *plural(size_t count)
     return count == 1 ? "" : "s";
 }
 
-/* --strict: warnings refuse. */
+/* With --strict warnings refuse. */
 static bool is_refused(const struct options *options, const struct diag_list *diags)
 {
-    return options->strict && diags->warning_count > 0;
+    return diags->test_count > 0 || (options->strict && diags->warning_count > 0);
 }
 
 static void print_text(const struct options *options, const struct diag_list *diags,
@@ -130,9 +151,10 @@ static void print_text(const struct options *options, const struct diag_list *di
         fprintf(stderr, "%s\n", line);
     }
     size_t warnings = diags->warning_count;
-    if (material == NULL) {
-        printf("%s: %zu error%s, %zu warning%s\n", options->file, diags->error_count,
-               plural(diags->error_count), warnings, plural(warnings));
+    size_t errors = diags->error_count + diags->test_count;
+    if (errors > 0) {
+        printf("%s: %zu error%s, %zu warning%s\n", options->file, errors, plural(errors), warnings,
+               plural(warnings));
         return;
     }
     if (is_refused(options, diags)) {
@@ -145,9 +167,10 @@ static void print_text(const struct options *options, const struct diag_list *di
     if (warnings > 0) {
         printf(", %zu warning%s", warnings, plural(warnings));
     }
-    printf(" (%zu listener%s, %zu rule%s, %zu trust domain%s)\n", config->listener_count,
-           plural(config->listener_count), config->rule_count, plural(config->rule_count),
-           config->trust_count, plural(config->trust_count));
+    printf(" (%zu listener%s, %zu rule%s, %zu trust domain%s, %zu test%s)\n",
+           config->listener_count, plural(config->listener_count), config->rule_count,
+           plural(config->rule_count), config->trust_count, plural(config->trust_count),
+           config->test_count, plural(config->test_count));
 }
 
 static void write_listeners(struct json_writer *w, const struct config *config)
@@ -183,6 +206,8 @@ static size_t write_json(const struct options *options, const struct diag_list *
     json_key(&w, "listeners");
     write_listeners(&w, config);
     json_field_u64(&w, "rules", config == NULL ? 0 : config->rule_count);
+    json_field_u64(&w, "tests", config == NULL ? 0 : config->test_count);
+    json_field_u64(&w, "tests_failed", diags->test_count);
     json_object_end(&w);
     return json_writer_finish(&w);
 }
@@ -210,8 +235,10 @@ static int check_file(const struct options *options, const struct crypto *crypto
 {
     struct diag_list diags;
     diag_list_init(&diags);
-    struct sources *sources = sources_new(options->file, crypto, NULL);
-    bool loaded = sources_load(sources, &diags);
+    struct config_options config = vars_options(&options->vars);
+    struct sources *sources = sources_new(options->file, &config, crypto, NULL);
+    bool loaded = sources_check(
+        sources, options->offline ? SOURCES_CHECK_OFFLINE : SOURCES_CHECK_ALL, &diags);
     const struct material *material = loaded ? sources_in_force(sources) : NULL;
     diag_sort(&diags);
     bool printed = true;
@@ -232,14 +259,17 @@ int check_main(int argc, char **argv)
     struct errbuf err;
     int code = EXIT_WRONG;
     if (!parse_options(argc, argv, &options, &code)) {
+        vars_fini(&options.vars);
         return code;
     }
     struct crypto *crypto = crypto_new(&err);
     if (crypto == NULL) {
         fprintf(stderr, "bulkhead check: %s\n", err.text);
-        return EXIT_FAILED;
+        code = EXIT_FAILED;
+    } else {
+        code = check_file(&options, crypto);
     }
-    code = check_file(&options, crypto);
     crypto_free(crypto);
+    vars_fini(&options.vars);
     return code;
 }

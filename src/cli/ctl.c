@@ -16,6 +16,7 @@
 
 #include "base/memory.h"
 #include "cli/ctl_print.h"
+#include "cli/ctl_rules.h"
 #include "cli/output.h"
 #include "config/config.h"
 #include "net/http_client.h"
@@ -45,7 +46,11 @@ static void print_help(FILE *out)
         "                      changes nothing\n"
         "  check FILE          the same for another configuration: what would change, and whether\n"
         "                      this process could take it\n"
-        "  sessions            the live sessions\n"
+        "  sessions            the live sessions, and when and by what their authority ends\n"
+        "  rules               each rule: how often it decided, or as a shadow rule would have,\n"
+        "                      when last, when it ends, whose it is and where it stands; what\n"
+        "                      audit let through\n"
+        "  metrics             all metrics, in Prometheus' text format (see METRICS.md)\n"
         "\n"
         "  -s, --socket PATH   the admin socket\n"
         "  -c, --config FILE   the configuration that names it\n"
@@ -55,6 +60,8 @@ static void print_help(FILE *out)
         "Examples:\n"
         "  bulkhead ctl -c /etc/bulkhead/bulkhead.yaml reload --dry-run\n"
         "  bulkhead ctl --socket /run/bulkhead/admin.sock sessions --json | jq '.sessions[].rule'\n"
+        "  bulkhead ctl -c FILE rules --json | jq -r '.rules[] | select(.last_hit == null).name'\n"
+        "  bulkhead ctl --socket /run/bulkhead/admin.sock metrics | grep handshake_failures\n"
         "\n"
         "Exit code: 0 done, 1 failed, refused, or a file was broken and its last good state kept,\n"
         "2 wrong usage or configuration.\n",
@@ -65,6 +72,18 @@ static bool wrong_usage(const char *message)
 {
     fprintf(stderr, "bulkhead ctl: %s; try: bulkhead ctl --help\n", message);
     return false;
+}
+
+static bool is_command(const struct options *options, const char *command)
+{
+    return strcmp(options->command, command) == 0;
+}
+
+/* Its path is the command's name, and it changes nothing. */
+static bool is_look(const struct options *options)
+{
+    return is_command(options, "sessions") || is_command(options, "rules") ||
+           is_command(options, "metrics");
 }
 
 static bool take_operands(int argc, char **argv, struct options *options)
@@ -78,11 +97,10 @@ static bool take_operands(int argc, char **argv, struct options *options)
             return wrong_usage("check needs a file");
         }
         options->file = argv[optind++];
-    } else if (strcmp(options->command, "reload") != 0 &&
-               strcmp(options->command, "sessions") != 0) {
+    } else if (strcmp(options->command, "reload") != 0 && !is_look(options)) {
         fprintf(stderr,
-                "bulkhead ctl: unknown command \"%s\"; there are reload, check and sessions; try: "
-                "bulkhead ctl --help\n",
+                "bulkhead ctl: unknown command \"%s\"; there are reload, check, sessions, rules "
+                "and metrics; try: bulkhead ctl --help\n",
                 options->command);
         return false;
     }
@@ -91,6 +109,9 @@ static bool take_operands(int argc, char **argv, struct options *options)
     }
     if (options->dry_run && strcmp(options->command, "reload") != 0) {
         return wrong_usage("--dry-run belongs to reload");
+    }
+    if (options->json && is_command(options, "metrics")) {
+        return wrong_usage("metrics are text, not JSON");
     }
     if ((options->socket == NULL) == (options->config == NULL)) {
         return wrong_usage("one of --socket and -c is needed");
@@ -143,7 +164,7 @@ static char *find_socket(const struct options *options)
     }
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_load(options->config, &diags);
+    struct config *config = config_load(options->config, NULL, &diags);
     char *path = NULL;
     if (config == NULL) {
         char line[1024];
@@ -166,9 +187,10 @@ static char *find_socket(const struct options *options)
 static char *make_target(const struct options *options)
 {
     if (options->file == NULL) {
-        return mem_strdup(strcmp(options->command, "sessions") == 0 ? "/sessions"
-                          : options->dry_run                        ? "/reload?dry_run=1"
-                                                                    : "/reload");
+        return mem_strdup(is_command(options, "sessions")  ? "/sessions"
+                          : is_command(options, "metrics") ? "/metrics"
+                          : options->dry_run               ? "/reload?dry_run=1"
+                                                           : "/reload");
     }
     char *absolute = realpath(options->file, NULL);
     if (absolute == NULL) {
@@ -183,8 +205,17 @@ static char *make_target(const struct options *options)
     return target;
 }
 
+static int print_metrics(const struct http_reply *reply)
+{
+    bool whole = fwrite(reply->body.ptr, 1, reply->body.len, stdout) == reply->body.len;
+    return whole && fflush(stdout) == 0 ? EXIT_GOOD : EXIT_FAILED;
+}
+
 static int print_answer(const struct options *options, const struct http_reply *reply)
 {
+    if (is_command(options, "metrics") && reply->status == STATUS_OK) {
+        return print_metrics(reply);
+    }
     json_error_t error;
     json_t *answer = json_loadb(reply->body.ptr, reply->body.len, 0, &error);
     if (answer == NULL) {
@@ -218,7 +249,7 @@ static int ask(const struct options *options, const char *path, const char *targ
 {
     const struct http_client_request request = {
         .socket_path = path,
-        .method = strcmp(options->command, "sessions") == 0 ? HTTP_METHOD_GET : HTTP_METHOD_POST,
+        .method = is_look(options) ? HTTP_METHOD_GET : HTTP_METHOD_POST,
         .target = target,
         .timeout_ms = TIMEOUT_MS,
     };
@@ -245,6 +276,11 @@ int ctl_main(int argc, char **argv)
         return code;
     }
     char *path = find_socket(&options);
+    if (path != NULL && strcmp(options.command, "rules") == 0) {
+        code = ctl_rules(path, options.json);
+        mem_free(path);
+        return code;
+    }
     char *target = path == NULL ? NULL : make_target(&options);
     code = target == NULL ? EXIT_WRONG : ask(&options, path, target);
     mem_free(target);

@@ -10,7 +10,7 @@
 
 #include <jansson.h>
 
-enum { COLUMNS_MAX = 10, CELL_MAX = 256 };
+enum { COLUMNS_MAX = 12, CELL_MAX = 256 };
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -96,11 +96,41 @@ void ctl_print_sessions(json_t *answer, FILE *out)
         {"UP", "bytes_up"},
         {"DOWN", "bytes_down"},
         {"AUTHORITY_ENDS", "authority_ends"},
+        {"ENDS_BY", "ends_by"},
     };
     json_t *sessions = json_object_get(answer, "sessions");
     print_table(sessions, columns, sizeof(columns) / sizeof(columns[0]), out);
     size_t count = json_array_size(sessions);
     fprintf(out, "%zu session%s\n", count, count == 1 ? "" : "s");
+}
+
+void ctl_print_rules(json_t *answer, FILE *out)
+{
+    static const struct column columns[] = {
+        {"RULE", "name"},       {"ACTION", "action"},      {"MODE", "mode"},
+        {"HITS", "hits"},       {"SHADOW", "shadow_hits"}, {"LAST_HIT", "last_hit"},
+        {"EXPIRES", "expires"}, {"OWNER", "owner"},        {"WHERE", "where"},
+    };
+    size_t index = 0;
+    json_t *item = NULL;
+    json_t *rules = json_object_get(answer, "rules");
+    json_array_foreach(rules, index, item)
+    {
+        json_int_t line = json_integer_value(json_object_get(item, "line"));
+        (void)json_object_set_new(
+            item, "where", json_sprintf("%s:%" JSON_INTEGER_FORMAT, text_of(item, "file"), line));
+    }
+    print_table(rules, columns, sizeof(columns) / sizeof(columns[0]), out);
+    json_array_foreach(json_object_get(answer, "listeners"), index, item)
+    {
+        if (strcmp(text_of(item, "enforcement"), "audit") == 0) {
+            fprintf(out,
+                    "listener %s: audit, has let through %" JSON_INTEGER_FORMAT
+                    " that no rule matched\n",
+                    text_of(item, "name"), json_integer_value(json_object_get(item, "would_deny")));
+        }
+    }
+    fprintf(out, "%zu rules\n", json_array_size(rules));
 }
 
 /* --- reload ---------------------------------------------------------------------------------- */
@@ -204,6 +234,7 @@ int ctl_reload_code(json_t *answer)
     if (json_is_true(json_object_get(answer, "configuration_refused"))) {
         return WRONG;
     }
-    bool refused = strcmp(text_of(answer, "result"), "refused") == 0;
+    /* Also what was refused but for the quarantine. */
+    bool refused = json_is_string(json_object_get(answer, "error"));
     return refused || json_array_size(json_object_get(answer, "errors")) > 0 ? FAILED : GOOD;
 }

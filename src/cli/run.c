@@ -2,59 +2,89 @@
 #include "cli/run.h"
 
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "cli/output.h"
+#include "cli/vars.h"
 #include "control/control.h"
 
 static void print_help(FILE *out)
 {
-    fputs("usage: bulkhead run -c FILE\n"
+    fputs("usage: bulkhead run -c FILE [--var NAME=VALUE]...\n"
           "\n"
           "Runs the proxy in the foreground until SIGTERM or SIGINT. The first signal drains:\n"
           "no more is accepted, open sessions may end within drain.timeout. A second one stops\n"
           "at once. The process log goes to stderr, the access log to stdout (access_log.to).\n"
           "\n"
           "  -c, --config FILE   the configuration (see config/REFERENCE.md)\n"
+          "      --var N=VALUE   the trust domain that ${N} stands for; over `variables` of the\n"
+          "                      file, for every reload too; may be given several times\n"
           "  -h, --help          this text\n"
           "\n"
           "Examples:\n"
           "  bulkhead run -c /etc/bulkhead/bulkhead.yaml\n"
           "  bulkhead run -c sidecar.yaml > access.jsonl\n"
+          "  bulkhead run -c sidecar.yaml --var domain=prod.example\n"
           "\n"
           "Exit code: 0 stopped as told, 1 could not start, 2 wrong usage or configuration.\n",
           out);
 }
 
-int run_main(int argc, char **argv)
+struct options {
+    const char *file;
+    struct vars vars;
+};
+
+/* True when the command should go on; otherwise *code is the exit code. */
+static bool parse_options(int argc, char **argv, struct options *options, int *code)
 {
-    static const struct option options[] = {
+    static const struct option known[] = {
         {"config", required_argument, NULL, 'c'},
+        {"var", required_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    const char *config_path = NULL;
     unsigned files = 0;
     int option;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    *code = 2;
+    while ((option = getopt_long(argc, argv, "c:h", known, NULL)) != -1) {
         switch (option) {
         case 'c':
             files++;
-            config_path = optarg;
+            options->file = optarg;
+            break;
+        case 'v':
+            if (!vars_add(&options->vars, "run", optarg)) {
+                return false;
+            }
             break;
         case 'h':
             print_help(stdout);
-            return output_finish("run", 0);
+            *code = output_finish("run", 0);
+            return false;
         default:
             fputs("try: bulkhead run --help\n", stderr);
-            return 2;
+            return false;
         }
     }
     if (files != 1 || optind != argc) {
         fputs("bulkhead run: one configuration is needed: bulkhead run -c FILE; try: bulkhead run "
               "--help\n",
               stderr);
-        return 2;
+        return false;
     }
-    return control_run(config_path);
+    return true;
+}
+
+int run_main(int argc, char **argv)
+{
+    struct options options = {.file = NULL};
+    int code = 2;
+    if (parse_options(argc, argv, &options, &code)) {
+        struct config_options config = vars_options(&options.vars);
+        code = control_run(options.file, &config);
+    }
+    vars_fini(&options.vars);
+    return code;
 }

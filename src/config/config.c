@@ -1,5 +1,6 @@
 /*
- * text → tree (yaml_doc) → struct (decode, by field_table) → what belongs together (validate).
+ * text → tree (yaml_doc) → struct (decode, by field_table) → variables expanded (variables) → what
+ * belongs together (validate).
  * Each step goes on after errors as far as it can see, so that one run names every mistake.
  */
 #include "config/config.h"
@@ -16,11 +17,14 @@
 #include "config/field_table.h"
 #include "config/include.h"
 #include "config/validate.h"
+#include "config/variables.h"
 #include "config/yaml_doc.h"
 
 /* decode stores the value of a choice as an int. */
 static_assert(sizeof(enum config_truncation) == sizeof(int), "choices are ints");
 static_assert(sizeof(enum config_action) == sizeof(int), "choices are ints");
+static_assert(sizeof(enum config_mode) == sizeof(int), "choices are ints");
+static_assert(sizeof(enum config_enforcement) == sizeof(int), "choices are ints");
 
 /* The least file that loads, on one line: shown for an empty one. */
 #define LEAST_FILE                                                                     \
@@ -118,6 +122,9 @@ static void complete_listener(const struct config *config, struct config_listene
     take_default(&listener->timeouts.connect_ms, config->timeouts.connect_ms);
     take_default(&listener->timeouts.idle_ms, config->timeouts.idle_ms);
     take_default(&listener->timeouts.half_close_ms, config->timeouts.half_close_ms);
+    if (listener->enforcement_pos.line == 0) {
+        listener->enforcement = config->enforcement;
+    }
     bool accepts_mtls = config_scheme_is_mtls(listener->accept.scheme);
     bool forwards_mtls = config_scheme_is_mtls(listener->forward.scheme);
     if (accepts_mtls) {
@@ -138,7 +145,8 @@ static char *directory_of(const char *path)
 }
 
 static struct config *build(const char *name, const char *text, size_t len,
-                            const struct yaml_node *root, uint32_t file, struct diag_list *diags)
+                            const struct yaml_node *root, uint32_t file,
+                            const struct config_options *options, struct diag_list *diags)
 {
     struct config *config = mem_alloc(sizeof *config);
     char *directory = directory_of(name);
@@ -151,6 +159,7 @@ static struct config *build(const char *name, const char *text, size_t len,
     config->text_hash[0] = hash_bytes(text, len, 0);
     config->text_hash[1] = hash_bytes(text, len, 1);
     include_read(config, diags);
+    variables_expand(config, options, diags);
     if (config->group_count > 1) {
         qsort(config->groups, config->group_count, sizeof *config->groups, compare_groups);
     }
@@ -162,13 +171,13 @@ static struct config *build(const char *name, const char *text, size_t len,
 }
 
 static struct config *parse(const char *name, const char *text, size_t len, uint32_t file,
-                            struct diag_list *diags)
+                            const struct config_options *options, struct diag_list *diags)
 {
     size_t errors = diags->error_count;
     struct config *config = NULL;
     struct yaml_node *root = yaml_doc_parse(text, len, file, diags);
     if (root != NULL) {
-        config = build(name, text, len, root, file, diags);
+        config = build(name, text, len, root, file, options, diags);
         yaml_node_free(root);
     } else if (diags->error_count == errors) {
         diag_error(diags, (struct config_pos){file, 0, 0},
@@ -181,12 +190,14 @@ static struct config *parse(const char *name, const char *text, size_t len, uint
     return config;
 }
 
-struct config *config_parse(const char *name, const char *text, size_t len, struct diag_list *diags)
+struct config *config_parse(const char *name, const char *text, size_t len,
+                            const struct config_options *options, struct diag_list *diags)
 {
-    return parse(name, text, len, diag_add_file(diags, name), diags);
+    return parse(name, text, len, diag_add_file(diags, name), options, diags);
 }
 
-struct config *config_load(const char *path, struct diag_list *diags)
+struct config *config_load(const char *path, const struct config_options *options,
+                           struct diag_list *diags)
 {
     struct errbuf err;
     char *text = NULL;
@@ -196,8 +207,45 @@ struct config *config_load(const char *path, struct diag_list *diags)
         diag_error(diags, (struct config_pos){file, 0, 0}, "%s", err.text);
         return NULL;
     }
-    struct config *config = parse(path, text, len, file, diags);
+    struct config *config = parse(path, text, len, file, options, diags);
     mem_free(text);
+    return config;
+}
+
+static struct config_string copy_string(const struct config_string *from)
+{
+    return (struct config_string){.text = from->text == NULL ? NULL : mem_strdup(from->text),
+                                  .pos = from->pos};
+}
+
+/* What included files need of the main one: their names, and the values of variables. */
+static void copy_main(struct config *config, const struct config *former)
+{
+    config->include.items = mem_alloc_array(former->include.count, sizeof(*config->include.items));
+    config->include.count = former->include.count;
+    for (size_t i = 0; i < former->include.count; i++) {
+        config->include.items[i] = copy_string(&former->include.items[i]);
+    }
+    config->variables = mem_alloc_array(former->variable_count, sizeof(*config->variables));
+    config->variable_count = former->variable_count;
+    for (size_t i = 0; i < former->variable_count; i++) {
+        config->variables[i].name = copy_string(&former->variables[i].name);
+        config->variables[i].value = copy_string(&former->variables[i].value);
+    }
+}
+
+struct config *config_load_included(const struct config *former,
+                                    const struct config_options *options, struct diag_list *diags)
+{
+    struct config *config = mem_alloc(sizeof *config);
+    config->path = mem_strdup(former->path);
+    config->files = mem_alloc(sizeof *config->files);
+    config->files[config->file_count++] = mem_strdup(former->path);
+    ASSERT(diags->file_count > 0);
+    config->first_file = (uint32_t)diags->file_count - 1; /* that config_load could not read */
+    copy_main(config, former);
+    include_read(config, diags);
+    variables_expand(config, options, diags);
     return config;
 }
 

@@ -5,8 +5,6 @@
 #include "config/decode.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -15,22 +13,42 @@
 #include "config/suggest.h"
 #include "decode_private.h"
 
+enum { DEFAULT_SIZE = 64 };
+
 static void decode_table(struct decoder *d, const struct field_table *table,
                          const struct yaml_node *node, void *base);
 static void decode_field(struct decoder *d, const struct field *field, const struct yaml_node *node,
                          void *base);
 
-size_t decoder_enter(struct decoder *d, const char *format, ...)
+static void append(struct decoder *d, const char *text, size_t len)
+{
+    size_t room = sizeof d->path - d->path_len - 1;
+    len = len < room ? len : room;
+    memcpy(d->path + d->path_len, text, len);
+    d->path_len += len;
+    d->path[d->path_len] = '\0';
+}
+
+size_t decoder_enter_key(struct decoder *d, const char *key)
 {
     size_t former = d->path_len;
-    va_list args;
-    va_start(args, format);
-    int len = vsnprintf(d->path + former, sizeof d->path - former, format, args);
-    va_end(args);
-    if (len > 0) {
-        size_t room = sizeof d->path - former - 1;
-        d->path_len += (size_t)len < room ? (size_t)len : room;
-    }
+    append(d, ".", former > 0);
+    append(d, key, strlen(key));
+    return former;
+}
+
+size_t decoder_enter_index(struct decoder *d, size_t index)
+{
+    size_t former = d->path_len;
+    char digits[24];
+    size_t at = sizeof digits;
+    digits[--at] = ']';
+    do {
+        digits[--at] = (char)('0' + index % 10);
+        index /= 10;
+    } while (index > 0);
+    digits[--at] = '[';
+    append(d, digits + at, sizeof digits - at);
     return former;
 }
 
@@ -83,7 +101,7 @@ static void decode_list(struct decoder *d, const struct field *field, const stru
     check_item_count(d, field, node);
     void *items = make_items(field, node->count, base);
     for (size_t i = 0; i < node->count; i++) {
-        size_t former = decoder_enter(d, "[%zu]", i);
+        size_t former = decoder_enter_index(d, i);
         decode_table(d, field->table, node->u.items[i], decoder_at(items, i * field->table->size));
         decoder_leave(d, former);
     }
@@ -105,7 +123,7 @@ static void decode_map(struct decoder *d, const struct field *field, const struc
         void *item = decoder_at(items, i * field->table->size);
         decode_string_store(decoder_at(item, field->table->key_offset),
                             mem_strdup(pair->key->u.text), decoder_pos(d, pair->key));
-        size_t former = decoder_enter(d, ".%s", pair->key->u.text);
+        size_t former = decoder_enter_key(d, pair->key->u.text);
         if (field->table->bare) {
             decode_name_check(d, pair->key);
             decode_field(d, &field->table->fields[0], pair->value, item);
@@ -151,13 +169,14 @@ static void apply_defaults(struct decoder *d, const struct field_table *table, v
     for (size_t i = 0; i < table->count; i++) {
         const struct field *field = &table->fields[i];
         if (field->default_text != NULL) {
-            char *text = mem_strdup(field->default_text);
+            char text[DEFAULT_SIZE];
             struct yaml_node node = {.kind = YAML_KIND_SCALAR, .plain = true, .u.text = text};
-            node.count = strlen(text);
+            node.count = strlen(field->default_text);
+            ASSERT(node.count < sizeof text);
+            memcpy(text, field->default_text, node.count + 1);
             size_t errors = d->diags->error_count;
             decode_field(d, field, &node, base);
             ASSERT(d->diags->error_count == errors);
-            mem_free(text);
         } else if (field->type == FIELD_STRUCT) {
             apply_defaults(d, field->table, decoder_at(base, field->offset));
         }
@@ -186,7 +205,7 @@ static void decode_keys(struct decoder *d, const struct field_table *table,
             report_unknown(d, table, pair->key);
             continue;
         }
-        size_t former = decoder_enter(d, "%s%s", d->path_len > 0 ? "." : "", field->name);
+        size_t former = decoder_enter_key(d, field->name);
         decode_field(d, field, pair->value, base);
         decoder_leave(d, former);
     }
@@ -226,6 +245,7 @@ static void decode_field(struct decoder *d, const struct field *field, const str
     case FIELD_BOOL:
     case FIELD_CHOICE:
     case FIELD_MODE:
+    case FIELD_TIME:
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
     case FIELD_UNIX:
@@ -285,6 +305,7 @@ static void release_field(const struct field *field, void *base)
     case FIELD_BOOL:
     case FIELD_CHOICE:
     case FIELD_MODE:
+    case FIELD_TIME:
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
     case FIELD_UNIX:

@@ -29,9 +29,10 @@ static inline struct config_pos decoder_pos(const struct decoder *d, const struc
     return (struct config_pos){d->file, node->line, node->column};
 }
 
-/* Appends to the path and returns its former length, for decoder_leave. */
-size_t decoder_enter(struct decoder *d, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Append ".key" or "[index]" to the path and return its former length, for decoder_leave. For each
+   value of the file: without printf, which costs as much as reading the value. */
+size_t decoder_enter_key(struct decoder *d, const char *key);
+size_t decoder_enter_index(struct decoder *d, size_t index);
 void decoder_leave(struct decoder *d, size_t former);
 void decoder_report(struct decoder *d, const struct yaml_node *node, const char *sentence);
 

@@ -14,7 +14,11 @@
 #include "config/config.h"
 #include "config/scalar.h"
 
-enum { MAX_NAME = 63, MAX_WORD = 15 };
+enum { MAX_WORD = 15 };
+
+/* Left as it is, it would be looked for under a name that nobody meant. */
+#define NO_VARIABLE \
+    "holds a variable, which stands for the trust domain of a SPIFFE ID only; write it out"
 
 /* For a scalar, whose text is named. */
 static void report_value(struct decoder *d, const struct yaml_node *node, const char *sentence)
@@ -53,17 +57,12 @@ static const char *scalar_text(struct decoder *d, const struct yaml_node *node, 
         return NULL;
     }
     if (has_control_char(node->u.text)) {
-        decoder_report(d, node, "must be one line without control characters");
+        decoder_report(d, node,
+                       "must be one line without control characters; a text on several lines "
+                       "begins with \">-\", which joins them");
         return NULL;
     }
     return node->u.text;
-}
-
-static bool is_name(const char *text, size_t max)
-{
-    size_t len = strlen(text);
-    return len > 0 && len <= max && strchr("._-", text[0]) == NULL &&
-           strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-") == len;
 }
 
 static char *join_path(const char *directory, const char *path)
@@ -88,11 +87,12 @@ static void check_text(struct decoder *d, enum field_type type, const struct yam
 {
     const char *text = node->u.text;
     const char *why = NULL;
-    if (type == FIELD_NAME && !is_name(text, MAX_NAME)) {
+    if (type == FIELD_NAME && !scalar_is_name(text, SCALAR_NAME_MAX)) {
         report_value(
             d, node,
             "must be 1 to 63 of a-z, 0-9, \".\", \"_\" and \"-\", a letter or digit first");
-    } else if (type == FIELD_WORD && (!is_name(text, MAX_WORD) || strchr(text, '.') != NULL)) {
+    } else if (type == FIELD_WORD &&
+               (!scalar_is_name(text, MAX_WORD) || strchr(text, '.') != NULL)) {
         report_value(d, node, "must be 1 to 15 of a-z, 0-9, \"_\" and \"-\"");
     } else if (type == FIELD_DNS_NAME && !address_check_dns_name(text, &why)) {
         report_value(d, node, why);
@@ -114,10 +114,14 @@ static void decode_string(struct decoder *d, const struct field *field,
     if (text == NULL) {
         return;
     }
-    check_text(d, field->type, node);
     bool is_path =
         field->type == FIELD_PATH || (field->type == FIELD_OUTPUT && strpbrk(text, "/.") != NULL);
-    char *copy = is_path ? join_path(d->directory, text) : mem_strdup(text);
+    if (is_path && strstr(text, "${") != NULL) {
+        report_value(d, node, NO_VARIABLE);
+        return; /* a file of that name would be missed besides */
+    }
+    check_text(d, field->type, node);
+    char *copy = is_path ? join_path(d->directory, text) : mem_strndup(text, node->count);
     decode_string_store(decoder_at(base, field->offset), copy, decoder_pos(d, node));
 }
 
@@ -227,23 +231,32 @@ static void list_choices(const struct field_choice *choices, char *out, size_t s
     }
 }
 
+static const struct field_choice *find_choice(const struct field_choice *choices, const char *text)
+{
+    const struct field_choice *choice = choices;
+    while (choice->name != NULL && strcmp(choice->name, text) != 0) {
+        choice++;
+    }
+    return choice->name == NULL ? NULL : choice;
+}
+
 static void decode_choice(struct decoder *d, const struct field *field,
                           const struct yaml_node *node, void *base)
 {
-    char names[128];
-    list_choices(field->choices, names, sizeof names);
-    const char *text = scalar_text(d, node, names);
-    if (text == NULL) {
-        return;
-    }
-    for (const struct field_choice *choice = field->choices; choice->name != NULL; choice++) {
-        if (strcmp(choice->name, text) == 0) {
+    if (node->kind == YAML_KIND_SCALAR) {
+        const struct field_choice *choice = find_choice(field->choices, node->u.text);
+        if (choice != NULL) {
             /* Every enum of ours has the size of an int (asserted in config.c). */
             memcpy(decoder_at(base, field->offset), &choice->value, sizeof choice->value);
             return;
         }
     }
-    diag_error(d->diags, decoder_pos(d, node), "%s: \"%s\" must be %s", d->path, text, names);
+    char names[128];
+    list_choices(field->choices, names, sizeof names);
+    const char *text = scalar_text(d, node, names);
+    if (text != NULL) {
+        diag_error(d->diags, decoder_pos(d, node), "%s: \"%s\" must be %s", d->path, text, names);
+    }
 }
 
 static void decode_mode(struct decoder *d, const struct field *field, const struct yaml_node *node,
@@ -262,6 +275,24 @@ static void decode_mode(struct decoder *d, const struct field *field, const stru
     memcpy(decoder_at(base, field->offset), &mode, sizeof mode);
 }
 
+static void decode_time(struct decoder *d, const struct field *field, const struct yaml_node *node,
+                        void *base)
+{
+    struct config_time *time = decoder_at(base, field->offset);
+    int64_t seconds = 0;
+    const char *why = NULL;
+    const char *text = scalar_text(d, node, "a date such as 2027-01-31");
+    if (text == NULL) {
+        return;
+    }
+    if (!scalar_parse_time(text, &seconds, &why)) {
+        report_value(d, node, why);
+        return;
+    }
+    decode_string_store(&time->text, mem_strdup(text), decoder_pos(d, node));
+    time->s = seconds;
+}
+
 static void decode_address(struct decoder *d, const struct field *field,
                            const struct yaml_node *node, void *base)
 {
@@ -273,6 +304,10 @@ static void decode_address(struct decoder *d, const struct field *field,
     }
     address_release(address);
     decode_string_store(&address->text, mem_strdup(text), decoder_pos(d, node));
+    if (strstr(text, "${") != NULL) {
+        report_value(d, node, NO_VARIABLE);
+        return;
+    }
     enum address_role role = field->type == FIELD_FORWARD ? ADDRESS_FORWARD : ADDRESS_ACCEPT;
     if (!address_parse(text, role, address, &err)) {
         diag_error(d->diags, decoder_pos(d, node), "%s: \"%s\": %s", d->path, text, err.text);
@@ -302,7 +337,7 @@ static void add_string(struct decoder *d, const struct yaml_node *node, const ch
         return;
     }
     out->items[out->count++] =
-        (struct config_string){.text = mem_strdup(text), .pos = decoder_pos(d, node)};
+        (struct config_string){.text = mem_strndup(text, node->count), .pos = decoder_pos(d, node)};
 }
 
 static void decode_strings(struct decoder *d, const struct field *field,
@@ -327,7 +362,7 @@ static void decode_strings(struct decoder *d, const struct field *field,
         out->items = mem_alloc_array(node->count, sizeof *out->items);
     }
     for (size_t i = 0; i < node->count; i++) {
-        size_t former = decoder_enter(d, "[%zu]", i);
+        size_t former = decoder_enter_index(d, i);
         add_string(d, node->u.items[i], "text", out);
         decoder_leave(d, former);
     }
@@ -363,6 +398,9 @@ void decode_value(struct decoder *d, const struct field *field, const struct yam
         break;
     case FIELD_MODE:
         decode_mode(d, field, node, base);
+        break;
+    case FIELD_TIME:
+        decode_time(d, field, node, base);
         break;
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
@@ -407,6 +445,9 @@ void decode_value_release(const struct field *field, void *base)
     case FIELD_FORWARD:
     case FIELD_UNIX:
         release_address(decoder_at(base, field->offset));
+        break;
+    case FIELD_TIME:
+        decode_string_release(&((struct config_time *)decoder_at(base, field->offset))->text);
         break;
     case FIELD_STRINGS:
         release_strings(decoder_at(base, field->offset));

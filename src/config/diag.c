@@ -77,6 +77,8 @@ __attribute__((format(printf, 4, 0))) static void add_diag(struct diag_list *lis
         list->error_count++;
     } else if (severity == DIAG_WARNING) {
         list->warning_count++;
+    } else if (severity == DIAG_TEST) {
+        list->test_count++;
     }
 }
 
@@ -102,6 +104,19 @@ void diag_note(struct diag_list *list, struct config_pos pos, const char *format
     va_start(args, format);
     add_diag(list, DIAG_NOTE, pos, format, args);
     va_end(args);
+}
+
+void diag_test(struct diag_list *list, struct config_pos pos, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    add_diag(list, DIAG_TEST, pos, format, args);
+    va_end(args);
+}
+
+enum diag_severity diag_told_as(const struct diag *diag)
+{
+    return diag->severity == DIAG_TEST ? DIAG_ERROR : diag->severity;
 }
 
 bool diag_has_errors(const struct diag_list *list)
@@ -152,7 +167,7 @@ void diag_sort(struct diag_list *list)
 void diag_format(const struct diag_list *list, const struct diag *diag, char *out, size_t size)
 {
     static const char *const words[] = {"error", "warning", "note"};
-    const char *word = words[diag->severity];
+    const char *word = words[diag_told_as(diag)];
     if (diag->pos.file >= list->file_count) {
         (void)snprintf(out, size, "%s: %s", word, diag->message);
         return;
@@ -172,7 +187,7 @@ void diag_write_json(struct json_writer *w, const struct diag_list *list,
     json_array_begin(w);
     for (size_t i = 0; i < list->count; i++) {
         const struct diag *diag = &list->items[i];
-        if (diag->severity != severity) {
+        if (diag_told_as(diag) != severity) {
             continue;
         }
         json_object_begin(w);

@@ -39,6 +39,12 @@ static const struct field_choice truncations[] = {
     {"abort", CONFIG_TRUNCATION_ABORT}, {"tolerate", CONFIG_TRUNCATION_TOLERATE}, {NULL, 0},
 };
 
+static const struct field_choice modes[] = {
+    {"enforce", CONFIG_MODE_ENFORCE}, {"shadow", CONFIG_MODE_SHADOW}, {"disabled", CONFIG_MODE_DISABLED}, {NULL, 0},
+};
+static const struct field_choice enforcements[] = {
+    {"enforce", CONFIG_ENFORCEMENT_ENFORCE}, {"audit", CONFIG_ENFORCEMENT_AUDIT}, {NULL, 0},
+};
 static const struct field_choice resumptions[] = {
     {"memory", CONFIG_RESUMPTION_MEMORY}, {"none", CONFIG_RESUMPTION_NONE}, {NULL, 0},
 };
@@ -206,6 +212,9 @@ static const struct field listener_fields[] = {
     {.name = "resumption", .type = FIELD_CHOICE, .offset = LISTENER(resumption), .choices = resumptions,
      .default_text = "memory",
      .sentence = "Whether TLS 1.3 sessions may be resumed, from this process's memory alone; every session is authorised by itself."},
+    {.name = "enforcement", .type = FIELD_CHOICE, .offset = LISTENER(enforcement), .choices = enforcements,
+     .pos_offset = LISTENER(enforcement_pos), .default_note = "the file's `enforcement`",
+     .sentence = "In place of the file's `enforcement`, for this listener."},
     {.name = "timeouts", .type = FIELD_STRUCT, .offset = LISTENER(timeouts), .table = &listener_timeouts_table,
      .sentence = "Time limits of this listener, each in place of the file's."},
     {.name = "limits", .type = FIELD_STRUCT, .offset = LISTENER(limits), .table = &listener_limits_table,
@@ -228,10 +237,48 @@ static const struct field rule_fields[] = {
      .sentence = "SPIFFE IDs, patterns or `group:NAME` of callers: `*` is one whole path segment, `**` (last only) one or more."},
     {.name = "to", .type = FIELD_STRINGS, .required = true, .offset = offsetof(struct config_rule, to),
      .example = "[orders]", .sentence = "Listeners that accept `mtls`, by name, or `all`."},
+    {.name = "mode", .type = FIELD_CHOICE, .offset = offsetof(struct config_rule, mode), .choices = modes,
+     .default_text = "enforce",
+     .sentence = "`shadow`: what the rule would do is counted and logged, and it grants and takes nothing; `disabled`: it is not there."},
+    {.name = "expires", .type = FIELD_TIME, .offset = offsetof(struct config_rule, expires),
+     .default_note = "never", .example = "2027-01-31",
+     .sentence = "When the rule ends by itself, and with it the sessions that no other rule lets in; a date means its beginning in UTC."},
+    {.name = "owner", .type = FIELD_STRING, .remark = true, .offset = offsetof(struct config_rule, owner),
+     .default_note = "none", .example = "shop-team", .sentence = "Who answers for the rule."},
+    {.name = "note", .type = FIELD_STRING, .remark = true, .offset = offsetof(struct config_rule, note),
+     .default_note = "none", .example = "until the new checkout is live", .sentence = "Free text for people."},
 };
 static const struct field_table rule_table = {
     .title = "rules[]", TABLE(rule_fields), .size = sizeof(struct config_rule),
     .pos_offset = offsetof(struct config_rule, pos),
+};
+
+static const struct field test_fields[] = {
+    {.name = "from", .type = FIELD_STRING, .required = true, .offset = offsetof(struct config_test, from),
+     .example = "spiffe://prod.example/ns/shop/sa/web", .sentence = "The SPIFFE ID of a caller."},
+    {.name = "to", .type = FIELD_STRING, .required = true, .offset = offsetof(struct config_test, to),
+     .example = "orders", .sentence = "The listener that it calls."},
+    {.name = "decision", .type = FIELD_CHOICE, .required = true, .choices = actions,
+     .offset = offsetof(struct config_test, decision), .pos_offset = offsetof(struct config_test, decision_pos),
+     .example = "allow", .sentence = "What the rules must decide, as if `enforcement` were `enforce`."},
+    {.name = "rule", .type = FIELD_NAME, .offset = offsetof(struct config_test, rule), .default_note = "any",
+     .example = "web-uses-orders", .sentence = "The rule that must decide."},
+    {.name = "at", .type = FIELD_TIME, .offset = offsetof(struct config_test, at),
+     .default_note = "`expires` does not count", .example = "2027-02-01",
+     .sentence = "The moment to decide for."},
+};
+static const struct field_table test_table = {
+    .title = "tests[]", TABLE(test_fields), .size = sizeof(struct config_test),
+    .pos_offset = offsetof(struct config_test, pos),
+};
+
+static const struct field variable_fields[] = {
+    {.name = "value", .type = FIELD_STRING, .offset = offsetof(struct config_variable, value),
+     .example = "prod.example", .sentence = "A trust domain."},
+};
+static const struct field_table variable_table = {
+    .title = "variables.<name>", TABLE(variable_fields), .size = sizeof(struct config_variable),
+    .key_offset = offsetof(struct config_variable, name), .pos_offset = SIZE_MAX, .bare = true,
 };
 
 static const struct field drain_fields[] = {
@@ -285,6 +332,16 @@ static const struct field_table admin_table = {
     .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,
 };
 
+enum { METRICS_PEERS_MAX = 10000 };
+static const struct field metrics_fields[] = {
+    {.name = "peers", .type = FIELD_COUNT, .offset = IN_CONFIG(metrics.peers), .max = METRICS_PEERS_MAX,
+     .zero_ok = true, .default_text = "0", .fixed = true,
+     .sentence = "Decisions are also counted by the peer's SPIFFE ID, for so many IDs as were first seen; all others count as `other`. Each is two time series for whoever collects them. `0`: not at all."},
+};
+static const struct field_table metrics_table = {
+    .title = "metrics", TABLE(metrics_fields), .pos_offset = SIZE_MAX,
+};
+
 static const struct field group_fields[] = {
     {.name = "members", .type = FIELD_STRINGS, .offset = offsetof(struct config_group, members),
      .example = "[spiffe://prod.example/ns/shop/sa/web, group:mobile]",
@@ -306,12 +363,21 @@ static const struct field_table group_table = {
      .pos_offset = IN_CONFIG(rules_pos),                                                           \
      .sentence = "Who may use which listener that accepts mtls. What no rule allows is refused."}
 
+#define QUARANTINE_FIELD                                                                           \
+    {.name = "quarantine", .type = FIELD_STRINGS, .offset = offsetof(struct config, quarantine),   \
+     .default_note = "none", .example = "[spiffe://prod.example/ns/shop/sa/wiki]",                 \
+     .sentence = "SPIFFE IDs, patterns and `sha256:` fingerprints of leaf certificates that are refused and cut at once, as callers and as servers, above every rule. Takes effect even when the rest of the file is refused."}
+#define TESTS_FIELD                                                                                \
+    {.name = "tests", .type = FIELD_LIST, .table = &test_table, .default_note = "none",            \
+     .offset = offsetof(struct config, tests), .count_offset = offsetof(struct config, test_count), \
+     .sentence = "What the rules must decide; run at every load and by `check`. One that fails refuses a reload."}
+
 static const struct field root_fields[] = {
     {.name = "version", .type = FIELD_VERSION, .required = true, .min = 1, .max = 1, .example = "1",
      .sentence = "Version of this language; 1."},
     {.name = "include", .type = FIELD_STRINGS, .offset = offsetof(struct config, include), .max = MAX_INCLUDE,
      .default_note = "none", .example = "[rules.d/*.yaml]",
-     .sentence = "Files with more `rules` and `groups`, from this file's directory on; in a file's name `*`, `?` and `[ ]` match as in a shell. In them, what names a listener or trust domain that is not here has no effect."},
+     .sentence = "Files with more `rules`, `groups`, `quarantine` and `tests`, from this file's directory on; in a file's name `*`, `?` and `[ ]` match as in a shell. In them, what names a listener or trust domain that is not here has no effect."},
     {.name = "identity", .type = FIELD_STRUCT, .required = true, .table = &identity_table,
      .sentence = "Who this process is."},
     {.name = "trust", .type = FIELD_MAP, .required = true, .min = 1, .table = &trust_table,
@@ -320,8 +386,19 @@ static const struct field root_fields[] = {
     {.name = "listeners", .type = FIELD_LIST, .required = true, .min = 1, .max = CONFIG_MAX_LISTENERS, .table = &listener_table,
      .offset = offsetof(struct config, listeners), .count_offset = offsetof(struct config, listener_count),
      .sentence = "Where to accept and where to forward to. mtls to tcp terminates, tcp to mtls originates, mtls to mtls bridges."},
+    {.name = "variables", .type = FIELD_MAP, .table = &variable_table, .default_note = "none",
+     .offset = offsetof(struct config, variables), .count_offset = offsetof(struct config, variable_count),
+     .sentence = "Trust domains by name: `${NAME}` may stand for a whole trust domain, in included files too. `--var NAME=VALUE` takes precedence."},
     GROUPS_FIELD,
     RULES_FIELD,
+    {.name = "enforcement", .type = FIELD_CHOICE, .offset = offsetof(struct config, enforcement), .choices = enforcements,
+     .default_text = "enforce",
+     .sentence = "`audit` lets through what no rule matched, and logs and counts it (`would_deny`): for moving a running system towards default deny. A written deny, a quarantine and a failed handshake still refuse."},
+    QUARANTINE_FIELD,
+    {.name = "quarantine_file", .type = FIELD_PATH, .offset = offsetof(struct config, quarantine_file),
+     .default_note = "none", .example = "/etc/bulkhead/quarantine",
+     .sentence = "A file of more such entries, one on each line, with `#` comments; watched, and in force as soon as it is written."},
+    TESTS_FIELD,
     {.name = "timeouts", .type = FIELD_STRUCT, .offset = offsetof(struct config, timeouts), .table = &timeouts_table,
      .sentence = "Time without progress after which things end; nothing bounds the whole time of a session."},
     {.name = "keepalive", .type = FIELD_DURATION, .offset = IN_CONFIG(keepalive.time_ms),
@@ -341,6 +418,8 @@ static const struct field root_fields[] = {
      .sentence = "How changes of files come into force; SIGHUP and SIGUSR1 always read everything anew."},
     {.name = "admin", .type = FIELD_STRUCT, .table = &admin_table,
      .sentence = "The socket that `bulkhead ctl` talks to; without it there is none."},
+    {.name = "metrics", .type = FIELD_STRUCT, .table = &metrics_table,
+     .sentence = "What is counted beyond config/METRICS.md's usual; `GET /metrics` on the admin socket tells it all."},
     {.name = "log", .type = FIELD_STRUCT, .table = &log_table, .sentence = "The process log, on stderr."},
     {.name = "access_log", .type = FIELD_STRUCT, .table = &access_log_table,
      .sentence = "The log of sessions and refusals."},
@@ -357,6 +436,8 @@ static const struct field_table root_table = {
 static const struct field included_fields[] = {
     GROUPS_FIELD,
     RULES_FIELD,
+    QUARANTINE_FIELD,
+    TESTS_FIELD,
 };
 static const struct field_table included_table = {
     .title = "included file",
@@ -364,7 +445,8 @@ static const struct field_table included_table = {
     .size = sizeof(struct config),
     .pos_offset = SIZE_MAX,
     .elsewhere = &root_table,
-    .elsewhere_note = "stands in the main file only; an included file holds `rules` and `groups`",
+    .elsewhere_note = "stands in the main file only; an included file holds `rules`, `groups`, "
+                      "`quarantine` and `tests`",
 };
 
 const struct field_table *field_table_included(void)

@@ -117,6 +117,27 @@ static void move_groups(struct config *to, struct config *from)
     from->group_count = 0;
 }
 
+static void move_tests(struct config *to, struct config *from)
+{
+    to->tests = mem_grow_array(to->tests, to->test_count, to->test_count + from->test_count,
+                               sizeof(*to->tests));
+    memcpy(&to->tests[to->test_count], from->tests, from->test_count * sizeof(*from->tests));
+    to->test_count += from->test_count;
+    mem_free(from->tests);
+    from->tests = NULL;
+    from->test_count = 0;
+}
+
+static void move_quarantine(struct config_strings *to, struct config_strings *from)
+{
+    to->items = mem_grow_array(to->items, to->count, to->count + from->count, sizeof(*to->items));
+    memcpy(&to->items[to->count], from->items, from->count * sizeof(*from->items));
+    to->count += from->count;
+    mem_free(from->items);
+    from->items = NULL;
+    from->count = 0;
+}
+
 /* A file with nothing but comments has no rules, and is no mistake. */
 static void decode_file(struct config *config, const char *text, size_t len, uint32_t file,
                         struct diag_list *diags)
@@ -134,6 +155,13 @@ static void decode_file(struct config *config, const char *text, size_t len, uin
     if (part.group_count > 0) {
         move_groups(config, &part);
     }
+    if (part.test_count > 0) {
+        move_tests(config, &part);
+    }
+    if (part.quarantine.count > 0) {
+        move_quarantine(&config->quarantine, &part.quarantine);
+    }
+    config->quarantine.broken |= part.quarantine.broken;
     decode_release(field_table_included(), &part);
 }
 
@@ -204,7 +232,13 @@ static void take_entry(struct config *config, const char *base, const struct con
     char *directory = slash == NULL   ? mem_strdup("")
                       : slash == path ? mem_strdup("/")
                                       : mem_strndup(path, (size_t)(slash - path));
-    if (is_pattern(directory)) {
+    if (strstr(entry->text, "${") != NULL) {
+        diag_error(diags, entry->pos,
+                   "include: \"%s\" holds a variable, which stands for the trust domain of a "
+                   "SPIFFE ID only; write it out",
+                   entry->text);
+        mem_free(directory);
+    } else if (is_pattern(directory)) {
         diag_error(diags, entry->pos,
                    "include: \"%s\": only the file's name may be a pattern, not a directory; "
                    "name each directory in an entry of its own",

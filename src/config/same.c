@@ -71,6 +71,10 @@ static bool same_field(const struct field *field, const void *a, const void *b)
         return memcmp(left, right, sizeof(int)) == 0;
     case FIELD_MODE:
         return memcmp(left, right, sizeof(uint32_t)) == 0;
+    case FIELD_TIME:
+        return ((const struct config_time *)left)->s == ((const struct config_time *)right)->s &&
+               (((const struct config_time *)left)->text.text == NULL) ==
+                   (((const struct config_time *)right)->text.text == NULL);
     case FIELD_STRINGS:
         return same_strings(left, right);
     case FIELD_STRUCT:
@@ -87,7 +91,7 @@ static bool same_field(const struct field *field, const void *a, const void *b)
 static bool same_table(const struct field_table *table, const void *a, const void *b)
 {
     for (size_t i = 0; i < table->count; i++) {
-        if (!same_field(&table->fields[i], a, b)) {
+        if (!table->fields[i].remark && !same_field(&table->fields[i], a, b)) {
             return false;
         }
     }

@@ -159,6 +159,19 @@ static void check_expiry(struct checker *c, const struct config_listener *listen
     }
 }
 
+/* What audit softens is a decision by rules, and plaintext has no caller to decide about. */
+static void check_enforcement(struct checker *c, const struct config_listener *listener, size_t i)
+{
+    if (validate_is_present(listener->enforcement_pos) &&
+        listener->accept.scheme != CONFIG_SCHEME_NONE && !accepts_mtls(listener)) {
+        diag_error(c->diags, listener->enforcement_pos,
+                   "listeners[%zu].enforcement: nothing to soften: `accept` is plaintext, so no "
+                   "rule decides here, and a server outside `expect` is always refused; take the "
+                   "key out",
+                   i);
+    }
+}
+
 static void check_listener(struct checker *c, size_t i)
 {
     const struct config_listener *listener = &c->config->listeners[i];
@@ -173,6 +186,7 @@ static void check_listener(struct checker *c, size_t i)
     check_sni(c, listener, i);
     check_socket(c, listener, i);
     check_expiry(c, listener, i);
+    check_enforcement(c, listener, i);
     check_plaintext(c, listener, &listener->accept, "accept", i);
     check_plaintext(c, listener, &listener->forward, "forward", i);
 }
@@ -278,6 +292,10 @@ void validate_config(const struct config *config, uint32_t file, struct diag_lis
     }
     check_listener_names(&c);
     check_accept_addresses(&c);
-    validate_rules(&c);
+    struct validate_targets targets;
+    validate_targets_init(&targets, config);
+    validate_rules(&c, &targets);
     validate_groups(&c);
+    validate_tests(&c, &targets);
+    validate_targets_fini(&targets);
 }

@@ -118,6 +118,12 @@ static void descend(struct walk *walk, size_t number)
     walk->states[number].mark = MARK_DONE;
 }
 
+/* The first of two is the one that is used. */
+static bool stands_twice(const struct config *config, size_t i)
+{
+    return i > 0 && strcmp(config->groups[i - 1].name.text, config->groups[i].name.text) == 0;
+}
+
 static void check_names(struct checker *c)
 {
     const struct config *config = c->config;
@@ -125,7 +131,7 @@ static void check_names(struct checker *c)
     for (size_t i = 1; i < config->group_count; i++) {
         const struct config_string *first = &config->groups[i - 1].name;
         const struct config_string *name = &config->groups[i].name;
-        if (strcmp(first->text, name->text) == 0) {
+        if (stands_twice(config, i)) {
             diag_error(c->diags, name->pos, "groups.%s: stands in %s:%u already", name->text,
                        c->diags->files[first->pos.file], first->pos.line);
         }
@@ -162,8 +168,10 @@ void validate_groups(struct checker *c)
         if (validate_is_empty(&group->members)) {
             diag_warning(c->diags, group->members.pos, "groups.%s: is empty: it matches nobody",
                          group->name.text);
-        } else if (!walk.states[i].used) {
-            diag_warning(c->diags, group->name.pos, "groups.%s: nobody uses it", group->name.text);
+        } else if (!walk.states[i].used && !stands_twice(config, i)) {
+            /* Another process may use what stands in a file that is shared. */
+            (config_is_included(config, group->name.pos) ? diag_note : diag_warning)(
+                c->diags, group->name.pos, "groups.%s: nobody uses it", group->name.text);
         }
     }
     mem_free(walk.states);

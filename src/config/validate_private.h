@@ -1,6 +1,7 @@
 /*
- * validate_private: what the checks of listeners and trust (validate.c) and those of rules
- * (validate_rules.c) share. For src/config/ only.
+ * validate_private: what the checks of listeners and trust (validate.c), of rules
+ * (validate_rules.c), groups (validate_groups.c) and tests (validate_tests.c) share. For
+ * src/config/ only.
  */
 #ifndef BULKHEAD_CONFIG_VALIDATE_PRIVATE_H
 #define BULKHEAD_CONFIG_VALIDATE_PRIVATE_H
@@ -33,7 +34,22 @@ struct validate_entry {
 void validate_unique(struct checker *c, struct validate_entry *entries, size_t count,
                      const char *list, const char *key, const char *what);
 
-void validate_rules(struct checker *c);
+/* The listeners by name: there may be many rules and many listeners. */
+struct validate_targets {
+    const struct config_listener **sorted;
+    size_t count;
+    bool complete; /* every listener's name could be read */
+};
+void validate_targets_init(struct validate_targets *targets, const struct config *config);
+void validate_targets_fini(struct validate_targets *targets);
+const struct config_listener *validate_find_listener(const struct validate_targets *targets,
+                                                     const char *name);
+struct suggest;
+/* Shows it all their names. */
+void validate_suggest_listeners(const struct validate_targets *targets, struct suggest *suggest);
+
+void validate_rules(struct checker *c, const struct validate_targets *targets);
 void validate_groups(struct checker *c);
+void validate_tests(struct checker *c, const struct validate_targets *targets);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * libyaml's events, one after the other, into a tree. A recursive builder, at most
+ * libyaml's events, one after the other, into a tree in an arena. A recursive builder, at most
  * YAML_DOC_MAX_DEPTH deep. What YAML allows and we refuse is reported where it stands and the
  * walk goes on, so that one run shows every mistake; only an error of syntax, of nesting or of
  * memory ends it.
@@ -11,12 +11,20 @@
 
 #include <yaml.h>
 
+#include "base/arena.h"
 #include "base/memory.h"
 #include "config/yaml_problem.h"
 
 struct builder {
     yaml_parser_t parser;
     struct yaml_source source;
+    struct arena arena;
+};
+
+/* What the root that is given out stands in. */
+struct yaml_doc {
+    struct yaml_node root;
+    struct arena arena;
 };
 
 static void report(struct builder *b, const yaml_mark_t *mark, const char *message)
@@ -35,9 +43,9 @@ static bool next_event(struct builder *b, yaml_event_t *event)
     return true;
 }
 
-static struct yaml_node *new_node(enum yaml_kind kind, const yaml_mark_t *mark)
+static struct yaml_node *new_node(struct builder *b, enum yaml_kind kind, const yaml_mark_t *mark)
 {
-    struct yaml_node *node = mem_alloc(sizeof *node);
+    struct yaml_node *node = arena_alloc(&b->arena, sizeof *node);
     node->kind = kind;
     node->line = (uint32_t)mark->line + 1;
     node->column = (uint32_t)mark->column + 1;
@@ -64,11 +72,11 @@ static struct yaml_node *build_scalar(struct builder *b, const yaml_event_t *eve
     check_decorations(b, event, event->data.scalar.anchor, event->data.scalar.tag);
     if (memchr(text, '\0', len) != NULL) {
         report(b, &event->start_mark, "a value must not hold a NUL byte");
-        return new_node(YAML_KIND_BROKEN, &event->start_mark);
+        return new_node(b, YAML_KIND_BROKEN, &event->start_mark);
     }
-    struct yaml_node *node = new_node(YAML_KIND_SCALAR, &event->start_mark);
+    struct yaml_node *node = new_node(b, YAML_KIND_SCALAR, &event->start_mark);
     node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-    node->u.text = mem_strndup(text, len);
+    node->u.text = arena_strndup(&b->arena, text, len);
     node->count = len;
     return node;
 }
@@ -79,12 +87,16 @@ static bool is_power_of_two(size_t n)
 }
 
 /* Makes room for one more: the capacity is always the next power of two. */
-static void *grow(void *array, size_t count, size_t size)
+static void *grow(struct builder *b, void *array, size_t count, size_t size)
 {
     if (!is_power_of_two(count)) {
         return array;
     }
-    return mem_grow_array(array, count, count == 0 ? 1 : count * 2, size);
+    void *larger = arena_alloc(&b->arena, (count == 0 ? 1 : count * 2) * size);
+    if (count > 0) {
+        memcpy(larger, array, count * size);
+    }
+    return larger;
 }
 
 static struct yaml_node *build_node(struct builder *b, yaml_event_t *event, unsigned depth);
@@ -104,12 +116,11 @@ static bool fill_list(struct builder *b, struct yaml_node *list, unsigned depth)
         if (item == NULL) {
             return false;
         }
-        list->u.items = grow(list->u.items, list->count, sizeof *list->u.items);
+        list->u.items = grow(b, list->u.items, list->count, sizeof *list->u.items);
         list->u.items[list->count++] = item;
     }
 }
 
-/* Takes over both nodes. */
 static void add_pair(struct builder *b, struct yaml_node *map, struct yaml_node *key,
                      struct yaml_node *value)
 {
@@ -122,11 +133,9 @@ static void add_pair(struct builder *b, struct yaml_node *map, struct yaml_node 
         good = false;
     }
     if (!good) {
-        yaml_node_free(key);
-        yaml_node_free(value);
         return;
     }
-    map->u.pairs = grow(map->u.pairs, map->count, sizeof *map->u.pairs);
+    map->u.pairs = grow(b, map->u.pairs, map->count, sizeof *map->u.pairs);
     map->u.pairs[map->count++] = (struct yaml_pair){key, value};
 }
 
@@ -150,7 +159,6 @@ static bool fill_map(struct builder *b, struct yaml_node *map, unsigned depth)
             value = build_node(b, &event, depth);
         }
         if (value == NULL) {
-            yaml_node_free(key);
             return false;
         }
         add_pair(b, map, key, value);
@@ -170,11 +178,25 @@ static int compare_keys(const void *left, const void *right)
     return order != 0 ? order : (a->rank > b->rank) - (a->rank < b->rank);
 }
 
+/* Most maps are small, and have none. */
+static bool is_small_without_duplicates(const struct yaml_node *map)
+{
+    enum { SMALL = 12 };
+    for (size_t i = 1; i < map->count && map->count <= SMALL; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(map->u.pairs[i].key->u.text, map->u.pairs[k].key->u.text) == 0) {
+                return false;
+            }
+        }
+    }
+    return map->count <= SMALL;
+}
+
 /* YAML 1.2 3.2.1.3: keys are unique; libyaml leaves the check to us. Sorting keeps a file with a
    million keys in one map from costing a million times a million. */
 static void drop_duplicates(struct builder *b, struct yaml_node *map)
 {
-    if (map->count < 2) {
+    if (is_small_without_duplicates(map)) {
         return;
     }
     struct ranked_pair *sorted = mem_alloc_array(map->count, sizeof *sorted);
@@ -192,8 +214,6 @@ static void drop_duplicates(struct builder *b, struct yaml_node *map)
         struct config_pos pos = {b->source.file, pair->key->line, pair->key->column};
         diag_error(b->source.diags, pos, "duplicate key \"%s\": it stands on line %u already",
                    pair->key->u.text, first->line);
-        yaml_node_free(pair->key);
-        yaml_node_free(pair->value);
         map->u.pairs[sorted[i].rank] = (struct yaml_pair){NULL, NULL};
     }
     mem_free(sorted);
@@ -221,9 +241,9 @@ static struct yaml_node *build_collection(struct builder *b, const yaml_event_t 
         check_decorations(b, event, event->data.mapping_start.anchor,
                           event->data.mapping_start.tag);
     }
-    struct yaml_node *node = new_node(is_list ? YAML_KIND_LIST : YAML_KIND_MAP, &event->start_mark);
+    struct yaml_node *node =
+        new_node(b, is_list ? YAML_KIND_LIST : YAML_KIND_MAP, &event->start_mark);
     if (!(is_list ? fill_list(b, node, depth + 1) : fill_map(b, node, depth + 1))) {
-        yaml_node_free(node);
         return NULL;
     }
     if (!is_list) {
@@ -241,7 +261,7 @@ static struct yaml_node *build_node(struct builder *b, yaml_event_t *event, unsi
     } else if (event->type == YAML_ALIAS_EVENT) {
         report(b, &event->start_mark,
                "aliases are refused; if \"*\" starts the text, quote the whole value");
-        node = new_node(YAML_KIND_BROKEN, &event->start_mark);
+        node = new_node(b, YAML_KIND_BROKEN, &event->start_mark);
     } else {
         node = build_collection(b, event, depth);
     }
@@ -297,11 +317,7 @@ static struct yaml_node *build_document(struct builder *b)
         }
     }
     struct yaml_node *root = build_node(b, &event, 0);
-    if (root != NULL && !finish_stream(b)) {
-        yaml_node_free(root);
-        root = NULL;
-    }
-    return root;
+    return root != NULL && finish_stream(b) ? root : NULL;
 }
 
 struct yaml_node *yaml_doc_parse(const char *text, size_t len, uint32_t file,
@@ -319,39 +335,23 @@ struct yaml_node *yaml_doc_parse(const char *text, size_t len, uint32_t file,
     yaml_parser_set_input_string(&b.parser, (const unsigned char *)b.source.text, b.source.len);
     struct yaml_node *root = build_document(&b);
     yaml_parser_delete(&b.parser);
-    if (root != NULL && yaml_node_is_null(root)) {
-        yaml_node_free(root);
-        root = NULL;
+    if (root == NULL || yaml_node_is_null(root)) {
+        arena_free(&b.arena);
+        return NULL;
     }
-    return root;
+    struct yaml_doc *doc = mem_alloc(sizeof *doc);
+    doc->root = *root;
+    doc->arena = b.arena;
+    return &doc->root;
 }
 
-void yaml_node_free(struct yaml_node *node)
+void yaml_node_free(struct yaml_node *root)
 {
-    if (node == NULL) {
-        return;
+    if (root != NULL) {
+        struct yaml_doc *doc = (struct yaml_doc *)root; /* its first member */
+        arena_free(&doc->arena);
+        mem_free(doc);
     }
-    switch (node->kind) {
-    case YAML_KIND_BROKEN:
-        break;
-    case YAML_KIND_SCALAR:
-        mem_free(node->u.text);
-        break;
-    case YAML_KIND_LIST:
-        for (size_t i = 0; i < node->count; i++) {
-            yaml_node_free(node->u.items[i]);
-        }
-        mem_free(node->u.items);
-        break;
-    case YAML_KIND_MAP:
-        for (size_t i = 0; i < node->count; i++) {
-            yaml_node_free(node->u.pairs[i].key);
-            yaml_node_free(node->u.pairs[i].value);
-        }
-        mem_free(node->u.pairs);
-        break;
-    }
-    mem_free(node);
 }
 
 bool yaml_node_is_null(const struct yaml_node *node)

@@ -57,6 +57,10 @@ bool yaml_source_check_encoding(struct yaml_source *source)
     }
     size_t at = 0;
     while (at < source->len) {
+        if (source->text[at] >= ' ' && source->text[at] <= '~') {
+            at++; /* almost every byte is one of these */
+            continue;
+        }
         uint32_t code = 0;
         size_t step = utf8_decode(source->text + at, source->len - at, &code);
         if (step == 0) {
@@ -138,6 +142,9 @@ static const char *translate(const struct yaml_source *source, const yaml_parser
     bool in_flow = parser->context != NULL && strstr(parser->context, "flow") != NULL;
     if ((in_flow || parser->flow_level > 0) && line_has(source, &parser->problem_mark, "://[")) {
         return "quote an address with brackets inside [ ] or { }: \"mtls://[::1]:8443\"";
+    }
+    if ((in_flow || parser->flow_level > 0) && line_has(source, &parser->problem_mark, "${")) {
+        return "quote what holds a variable inside [ ] or { }: \"spiffe://${name}/...\"";
     }
     if (is_text(parser->problem, "found character that cannot start any token")) {
         switch (char_at(source, &parser->problem_mark)) {

@@ -18,9 +18,7 @@
 enum { FIRST_SIZE = 64 * 1024 };
 static const size_t last_size = (size_t)1024 * 1024 * 1024;
 
-typedef void write_fn(struct json_writer *w, const void *arg);
-
-static char *render(write_fn *write, const void *arg, size_t *len)
+char *admin_json_render(admin_json_fn *write, const void *arg, size_t *len)
 {
     for (size_t size = FIRST_SIZE; size <= last_size; size *= 2) {
         char *buf = mem_try_alloc(size);
@@ -189,15 +187,15 @@ struct reload_arg {
 
 static void write_reload(struct json_writer *w, const void *arg)
 {
-    static const char *const results[] = {"in_force", "unchanged", "refused"};
     const struct reload_arg *a = arg;
     const struct reload_outcome *outcome = a->outcome;
     bool preview = outcome->kind == RELOAD_PREVIEW;
     json_object_begin(w);
     json_field_bool(w, "dry_run", preview);
     json_field_string(w, "result",
-                      preview && outcome->result == RELOAD_IN_FORCE ? "would_be_in_force"
-                                                                    : results[outcome->result]);
+                      preview && outcome->result == RELOAD_IN_FORCE
+                          ? "would_be_in_force"
+                          : reload_result_name(outcome->result));
     json_field_u64(w, "generation", outcome->generation);
     json_field_bool(w, "configuration_refused", outcome->config_refused);
     json_field_string(w, "error", outcome->why[0] == '\0' ? NULL : outcome->why);
@@ -225,7 +223,7 @@ char *admin_json_reload(const struct reload_outcome *outcome, size_t *len)
         return NULL;
     }
     const struct reload_arg arg = {.outcome = outcome, .groups = groups, .group_count = count};
-    char *text = render(write_reload, &arg, len);
+    char *text = admin_json_render(write_reload, &arg, len);
     mem_free(groups);
     return text;
 }
@@ -249,6 +247,8 @@ static void write_session(struct json_writer *w, const struct session_survey *su
     json_field_u64(w, "bytes_down", brief->bytes_down);
     json_field_string(w, "authority_ends",
                       brief->ends_wall_ms == 0 ? NULL : clock_format_ms(brief->ends_wall_ms, ends));
+    json_field_string(w, "ends_by",
+                      brief->ends_by == REASON_NONE ? NULL : reason_label(brief->ends_by));
     json_object_end(w);
 }
 
@@ -276,7 +276,7 @@ char *admin_json_sessions(const struct reload_outcome *outcome, size_t *len)
             return NULL; /* a list that lacks some without a word would mislead */
         }
     }
-    return render(write_sessions, outcome, len);
+    return admin_json_render(write_sessions, outcome, len);
 }
 
 static void write_error(struct json_writer *w, const void *arg)
@@ -288,5 +288,5 @@ static void write_error(struct json_writer *w, const void *arg)
 
 char *admin_json_error(const char *message, size_t *len)
 {
-    return render(write_error, message, len);
+    return admin_json_render(write_error, message, len);
 }

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "config/same.h"
 #include "control/material.h"
+#include "policy/quarantine.h"
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
 
@@ -155,6 +156,26 @@ static void compare_identities(const struct material *from, const struct materia
     }
 }
 
+/* Both are in order. */
+static void compare_quarantines(const struct quarantine *from, const struct quarantine *to,
+                                change_fn *fn, void *arg)
+{
+    size_t i = 0;
+    size_t k = 0;
+    while (i < quarantine_count(from) || k < quarantine_count(to)) {
+        const char *before = i < quarantine_count(from) ? quarantine_entry(from, i) : NULL;
+        const char *after = k < quarantine_count(to) ? quarantine_entry(to, k) : NULL;
+        int order = before == NULL ? 1 : after == NULL ? -1 : strcmp(before, after);
+        if (order < 0) {
+            fn(arg, CHANGE_QUARANTINE, CHANGE_REMOVED, before);
+        } else if (order > 0) {
+            fn(arg, CHANGE_QUARANTINE, CHANGE_ADDED, after);
+        }
+        i += order <= 0;
+        k += order >= 0;
+    }
+}
+
 void changes_each(const struct material *from, const struct material *to, change_fn *fn, void *arg)
 {
     if (from->setup != to->setup) {
@@ -168,12 +189,15 @@ void changes_each(const struct material *from, const struct material *to, change
     mem_free(before);
     mem_free(after);
     compare_crls(from, to, fn, arg);
+    if (from->quarantine != to->quarantine) {
+        compare_quarantines(from->quarantine, to->quarantine, fn, arg);
+    }
 }
 
 const char *change_kind_name(enum change_kind kind)
 {
-    static const char *const names[CHANGE_KINDS] = {"rule",     "group",  "listener",
-                                                    "identity", "bundle", "crl"};
+    static const char *const names[CHANGE_KINDS] = {"rule",   "group", "listener",  "identity",
+                                                    "bundle", "crl",   "quarantine"};
     return names[kind];
 }
 

@@ -29,6 +29,8 @@
 #include "control/own_expiry.h"
 #include "control/process.h"
 #include "control/reload.h"
+#include "control/rule_expiry.h"
+#include "control/rule_totals.h"
 #include "control/sockets.h"
 #include "control/sources.h"
 #include "control/watching.h"
@@ -41,9 +43,12 @@
 #include "proxy/snapshot.h"
 #include "proxy/survey.h"
 #include "proxy/worker.h"
+#include "reload_log.h"
 #include "spiffe/crypto.h"
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
+#include "telemetry/metrics.h"
+#include "telemetry/peer_counts.h"
 #include "tls/tls_session_store.h"
 
 enum { LOG_FLUSH_MS = 3000 };
@@ -158,6 +163,7 @@ void control_material_changed(struct control *control)
     log_writer_set_style(control->log_writer, control->log.level, control->log.format);
     watching_update(control->watching);
     own_expiry_look(control->own_expiry);
+    rule_expiry_look(control->rule_expiry);
 }
 
 static void on_clock_set(void *arg)
@@ -167,6 +173,7 @@ static void on_clock_set(void *arg)
     log_str(&control->log, "error", "the wall clock was set; all expiries are looked at anew");
     log_end(&control->log);
     own_expiry_look(control->own_expiry);
+    rule_expiry_look(control->rule_expiry);
     order_all(control, WORKER_CLOCK_SET, REASON_NONE);
 }
 
@@ -231,7 +238,11 @@ static void log_warnings(struct control *control, struct diag_list *diags)
         if (diag->severity == DIAG_NOTE) {
             continue; /* for `check` */
         }
-        log_begin(log, LOG_WARN, "config_warning");
+        if (diag->severity == DIAG_TEST) {
+            log_begin(log, LOG_ERROR, "config_test_failed");
+        } else {
+            log_begin(log, LOG_WARN, "config_warning");
+        }
         if (diag->pos.file < diags->file_count) {
             log_str(log, "file", diags->files[diag->pos.file]);
             log_u64(log, "line", diag->pos.line);
@@ -243,7 +254,8 @@ static void log_warnings(struct control *control, struct diag_list *diags)
 }
 
 /* 0, or the exit code. */
-static int load(struct control *control, const char *config_path)
+static int load(struct control *control, const char *config_path,
+                const struct config_options *options)
 {
     struct errbuf err;
     control->crypto = crypto_new(&err);
@@ -259,7 +271,7 @@ static int load(struct control *control, const char *config_path)
         .max_age_s = TLS_SESSION_AGE_DEFAULT_S,
     };
     control->sessions = tls_session_store_new(&session_limits);
-    control->sources = sources_new(config_path, control->crypto, control->sessions);
+    control->sources = sources_new(config_path, options, control->crypto, control->sessions);
     bool loaded = sources_load(control->sources, &diags);
     if (loaded) {
         control->snapshot = material_compose(sources_in_force(control->sources), 1);
@@ -310,9 +322,33 @@ static int make_control_loop(struct control *control, struct errbuf *err)
     return 0;
 }
 
+void control_follow_metrics(struct control *control, const struct setup *setup)
+{
+    size_t count = setup->config->listener_count;
+    struct metrics_listener *listeners = mem_alloc_array(count, sizeof(*listeners));
+    for (size_t i = 0; i < count; i++) {
+        const struct setup_listener *listener = &setup->listeners[i];
+        listeners[i] = (struct metrics_listener){
+            .name = listener->config->name.text,
+            .slot = listener->slot,
+            .has_side = {[METRIC_DOWNSTREAM] = listener->server != NULL,
+                         [METRIC_UPSTREAM] = listener->client != NULL},
+        };
+    }
+    metrics_follow(control->metrics, listeners, count);
+    mem_free(listeners);
+}
+
 static int make_workers(struct control *control, struct errbuf *err)
 {
+    control->metrics = metrics_new(control->worker_count, SETUP_SLOTS);
+    control_follow_metrics(control, control->snapshot->setup);
+    size_t peers = (size_t)control_config(control)->metrics.peers;
+    if (peers > 0) {
+        control->peer_counts = peer_counts_new(control->worker_count, peers);
+    }
     control->workers = mem_alloc_array(control->worker_count, sizeof(struct worker *));
+    control->rule_totals = rule_totals_new(control->snapshot->setup, control->worker_count);
     for (unsigned i = 0; i < control->worker_count; i++) {
         struct worker_options options = {
             .index = i,
@@ -320,6 +356,9 @@ static int make_workers(struct control *control, struct errbuf *err)
             .crypto = control->crypto,
             .snapshot = control->snapshot,
             .limits = &control->limits,
+            .rule_hits = rule_totals_hits(control->rule_totals, i),
+            .metrics = control->metrics,
+            .peer_counts = control->peer_counts,
             .ring = log_writer_ring(control->log_writer, i + 1),
             .control = control->mailbox,
             .sockets = control->start_sockets,
@@ -376,8 +415,10 @@ static int measure_descriptors(struct control *control, struct errbuf *err)
 static int make_watchers(struct control *control, struct errbuf *err)
 {
     control->reload = reload_new(control);
+    reload_counts_init(&control->reloads, control->snapshot->generation);
     control->own_expiry = own_expiry_new(control);
-    if (control->reload == NULL || control->own_expiry == NULL) {
+    control->rule_expiry = rule_expiry_new(control);
+    if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL) {
         errbuf_set(err, "memory is out");
         return -1;
     }
@@ -427,6 +468,7 @@ static void log_ready(struct control *control)
     for (size_t i = 0; i < config->listener_count; i++) {
         control_log_listening(control, i);
     }
+    reload_log_audit(&control->log, config);
     const struct x509_svid *own = credentials_own(control->snapshot->credentials);
     char expires[CLOCK_TEXT_SIZE];
     log_begin(&control->log, LOG_INFO, "ready");
@@ -434,6 +476,7 @@ static void log_ready(struct control *control)
     log_u64(&control->log, "workers", control->worker_count);
     log_u64(&control->log, "listeners", config->listener_count);
     log_u64(&control->log, "rules", config->rule_count);
+    log_u64(&control->log, "quarantine", quarantine_count(control->snapshot->quarantine));
     log_u64(&control->log, "max_sessions", control->limits.max_sessions);
     log_strview(&control->log, "spiffe_id", x509_svid_id(own)->text);
     log_str(&control->log, "expires", clock_format_s(x509_svid_not_after(own), expires));
@@ -444,11 +487,9 @@ static void log_stopped(struct control *control)
 {
     uint64_t total = 0;
     uint64_t ended[REASON_COUNT] = {0};
-    for (unsigned i = 0; i < control->worker_count; i++) {
-        for (int reason = 0; reason < REASON_COUNT; reason++) {
-            ended[reason] += control->workers[i]->ended[reason];
-            total += control->workers[i]->ended[reason];
-        }
+    for (size_t reason = 0; reason < REASON_COUNT; reason++) {
+        ended[reason] = metrics_total(control->metrics, METRIC_CELL_SESSIONS_ENDED + reason);
+        total += ended[reason];
     }
     log_begin(&control->log, LOG_INFO, "stopped");
     log_u64(&control->log, "uptime_ms", clock_mono_ms() - control->started_ms);
@@ -523,10 +564,14 @@ static void free_workers(struct control *control)
 static void fini(struct control *control)
 {
     free_workers(control);
+    rule_totals_free(control->rule_totals);
     admin_free(control->admin);
+    metrics_free(control->metrics);
+    peer_counts_free(control->peer_counts);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
     own_expiry_free(control->own_expiry);
+    rule_expiry_free(control->rule_expiry);
     for (size_t i = 0; i < CONTROL_SIGNALS; i++) {
         signal_watch_free(control->signals[i]);
     }
@@ -565,13 +610,14 @@ static void mask_signals(int how)
     ASSERT(error == 0);
 }
 
-int control_run(const char *config_path)
+int control_run(const char *config_path, const struct config_options *options)
 {
     struct control *control = mem_alloc(sizeof(*control));
     control->started_ms = clock_mono_ms();
+    control->started_wall_ms = clock_wall_ms();
     control->stderr_fd = STDERR_FILENO;
     process_prepare();
-    int code = load(control, config_path);
+    int code = load(control, config_path, options);
     process_close_inherited();
     if (code == 0) {
         struct errbuf err;

@@ -9,6 +9,7 @@
 #include "net/loop.h"
 #include "net/mailbox.h"
 #include "proxy/limits.h"
+#include "reload_counts.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -17,8 +18,13 @@ struct admin;
 struct clock_watch;
 struct crypto;
 struct log_writer;
+struct metrics;
 struct own_expiry;
+struct peer_counts;
 struct reload;
+struct rule_expiry;
+struct rule_totals;
+struct setup;
 struct snapshot;
 struct listen_sockets;
 struct socket_table;
@@ -46,8 +52,13 @@ struct control {
     struct socket_table *sockets;
     struct listen_sockets **start_sockets; /* by config index, of the first setup */
     struct limits limits;
+    struct metrics *metrics;
+    struct peer_counts *peer_counts; /* NULL: metrics.peers is 0 */
     struct reload *reload;
+    struct reload_counts reloads;
     struct own_expiry *own_expiry;
+    struct rule_expiry *rule_expiry;
+    struct rule_totals *rule_totals;
     struct watching *watching;
     struct admin *admin; /* NULL: none is configured */
     struct clock_watch *clock_watch;
@@ -59,6 +70,7 @@ struct control {
     uint64_t descriptor_limit;
     uint64_t descriptors_at_start; /* in use, without listening sockets */
     uint64_t started_ms;
+    uint64_t started_wall_ms;
 };
 
 const struct config *control_config(const struct control *control);
@@ -66,6 +78,8 @@ const struct config *control_config(const struct control *control);
 void control_set_session_bound(struct control *control);
 /* The line that says where a listener, by config index, listens. */
 void control_log_listening(struct control *control, size_t index);
+/* The listeners that are counted from now on; before workers hear of the setup. */
+void control_follow_metrics(struct control *control, const struct setup *setup);
 /* Another material is in force. */
 void control_material_changed(struct control *control);
 

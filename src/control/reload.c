@@ -13,6 +13,8 @@
 #include "base/memory.h"
 #include "config/same.h"
 #include "control/changes.h"
+#include "control/rule_expiry.h"
+#include "control/rule_totals.h"
 #include "control/sockets.h"
 #include "control/watching.h"
 #include "control_private.h"
@@ -43,8 +45,9 @@ struct reload {
     uint64_t began_ms;
     struct diag_list diags;
     struct material *candidate;
-    struct snapshot *snapshot; /* of the candidate */
-    struct listen_sockets **sockets;
+    struct snapshot *snapshot;       /* of the candidate */
+    struct listen_sockets **sockets; /* NULL with a snapshot: the listeners stay as they are */
+    const char *refused;             /* why all but the quarantine was; NULL: it was not */
     char *needs_restart[MAX_NEEDS_RESTART];
     size_t needs_restart_count;
     unsigned waiting; /* for so many workers */
@@ -138,7 +141,13 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     outcome->needs_restart_count = reload->needs_restart_count;
     outcome->surveys = reload->surveys;
     outcome->survey_count = reload->survey_count;
+    reload_counts_add(&reload->control->reloads, outcome,
+                      reload->job->request.scope == SOURCES_CREDENTIALS);
     reload_log_outcome(&reload->control->log, outcome, reload->job->request.trigger);
+    if (outcome->kind == RELOAD_APPLY && reload->job->request.scope == SOURCES_ALL) {
+        reload_log_audit(&reload->control->log, control_config(reload->control));
+        rule_expiry_look(reload->control->rule_expiry);
+    }
     if (reload->job->request.done != NULL) {
         reload->job->request.done(reload->job->request.arg, outcome);
     }
@@ -148,10 +157,51 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     }
 }
 
+const char *reload_result_name(enum reload_result result)
+{
+    static const char *const names[] = {[RELOAD_IN_FORCE] = "in_force",
+                                        [RELOAD_UNCHANGED] = "unchanged",
+                                        [RELOAD_REFUSED] = "refused",
+                                        [RELOAD_QUARANTINE_ALONE] = "quarantine_alone"};
+    return names[result];
+}
+
+static void publish(struct reload *reload);
+
+static void forget_survey(struct reload *reload)
+{
+    memset(reload->outcome.ended, 0, sizeof(reload->outcome.ended));
+    reload->outcome.judged = 0;
+}
+
+/* What the quarantine has gained takes effect without the rest. False: it has gained nothing. */
+static bool publish_quarantine(struct reload *reload, const char *why)
+{
+    struct control *control = reload->control;
+    struct material *alone = sources_quarantine_alone(control->sources, reload->candidate);
+    if (material_same(sources_in_force(control->sources), alone)) {
+        material_free(alone);
+        return false;
+    }
+    material_free(reload->candidate);
+    reload->candidate = alone;
+    reload->outcome.to = alone;
+    snapshot_unref(reload->snapshot);
+    reload->snapshot = material_compose(alone, control->snapshot->generation + 1);
+    mem_free(reload->sockets);
+    reload->sockets = NULL;
+    reload->refused = why;
+    forget_survey(reload); /* it told of more than this */
+    publish(reload);
+    return true;
+}
+
 static void refuse(struct reload *reload, const char *why)
 {
     socket_table_abandon(reload->control->sockets);
-    finish(reload, RELOAD_REFUSED, why);
+    if (reload->job->request.kind != RELOAD_APPLY || !publish_quarantine(reload, why)) {
+        finish(reload, RELOAD_REFUSED, why);
+    }
 }
 
 /* --- preparing ------------------------------------------------------------------------------- */
@@ -218,32 +268,48 @@ static void apply_socket_options(struct reload *reload)
 static void publish(struct reload *reload)
 {
     struct control *control = reload->control;
-    apply_socket_options(reload);
+    if (reload->sockets != NULL) {
+        apply_socket_options(reload);
+    }
+    control_follow_metrics(control, reload->snapshot->setup);
     reload->step = RELOAD_SWAPPING;
     reload->waiting = control->running;
     snapshot_unref(control->snapshot);
     control->snapshot = snapshot_ref(reload->snapshot);
+    struct rule_hits *const *hits =
+        rule_totals_prepare(control->rule_totals, reload->snapshot->setup);
     for (unsigned i = 0; i < control->running; i++) {
-        worker_swap(control->workers[i], reload->snapshot, reload->sockets,
-                    reload->job->request.scope == SOURCES_ALL);
+        const struct worker_next next = {
+            .snapshot = reload->snapshot,
+            .sockets = reload->sockets,
+            .rule_hits = hits == NULL ? NULL : hits[i],
+            .reread_resolver = reload->sockets != NULL && reload->job->request.scope == SOURCES_ALL,
+        };
+        worker_swap(control->workers[i], &next);
     }
 }
 
-/* What the files say, made into a snapshot. False: the job has ended. */
-static bool prepare(struct reload *reload)
+static void read_sources(struct reload *reload, sources_serve_fn *can_serve_fn)
 {
     struct control *control = reload->control;
-    const struct material *in_force = sources_in_force(control->sources);
     const struct sources_request request = {
         .scope = reload->job->request.scope,
         .config_path = reload->job->config_path,
-        .can_serve = can_serve,
+        .can_serve = can_serve_fn,
         .arg = reload,
     };
     reload->candidate = sources_prepare(control->sources, &request, &reload->diags,
                                         &reload->outcome.config_refused);
-    reload->outcome.from = in_force;
+    reload->outcome.from = sources_in_force(control->sources);
     reload->outcome.to = reload->candidate;
+}
+
+/* What the files say, made into a snapshot. False: there is nothing to go on with. */
+static bool prepare(struct reload *reload)
+{
+    struct control *control = reload->control;
+    const struct material *in_force = sources_in_force(control->sources);
+    read_sources(reload, can_serve);
     bool opened = open_sockets(reload);
     reload_log_diags(&control->log, &reload->diags, reload->job->request.kind);
     if (!opened) {
@@ -262,6 +328,16 @@ static bool prepare(struct reload *reload)
     return true;
 }
 
+/* While sessions end in their own time nothing else is brought into force. */
+static void begin_draining(struct reload *reload)
+{
+    if (reload->job->request.kind == RELOAD_APPLY) {
+        read_sources(reload, NULL);
+        reload_log_diags(&reload->control->log, &reload->diags, RELOAD_APPLY);
+    }
+    refuse(reload, "the process is stopping");
+}
+
 static void begin(struct reload *reload)
 {
     struct control *control = reload->control;
@@ -272,8 +348,9 @@ static void begin(struct reload *reload)
     reload->outcome.kind = reload->job->request.kind;
     reload->began_ms = clock_mono_ms();
     reload->why[0] = '\0';
+    reload->refused = NULL;
     if (control->state != CONTROL_RUNNING) {
-        finish(reload, RELOAD_REFUSED, "the process is stopping");
+        begin_draining(reload);
         return;
     }
     if (reload->job->request.kind == RELOAD_SESSIONS) {
@@ -362,10 +439,12 @@ void reload_forget(struct reload *reload, const void *arg)
 
 /* --- looking before cutting ------------------------------------------------------------------ */
 
-/* A written deny and a revocation are meant to cut: no bound holds them up. */
+/* A written deny, a quarantine, a revocation and a written end are meant to cut: no bound holds
+   them up. */
 static bool is_meant(enum reason reason)
 {
-    return reason == REASON_RULE_DENIES || reason == REASON_CERTIFICATE_REVOKED;
+    return reason == REASON_QUARANTINED || reason == REASON_RULE_DENIES ||
+           reason == REASON_CERTIFICATE_REVOKED || reason == REASON_RULE_EXPIRED;
 }
 
 struct tally {
@@ -430,8 +509,7 @@ static void on_surveyed(struct reload *reload)
         socket_table_abandon(reload->control->sockets);
         finish(reload, RELOAD_IN_FORCE, "");
     } else {
-        memset(reload->outcome.ended, 0, sizeof(reload->outcome.ended));
-        reload->outcome.judged = 0;
+        forget_survey(reload);
         publish(reload);
     }
 }
@@ -456,15 +534,19 @@ static void on_in_force(struct reload *reload)
     reload->candidate = former;
     reload->outcome.from = former;
     reload->outcome.to = sources_in_force(control->sources);
+    rule_totals_settle(control->rule_totals);
     log_new_sockets(control, reload->outcome.to->setup);
-    socket_table_settle(control->sockets, reload->outcome.to->setup);
+    if (reload->sockets != NULL) {
+        socket_table_settle(control->sockets, reload->outcome.to->setup);
+    }
     if (former->credentials != reload->outcome.to->credentials) {
         /* None of them could be resumed any more. */
         tls_session_store_clear(control->sessions,
                                 credentials_generation(reload->outcome.to->credentials));
     }
     control_material_changed(control);
-    finish(reload, RELOAD_IN_FORCE, "");
+    bool all = reload->refused == NULL;
+    finish(reload, all ? RELOAD_IN_FORCE : RELOAD_QUARANTINE_ALONE, all ? "" : reload->refused);
 }
 
 static void take_result(struct reload *reload, const struct swap_result *result)

@@ -22,7 +22,7 @@ void reload_log_diags(struct log *log, const struct diag_list *diags, enum reloa
             continue;
         }
         diag_format(diags, diag, text, sizeof(text));
-        bool error = diag->severity == DIAG_ERROR;
+        bool error = diag_told_as(diag) == DIAG_ERROR;
         log_begin(log, error ? LOG_ERROR : LOG_WARN, error ? "source_failed" : "source_warning");
         log_str(log, "error", text);
         log_end(log);
@@ -83,39 +83,93 @@ static void log_needs_restart(struct log *log, const struct reload_outcome *outc
     }
 }
 
+static void log_outcome(struct log *log, const struct reload_outcome *outcome)
+{
+    if (outcome->config_refused) {
+        log_str(log, "configuration", "refused");
+    }
+    log_changes(log, outcome);
+    if (outcome->result != RELOAD_UNCHANGED) {
+        log_sessions(log, outcome);
+    }
+}
+
+/* What was refused has held somebody in quarantine all the same. */
+static void log_spared_quarantine(struct log *log, const struct reload_outcome *outcome)
+{
+    bool refused = outcome->config_refused || outcome->result == RELOAD_QUARANTINE_ALONE;
+    struct change_counts counts;
+    if (!refused || outcome->result == RELOAD_REFUSED || outcome->from == NULL) {
+        return;
+    }
+    changes_count(outcome->from, outcome->to, &counts);
+    uint64_t added = counts.of[CHANGE_QUARANTINE][CHANGE_ADDED];
+    if (added != 0) {
+        log_begin(log, LOG_WARN, "quarantine_spared");
+        log_u64(log, "entries", added);
+        log_str(log, "error",
+                "what was read is refused, but new entries of its quarantine are in force");
+        log_end(log);
+    }
+}
+
 /* A touched file that holds what it held is no news. */
 static enum log_level level_of(const struct reload_outcome *outcome, const char *trigger)
 {
-    if (outcome->result == RELOAD_REFUSED || outcome->config_refused) {
+    if (outcome->why[0] != '\0' || outcome->config_refused) {
         return LOG_ERROR;
     }
     bool by_itself = strcmp(trigger, RELOAD_TRIGGER_WATCH) == 0;
     return outcome->result == RELOAD_UNCHANGED && by_itself ? LOG_DEBUG : LOG_INFO;
 }
 
+enum { AUDIT_NAMES_SIZE = 1024 };
+
+void reload_log_audit(struct log *log, const struct config *config)
+{
+    char names[AUDIT_NAMES_SIZE];
+    size_t len = 0;
+    size_t count = 0;
+    names[0] = '\0';
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_listener *listener = &config->listeners[i];
+        bool audited = listener->enforcement == CONFIG_ENFORCEMENT_AUDIT &&
+                       listener->kind != CONFIG_KIND_ORIGINATE;
+        count += audited;
+        if (audited && len + strlen(listener->name.text) + sizeof(",...") < sizeof(names)) {
+            len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", len > 0 ? "," : "",
+                                    listener->name.text);
+        }
+    }
+    if (count == 0) {
+        return;
+    }
+    log_begin(log, LOG_WARN, "enforcement_audit");
+    log_u64(log, "count", count);
+    log_str(log, "listeners", names);
+    log_str(log, "error",
+            "what no rule matches is let through here (enforcement: audit); access lines with "
+            "would_deny say whom that concerns");
+    log_end(log);
+}
+
 void reload_log_outcome(struct log *log, const struct reload_outcome *outcome, const char *trigger)
 {
-    static const char *const results[] = {"in_force", "unchanged", "refused"};
     if (outcome->kind != RELOAD_APPLY) {
         return;
     }
-    bool refused = outcome->result == RELOAD_REFUSED;
     log_begin(log, level_of(outcome, trigger), "reload");
-    log_str(log, "result", results[outcome->result]);
+    log_str(log, "result", reload_result_name(outcome->result));
     log_str(log, "trigger", trigger);
     log_u64(log, "generation", outcome->generation);
-    if (refused) {
+    if (outcome->why[0] != '\0') {
         log_str(log, "error", outcome->why);
-    } else {
-        if (outcome->config_refused) {
-            log_str(log, "configuration", "refused");
-        }
-        log_changes(log, outcome);
-        if (outcome->result == RELOAD_IN_FORCE) {
-            log_sessions(log, outcome);
-        }
+    }
+    if (outcome->result != RELOAD_REFUSED) {
+        log_outcome(log, outcome);
     }
     log_u64(log, "took_ms", outcome->took_ms);
     log_end(log);
+    log_spared_quarantine(log, outcome);
     log_needs_restart(log, outcome);
 }

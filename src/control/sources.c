@@ -14,7 +14,11 @@
 #include "config/config.h"
 #include "config/same.h"
 #include "control/places.h"
+#include "control/quarantine_source.h"
+#include "policy/lint.h"
 #include "policy/policy.h"
+#include "policy/policy_tests.h"
+#include "policy/quarantine.h"
 #include "proxy/snapshot.h"
 #include "spiffe/crl.h"
 #include "spiffe/spiffe_id.h"
@@ -25,6 +29,7 @@
 
 struct sources {
     char *path;
+    struct config_options options;
     const struct crypto *crypto;
     struct tls_session_store *sessions;
     struct material *in_force;
@@ -33,12 +38,14 @@ struct sources {
 
 /* One load. */
 struct loader {
+    const struct config_options *options;
     const struct crypto *crypto;
     struct tls_session_store *sessions;
     const struct config *config;   /* whose names and places count */
     const struct material *former; /* NULL: a start */
     struct material *material;     /* being made */
     struct diag_list *diags;
+    struct quarantine *quarantine;   /* that the configuration's files hold now; NULL: not read */
     uint64_t credentials_generation; /* for new credentials */
 };
 
@@ -410,6 +417,17 @@ static void check_names(const struct config *config, struct diag_list *diags)
     }
 }
 
+/* What the rules of a valid configuration look like; how many of its tests fail. */
+static size_t judge_rules(const struct config *config, const struct policy *policy,
+                          enum lint_scope lint, struct diag_list *diags)
+{
+    if (policy == NULL || !config->valid) {
+        return 0;
+    }
+    lint_run(policy, clock_wall_s(), lint, diags);
+    return policy_tests_run(policy, diags).failed;
+}
+
 /* NULL when anything is wrong with it, which is reported. */
 static struct setup *make_setup(struct loader *loader, struct config *config, struct policy *policy,
                                 size_t errors_before)
@@ -422,6 +440,13 @@ static struct setup *make_setup(struct loader *loader, struct config *config, st
     const struct setup *former = loader->former == NULL ? NULL : loader->former->setup;
     const struct setup_parts parts = {.crypto = loader->crypto, .sessions = loader->sessions};
     return setup_build(config, policy, former, &parts, loader->diags);
+}
+
+static void load_quarantine(struct loader *loader, bool config_refused)
+{
+    quarantine_source_bring(loader->material, loader->config, loader->quarantine, config_refused,
+                            loader->diags);
+    loader->quarantine = NULL;
 }
 
 static void load_files(struct loader *loader)
@@ -437,11 +462,14 @@ static void load_files(struct loader *loader)
 
 /* --- the object ------------------------------------------------------------------------------ */
 
-struct sources *sources_new(const char *path, const struct crypto *crypto,
-                            struct tls_session_store *sessions)
+struct sources *sources_new(const char *path, const struct config_options *options,
+                            const struct crypto *crypto, struct tls_session_store *sessions)
 {
     struct sources *sources = mem_alloc(sizeof(*sources));
     sources->path = mem_strdup(path);
+    if (options != NULL) {
+        sources->options = *options;
+    }
     sources->crypto = crypto;
     sources->sessions = sessions;
     return sources;
@@ -461,9 +489,19 @@ const struct material *sources_in_force(const struct sources *sources)
     return sources->in_force;
 }
 
-bool sources_load(struct sources *sources, struct diag_list *diags)
+/* What lies outside the configuration's files. */
+static void load_outside(struct loader *loader)
 {
-    struct config *config = config_load(sources->path, diags);
+    places_check_logs(loader->config, loader->diags);
+    places_warn_sockets(loader->config, loader->diags);
+    load_quarantine(loader, false);
+    load_files(loader);
+}
+
+static bool load(struct sources *sources, enum lint_scope lint, enum sources_check what,
+                 struct diag_list *diags)
+{
+    struct config *config = config_load(sources->path, &sources->options, diags);
     if (config == NULL) {
         return false;
     }
@@ -476,10 +514,14 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
         .credentials_generation = ++sources->credentials_generation,
     };
     check_names(config, diags);
-    places_check_logs(config, diags);
-    places_warn_sockets(config, diags);
     struct policy *policy = policy_load(config, diags);
-    load_files(&loader);
+    loader.quarantine = quarantine_source_inline(config, diags);
+    loader.material->failed_tests = judge_rules(config, policy, lint, diags);
+    if (what == SOURCES_CHECK_ALL) {
+        load_outside(&loader);
+    } else {
+        material_set_quarantine(loader.material, loader.quarantine, quarantine_build(NULL, 0));
+    }
     loader.material->setup = make_setup(&loader, config, policy, 0);
     if (diag_has_errors(diags) || loader.material->setup == NULL) {
         material_free(loader.material);
@@ -487,6 +529,16 @@ bool sources_load(struct sources *sources, struct diag_list *diags)
     }
     sources->in_force = loader.material;
     return true;
+}
+
+bool sources_load(struct sources *sources, struct diag_list *diags)
+{
+    return load(sources, LINT_LOAD, SOURCES_CHECK_ALL, diags);
+}
+
+bool sources_check(struct sources *sources, enum sources_check what, struct diag_list *diags)
+{
+    return load(sources, LINT_CHECK, what, diags);
 }
 
 /* A pin that no SVID that we have or can read fits would leave us with one that it forbids. */
@@ -504,20 +556,37 @@ static void check_new_pin(struct loader *loader, const struct config *config)
     x509_svid_unref(own);
 }
 
+/* The main file can't be read: those that it included say what they hold all the same. */
+static struct quarantine *included_quarantine(const struct loader *loader)
+{
+    struct config *config =
+        config_load_included(loader->former->setup->config, loader->options, loader->diags);
+    struct quarantine *quarantine = quarantine_source_inline(config, loader->diags);
+    config_free(config);
+    return quarantine;
+}
+
 /* The setup of the file as it is now, or NULL: the former one is kept. */
 static struct setup *read_setup(struct loader *loader, const char *path)
 {
     size_t errors_before = loader->diags->error_count;
-    struct config *config = config_load(path, loader->diags);
+    struct config *config = config_load(path, loader->options, loader->diags);
     if (config == NULL) {
+        loader->quarantine = included_quarantine(loader);
         return NULL;
     }
+    loader->quarantine = quarantine_source_inline(config, loader->diags);
     check_names(config, loader->diags);
     places_warn_sockets(config, loader->diags);
     if (config->valid) {
         check_new_pin(loader, config);
     }
     struct policy *policy = policy_load(config, loader->diags);
+    if (judge_rules(config, policy, LINT_LOAD, loader->diags) > 0) {
+        policy_free(policy);
+        config_free(config);
+        return NULL; /* a start has no choice, a reload has the former rules */
+    }
     return make_setup(loader, config, policy, errors_before);
 }
 
@@ -546,6 +615,7 @@ struct material *sources_prepare(const struct sources *sources,
 {
     const struct material *former = sources->in_force;
     struct loader loader = {
+        .options = &sources->options,
         .crypto = sources->crypto,
         .sessions = sources->sessions,
         .former = former,
@@ -565,10 +635,20 @@ struct material *sources_prepare(const struct sources *sources,
     if (setup != NULL) {
         setup_unref(loader.material->setup);
         loader.material->setup = setup;
+        loader.material->failed_tests = 0; /* or it were refused */
     }
     loader.config = loader.material->setup->config;
+    load_quarantine(&loader, *config_refused);
     load_files(&loader);
     return loader.material;
+}
+
+struct material *sources_quarantine_alone(const struct sources *sources,
+                                          const struct material *candidate)
+{
+    struct material *material = material_new(sources->in_force);
+    material_add_quarantine(material, candidate);
+    return material;
 }
 
 void sources_commit(struct sources *sources, struct material *candidate)

@@ -19,6 +19,7 @@
 enum {
     STILL_CONFIG_MS = 500,
     STILL_CREDENTIALS_MS = 200, /* a pair that doesn't match waits for its other half anyway */
+    STILL_QUARANTINE_MS = 200,  /* somebody is waiting for it to take effect */
     STILL_TRUST_MS = 2000       /* a prefix of a bundle is a bundle with fewer anchors */
 };
 
@@ -35,6 +36,7 @@ static char tag_config;
 static char tag_included;
 static char tag_directory;
 static char tag_credentials;
+static char tag_quarantine;
 
 static void on_turn_end(void *arg)
 {
@@ -218,7 +220,7 @@ static void say_limit(struct watching *watching)
 void watching_update(struct watching *watching)
 {
     const struct config *config = control_config(watching->control);
-    size_t most = 2 + config->file_count + config->directory_count + 2 * config->trust_count;
+    size_t most = 3 + config->file_count + config->directory_count + 2 * config->trust_count;
     struct file_watch_entry *entries = mem_alloc_array(most, sizeof(*entries));
     size_t count = 0;
     add_config(config, entries, &count);
@@ -228,6 +230,7 @@ void watching_update(struct watching *watching)
         add(entries, &count, config->trust[i].bundle.text, STILL_TRUST_MS, &tag_credentials);
         add(entries, &count, config->trust[i].crl.text, STILL_TRUST_MS, &tag_credentials);
     }
+    add(entries, &count, config->quarantine_file.text, STILL_QUARANTINE_MS, &tag_quarantine);
     file_watch_set(watching->files, entries, count);
     mem_free(entries);
     say_limit(watching);

@@ -91,7 +91,10 @@ static const char *parse_header(struct strview line, struct head *head, struct h
         return "a line is no header";
     }
     if (name_is(line, "Transfer-Encoding", &value)) {
-        return "it has a Transfer-Encoding";
+        if (out->is_chunked || value.len != 7 || strncasecmp(value.ptr, "chunked", 7) != 0) {
+            return "its Transfer-Encoding is not chunked";
+        }
+        out->is_chunked = true;
     }
     if (name_is(line, "Content-Type", &value)) {
         out->content_type = value;
@@ -127,7 +130,99 @@ static const char *parse_head(const char *data, size_t len, struct head *head,
         }
         at += line_len + 1;
     }
-    return NULL;
+    /* RFC 9112 6.3: two ways to tell where it ends are one too many. */
+    return out->is_chunked && head->has_length ? "it has a Content-Length and chunks" : NULL;
+}
+
+/* ---- Chunks (RFC 9112 7.1) ---- */
+
+enum chunk { CHUNK_MORE = 0, CHUNK_WHOLE, CHUNK_LAST, CHUNK_BAD };
+
+static int hex_value(char c)
+{
+    return is_digit(c)            ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+/* Its size line; *at goes behind it. */
+static enum chunk parse_chunk_size(const char *data, size_t len, size_t *at, size_t *size)
+{
+    enum { SIZE_DIGITS_MAX = 8 };
+    size_t from = *at;
+    *size = 0;
+    while (*at < len && *at - from < SIZE_DIGITS_MAX && hex_value(data[*at]) >= 0) {
+        *size = *size * 16 + (size_t)hex_value(data[(*at)++]);
+    }
+    if (*size > HTTP_REPLY_MAX || (*at < len && *at == from) || (*at < len && data[*at] != '\r') ||
+        (*at + 1 < len && data[*at + 1] != '\n')) {
+        return CHUNK_BAD;
+    }
+    if (*at + 2 > len) {
+        return CHUNK_MORE;
+    }
+    *at += 2;
+    return CHUNK_WHOLE;
+}
+
+/* The chunk at *at, which goes behind it. The last one is empty, and trailers are not understood.
+ */
+static enum chunk parse_chunk(const char *data, size_t len, size_t *at, struct strview *out)
+{
+    size_t size = 0;
+    enum chunk line = parse_chunk_size(data, len, at, &size);
+    if (line != CHUNK_WHOLE) {
+        return line;
+    }
+    size_t have = len - *at;
+    if ((have > size && data[*at + size] != '\r') ||
+        (have > size + 1 && data[*at + size + 1] != '\n')) {
+        return CHUNK_BAD;
+    }
+    if (have < size + 2) {
+        return CHUNK_MORE;
+    }
+    *out = (struct strview){data + *at, size};
+    *at += size + 2;
+    return size == 0 ? CHUNK_LAST : CHUNK_WHOLE;
+}
+
+static enum http_reply_state parse_chunks(const char *data, size_t len,
+                                          enum http_connection connection, struct http_reply *out,
+                                          struct errbuf *err)
+{
+    size_t at = 0;
+    struct strview part;
+    enum chunk chunk = CHUNK_WHOLE;
+    while (chunk == CHUNK_WHOLE) {
+        chunk = parse_chunk(data, len, &at, &part);
+    }
+    if (chunk == CHUNK_BAD) {
+        return bad(err, "a chunk is broken, has an extension or a trailer, or is too large");
+    }
+    if (len > HTTP_REPLY_MAX) {
+        return bad(err, "it is larger than 64 MiB");
+    }
+    if (chunk == CHUNK_MORE) {
+        return connection == HTTP_CONNECTION_OPEN ? HTTP_REPLY_MORE : bad(err, "it is cut short");
+    }
+    out->body = (struct strview){data, at};
+    return HTTP_REPLY_WHOLE;
+}
+
+/* Of an answer that was parsed whole, in the memory where it stands. */
+static void join_chunks(char *body, struct http_reply *reply)
+{
+    size_t at = 0;
+    size_t len = 0;
+    struct strview part;
+    while (parse_chunk(body, reply->body.len, &at, &part) == CHUNK_WHOLE) {
+        memmove(body + len, part.ptr, part.len);
+        len += part.len;
+    }
+    reply->body = (struct strview){body, len};
+    reply->is_chunked = false;
 }
 
 enum http_reply_state http_reply_parse(const char *data, size_t len, enum http_method method,
@@ -153,6 +248,9 @@ enum http_reply_state http_reply_parse(const char *data, size_t len, enum http_m
     }
     size_t have = len - head_len;
     bool has_body = method != HTTP_METHOD_HEAD;
+    if (out->is_chunked && has_body) {
+        return parse_chunks(data + head_len, have, connection, out, err);
+    }
     if (!has_body || (head.has_length && have >= head.body_len)) {
         out->body = (struct strview){.ptr = data + head_len, .len = has_body ? head.body_len : 0};
         return HTTP_REPLY_WHOLE;
@@ -324,6 +422,9 @@ int http_client_send(const struct http_client_request *request, struct http_repl
         return -1;
     }
     *memory = (char *)in.memory; /* nothing was consumed: it begins with the answer */
+    if (reply->is_chunked) {
+        join_chunks(*memory + (reply->body.ptr - *memory), reply);
+    }
     return 0;
 }
 

@@ -24,13 +24,12 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "base/clock.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
+#include "http_head.h"
 #include "net/listener.h"
 #include "net/socket.h"
 
@@ -47,7 +46,7 @@ enum {
     READ_SIZE = 16 * 1024,
     WRITES_PER_TURN = 8,
     WRITE_SIZE = 64 * 1024,
-    HEAD_SIZE = 512,
+    CHUNK_HEAD_SIZE = 32,
     ERROR_SIZE = 8 * 1024
 };
 
@@ -69,8 +68,10 @@ struct http_call {
     struct http_request request;
     http_gone_fn *on_gone;
     void *on_gone_arg;
-    struct bytebuf out; /* the head of the answer, then its body */
+    struct bytebuf out; /* the head of the answer or of a chunk, then what belongs to it: */
     struct bytebuf body;
+    struct http_stream stream; /* next NULL: the body is whole */
+    bool chunked;
     uint64_t answer_due_ms;
     size_t dropped; /* bytes after the request */
     struct loop_deferred end;
@@ -98,6 +99,16 @@ static void destroy_call(void *arg)
     mem_free(call);
 }
 
+/* Its maker hears that no more is asked for. */
+static void end_stream(struct http_call *call)
+{
+    const struct http_stream stream = call->stream;
+    if (stream.next != NULL) {
+        call->stream = (struct http_stream){.next = NULL};
+        stream.done(stream.arg);
+    }
+}
+
 /* The one place where a connection ends. */
 static void close_call(struct http_call *call)
 {
@@ -117,6 +128,7 @@ static void close_call(struct http_call *call)
         acceptor_resume(server->acceptor);
     }
     loop_defer(server->loop, &call->end, destroy_call, call);
+    end_stream(call);
     if (on_gone != NULL) {
         on_gone(call->on_gone_arg);
     }
@@ -139,64 +151,12 @@ static void enter(struct http_call *call, enum call_state state, unsigned events
 
 /* ---- Answering ---- */
 
-static const char *status_text(int status)
+static enum http_framing framing_of(const struct http_call *call)
 {
-    static const struct {
-        int status;
-        const char *text;
-    } rows[] = {{200, "OK"},
-                {202, "Accepted"},
-                {400, "Bad Request"},
-                {403, "Forbidden"},
-                {404, "Not Found"},
-                {405, "Method Not Allowed"},
-                {408, "Request Timeout"},
-                {409, "Conflict"},
-                {413, "Content Too Large"},
-                {417, "Expectation Failed"},
-                {422, "Unprocessable Content"},
-                {429, "Too Many Requests"},
-                {431, "Request Header Fields Too Large"},
-                {500, "Internal Server Error"},
-                {501, "Not Implemented"},
-                {503, "Service Unavailable"},
-                {505, "HTTP Version Not Supported"}};
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        if (rows[i].status == status) {
-            return rows[i].text;
-        }
+    if (call->stream.next == NULL) {
+        return HTTP_FRAMING_LENGTH;
     }
-    return ""; /* RFC 9112 4: the phrase may be absent */
-}
-
-/* RFC 9110 5.6.7, "Sun, 06 Nov 1994 08:49:37 GMT", whatever the locale. */
-static void format_date(char *out, size_t size)
-{
-    static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    time_t now = (time_t)clock_wall_s();
-    struct tm tm = {0};
-    (void)gmtime_r(&now, &tm);
-    (void)snprintf(out, size, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[tm.tm_wday], tm.tm_mday,
-                   months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
-}
-
-static bool write_head(struct http_call *call, const struct http_answer *answer, size_t body_len)
-{
-    char date[64];
-    char head[HEAD_SIZE];
-    format_date(date, sizeof(date));
-    const char *type = answer->content_type != NULL ? answer->content_type : "application/json";
-    bool has_allow = answer->allow != NULL;
-    int len = snprintf(head, sizeof(head),
-                       "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                       "%s%s%sCache-Control: no-store\r\nConnection: close\r\n\r\n",
-                       answer->status, status_text(answer->status), date, type, body_len,
-                       has_allow ? "Allow: " : "", has_allow ? answer->allow : "",
-                       has_allow ? "\r\n" : "");
-    ASSERT(len > 0 && (size_t)len < sizeof(head));
-    return bytebuf_append(&call->out, head, (size_t)len);
+    return call->chunked ? HTTP_FRAMING_CHUNKS : HTTP_FRAMING_CLOSE;
 }
 
 /* RFC 9110 9.3.2: the answer has the Content-Length of a body that is not sent. True for refused
@@ -220,13 +180,19 @@ static void answer_call(struct http_call *call, const struct http_answer *answer
         *answer->body = (struct bytebuf){0};
     }
     call->on_gone = NULL;
-    if (!write_head(call, answer, bytebuf_len(&body))) {
+    if (answer->stream != NULL) {
+        ASSERT(call->head_len > 0 && answer->body == NULL);
+        call->stream = *answer->stream;
+        call->chunked = !call->request.is_http_1_0;
+    }
+    if (!http_head_append(&call->out, answer, framing_of(call), bytebuf_len(&body))) {
         bytebuf_clear(&body);
         close_call(call); /* out of memory */
         return;
     }
     if (is_head(call)) {
         bytebuf_clear(&body);
+        end_stream(call);
     }
     call->body = body;
     bytebuf_clear(&call->in); /* with it the request goes: nobody may read it now */
@@ -257,7 +223,7 @@ static void refuse_call(struct http_call *call, int status, const char *why)
 }
 
 /* What is in the buffer, as far as the socket takes it. False: the connection is lost. */
-static bool write_some(struct http_call *call, struct bytebuf *from, bool *blocked)
+static bool write_some(struct http_call *call, struct bytebuf *from, bool *blocked, bool *moved)
 {
     size_t len = bytebuf_len(from);
     len = len < WRITE_SIZE ? len : WRITE_SIZE;
@@ -268,6 +234,7 @@ static bool write_some(struct http_call *call, struct bytebuf *from, bool *block
     }
     bytebuf_consume(from, (size_t)sent);
     *blocked = (size_t)sent < len;
+    *moved = *moved || sent > 0;
     return true;
 }
 
@@ -279,23 +246,69 @@ static void after_progress(struct http_call *call)
     timer_set(call->timer, left < stall ? left : stall);
 }
 
+/* RFC 9112 7.1: the size in hexadecimal, the bytes, and after the last one of size zero. */
+static bool frame_piece(struct http_call *call, bool is_last)
+{
+    char head[CHUNK_HEAD_SIZE];
+    size_t len = bytebuf_len(&call->body);
+    if (!call->chunked) {
+        return true;
+    }
+    if (len > 0) {
+        int head_len = snprintf(head, sizeof(head), "%zx\r\n", len);
+        if (!bytebuf_append(&call->out, head, (size_t)head_len) ||
+            !bytebuf_append(&call->body, "\r\n", 2)) {
+            return false;
+        }
+    }
+    return !is_last || bytebuf_append(&call->body, "0\r\n\r\n", 5);
+}
+
+/* The next piece of a stream, when all before it is out. False: there is none, ever. */
+static bool pull_piece(struct http_call *call)
+{
+    enum http_piece piece = call->stream.next(call->stream.arg, &call->body);
+    if (piece == HTTP_PIECE_FAILED || !frame_piece(call, piece == HTTP_PIECE_LAST)) {
+        return false;
+    }
+    if (piece == HTTP_PIECE_LAST) {
+        end_stream(call);
+    }
+    return true;
+}
+
+static bool has_output(const struct http_call *call)
+{
+    return bytebuf_len(&call->out) + bytebuf_len(&call->body) > 0;
+}
+
+/* Everything is out. */
+static void finish_answer(struct http_call *call)
+{
+    (void)shutdown(call->fd, SHUT_WR); /* fails when the client has gone: seen by reading */
+    enter(call, CALL_LINGERING, IO_READ, LINGER_MS);
+}
+
 static void on_writable(struct http_call *call)
 {
     bool blocked = false;
-    size_t before = bytebuf_len(&call->out) + bytebuf_len(&call->body);
+    bool moved = false;
     for (unsigned i = 0; i < WRITES_PER_TURN && !blocked; i++) {
-        struct bytebuf *from = bytebuf_len(&call->out) > 0 ? &call->out : &call->body;
-        if (bytebuf_len(from) == 0) {
-            (void)shutdown(call->fd, SHUT_WR); /* fails when the client has gone: seen by reading */
-            enter(call, CALL_LINGERING, IO_READ, LINGER_MS);
+        if (!has_output(call) && call->stream.next != NULL && !pull_piece(call)) {
+            close_call(call);
             return;
         }
-        if (!write_some(call, from, &blocked)) {
+        if (!has_output(call) && call->stream.next == NULL) {
+            finish_answer(call);
+            return;
+        }
+        struct bytebuf *from = bytebuf_len(&call->out) > 0 ? &call->out : &call->body;
+        if (bytebuf_len(from) > 0 && !write_some(call, from, &blocked, &moved)) {
             close_call(call);
             return;
         }
     }
-    if (bytebuf_len(&call->out) + bytebuf_len(&call->body) < before) {
+    if (moved) {
         after_progress(call);
     }
 }

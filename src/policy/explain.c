@@ -6,6 +6,7 @@
 #include "policy_impl.h"
 
 #include "base/assert.h"
+#include "base/clock.h"
 
 #include <stdio.h>
 
@@ -69,6 +70,12 @@ static void explain_no_rule(const struct policy *policy, const struct policy_inp
         return;
     }
     const char *rule = policy->rules[near.rank].name;
+    if (near.ended) {
+        char until[CLOCK_TEXT_SIZE];
+        (void)snprintf(out, size, "no rule matched; rule \"%s\" allowed it until %s", rule,
+                       clock_format_s(policy->rules[near.rank].ends_s, until));
+        return;
+    }
     if (near.wrong_key) {
         (void)snprintf(out, size,
                        "no rule matched; rule \"%s\" allows this ID, but not on listener \"%s\"",
@@ -80,36 +87,47 @@ static void explain_no_rule(const struct policy *policy, const struct policy_inp
     (void)snprintf(out, size, "no rule matched; nearest: rule \"%s\" %s", rule, difference);
 }
 
+void explain_quarantine(const char *entry, char *out, size_t size)
+{
+    struct shown text = show(strview_from(entry));
+    (void)snprintf(out, size, "quarantine holds it: \"%s\"", text.text);
+}
+
 void explain_decision(const struct policy *policy, const struct policy_input *input,
                       const struct decision *decision, char *out, size_t size)
 {
     ASSERT(input->listener < policy->config->listener_count);
-    if (decision->rule != NULL) {
+    if (decision->quarantine != NULL) {
+        explain_quarantine(decision->quarantine, out, size);
+    } else if (decision->rule != NULL) {
         (void)snprintf(out, size,
                        decision->verdict == VERDICT_ALLOW ? "rule \"%s\" allows it"
                                                           : "deny rule \"%s\" matched",
                        decision->rule->name);
-    } else if (decision->verdict == VERDICT_ALLOW) {
+    } else if (decision->verdict == VERDICT_ALLOW && !decision->would_deny) {
         (void)snprintf(out, size, "the listener takes plaintext; `expect` decides");
     } else {
         explain_no_rule(policy, input, out, size);
     }
 }
 
-void explain_upstream(const struct policy *policy, size_t listener, const struct spiffe_id *server,
+void explain_upstream(const struct policy *policy, const struct policy_input *input,
                       const struct decision *decision, char *out, size_t size)
 {
+    size_t listener = input->listener;
     ASSERT(listener < policy->config->listener_count);
-    if (decision->verdict == VERDICT_ALLOW) {
+    if (decision->quarantine != NULL) {
+        explain_quarantine(decision->quarantine, out, size);
+    } else if (decision->verdict == VERDICT_ALLOW) {
         (void)snprintf(out, size, "the server's ID is in `expect`");
     } else if (!policy->listeners[listener].has_expect) {
         (void)snprintf(out, size, "listener \"%s\" has no `expect`",
                        policy->config->listeners[listener].name.text);
-    } else if (server == NULL) {
+    } else if (input->id == NULL) {
         (void)snprintf(out, size, "the server has no SPIFFE ID");
     } else {
         struct id_near near;
-        id_matcher_near(policy->upstream, server, policy_key(listener), 0, &near);
+        id_matcher_near(policy->upstream, input->id, policy_key(listener), input->now_s, &near);
         char difference[512];
         if (near.wrong_key) {
             (void)snprintf(out, size,
@@ -121,4 +139,48 @@ void explain_upstream(const struct policy *policy, size_t listener, const struct
         describe_difference(&near, "entry", difference, sizeof difference);
         (void)snprintf(out, size, "the server's ID is not in `expect`: %s", difference);
     }
+}
+
+/* What became of a rule that matches. */
+static const char *describe_match(const struct decision *decision, const struct finding *finding)
+{
+    if (finding->rule->mode == CONFIG_MODE_SHADOW) {
+        return finding->rule->action == CONFIG_ACTION_DENY ? "matches in shadow: would deny it"
+                                                           : "matches in shadow: would allow it";
+    }
+    if (decision->quarantine != NULL) {
+        return "matches; the quarantine stands above every rule";
+    }
+    if (decision->rule == finding->rule) {
+        return "matches, and decides";
+    }
+    return finding->rule->action == CONFIG_ACTION_DENY || decision->verdict == VERDICT_ALLOW
+               ? "matches too; the first of them decides"
+               : "matches; the deny wins";
+}
+
+void explain_finding(const struct policy *policy, const struct policy_input *input,
+                     const struct decision *decision, const struct finding *finding, char *out,
+                     size_t size)
+{
+    char when[CLOCK_TEXT_SIZE];
+    switch (finding->failed) {
+    case CLAUSE_FROM:
+        describe_difference(&finding->near, "rule", out, size);
+        return;
+    case CLAUSE_TO:
+        (void)snprintf(out, size, "does not name listener \"%s\"",
+                       policy->config->listeners[input->listener].name.text);
+        return;
+    case CLAUSE_EXPIRES:
+        (void)snprintf(out, size, "ended at %s", clock_format_s(finding->rule->ends_s, when));
+        return;
+    case CLAUSE_MODE:
+        (void)snprintf(out, size, "is disabled");
+        return;
+    case CLAUSE_NONE:
+        (void)snprintf(out, size, "%s", describe_match(decision, finding));
+        return;
+    }
+    ASSERT(false);
 }

@@ -16,11 +16,6 @@
 
 #include <string.h>
 
-struct frontier {
-    uint32_t nodes[ID_MATCHER_FRONTIER_MAX];
-    unsigned count;
-};
-
 uint64_t matcher_segment_hash(const struct id_matcher *matcher, struct strview segment)
 {
     return hash_bytes(segment.ptr, segment.len, matcher->seed);
@@ -48,7 +43,7 @@ uint32_t matcher_find_child(const struct id_matcher *matcher, uint32_t parent,
     }
 }
 
-static void push(struct frontier *frontier, uint32_t node)
+void matcher_push(struct matcher_frontier *frontier, uint32_t node)
 {
     if (node != 0) {
         ASSERT(frontier->count < ID_MATCHER_FRONTIER_MAX);
@@ -56,23 +51,24 @@ static void push(struct frontier *frontier, uint32_t node)
     }
 }
 
-static void start(const struct id_matcher *matcher, const struct spiffe_id *id,
-                  struct frontier *frontier, uint32_t *probes)
+void matcher_start(const struct id_matcher *matcher, struct strview trust_domain,
+                   struct matcher_frontier *frontier, uint32_t *probes)
 {
     frontier->count = 0;
-    uint64_t hash = matcher_segment_hash(matcher, id->trust_domain);
-    push(frontier, matcher_find_child(matcher, 0, id->trust_domain, hash, probes));
+    uint64_t hash = matcher_segment_hash(matcher, trust_domain);
+    matcher_push(frontier, matcher_find_child(matcher, 0, trust_domain, hash, probes));
 }
 
-static void step(const struct id_matcher *matcher, struct strview segment,
-                 const struct frontier *from, struct frontier *to, uint32_t *probes)
+void matcher_step(const struct id_matcher *matcher, struct strview segment,
+                  const struct matcher_frontier *from, struct matcher_frontier *to,
+                  uint32_t *probes)
 {
     to->count = 0;
     uint64_t hash = matcher_segment_hash(matcher, segment);
     for (unsigned i = 0; i < from->count; i++) {
         uint32_t node = from->nodes[i];
-        push(to, matcher_find_child(matcher, node, segment, hash, probes));
-        push(to, matcher->nodes[node].star);
+        matcher_push(to, matcher_find_child(matcher, node, segment, hash, probes));
+        matcher_push(to, matcher->nodes[node].star);
     }
 }
 
@@ -98,10 +94,10 @@ static const struct matcher_grant *find_grant(const struct id_matcher *matcher,
 }
 
 /* The first step of the run that has not ended: by halves, since there may be many. */
-static uint32_t rank_at(const struct id_matcher *matcher, uint32_t slot, int64_t now_s)
+static struct matcher_step step_at(const struct id_matcher *matcher, uint32_t slot, int64_t now_s)
 {
     if (slot < MATCHER_STEPS || slot == ID_RANK_NONE) {
-        return slot;
+        return (struct matcher_step){.ends_s = ID_ENDS_NEVER, .rank = slot};
     }
     const struct matcher_step *run = &matcher->steps[slot - MATCHER_STEPS];
     uint32_t count = run->left;
@@ -115,27 +111,35 @@ static uint32_t rank_at(const struct id_matcher *matcher, uint32_t slot, int64_t
             high = middle;
         }
     }
-    return low < count ? run[low].rank : ID_RANK_NONE;
+    return low < count ? run[low] : (struct matcher_step){.rank = ID_RANK_NONE};
 }
 
 static void take_lower(const struct id_matcher *matcher, const struct matcher_grant *grant,
                        int64_t now_s, struct id_match *match)
 {
     for (unsigned effect = 0; grant != NULL && effect < ID_EFFECTS; effect++) {
-        if (grant->slots[effect] != ID_RANK_NONE) {
-            uint32_t rank = rank_at(matcher, grant->slots[effect], now_s);
-            match->rank[effect] = rank < match->rank[effect] ? rank : match->rank[effect];
+        if (grant->slots[effect] == ID_RANK_NONE) {
+            continue;
+        }
+        struct matcher_step step = step_at(matcher, grant->slots[effect], now_s);
+        if (step.rank < match->rank[effect]) {
+            match->rank[effect] = step.rank;
+            match->allow_ends_s = effect == ID_EFFECT_ALLOW ? step.ends_s : match->allow_ends_s;
         }
     }
 }
 
-struct question {
-    uint32_t key;
-    int64_t now_s;
-};
+struct id_match matcher_no_match(void)
+{
+    struct id_match match = {.allow_ends_s = ID_ENDS_NEVER};
+    for (unsigned effect = 0; effect < ID_EFFECTS; effect++) {
+        match.rank[effect] = ID_RANK_NONE;
+    }
+    return match;
+}
 
-static void take_key(const struct id_matcher *matcher, struct matcher_span span,
-                     const struct question *question, struct id_match *match)
+void matcher_take_key(const struct id_matcher *matcher, struct matcher_span span,
+                      const struct matcher_question *question, struct id_match *match)
 {
     if (span.count > 0) {
         take_lower(matcher, find_grant(matcher, span, question->key), question->now_s, match);
@@ -144,7 +148,7 @@ static void take_key(const struct id_matcher *matcher, struct matcher_span span,
 }
 
 static void take_any_key(const struct id_matcher *matcher, struct matcher_span span,
-                         const struct question *question, struct id_match *match)
+                         const struct matcher_question *question, struct id_match *match)
 {
     for (uint32_t i = 0; i < span.count; i++) {
         take_lower(matcher, &matcher->grants[span.first + i], question->now_s, match);
@@ -152,20 +156,17 @@ static void take_any_key(const struct id_matcher *matcher, struct matcher_span s
 }
 
 typedef void take_fn(const struct id_matcher *matcher, struct matcher_span span,
-                     const struct question *question, struct id_match *match);
+                     const struct matcher_question *question, struct id_match *match);
 
 /* Walks the whole ID; take sees the grants of each pattern that matches. */
 static void walk(const struct id_matcher *matcher, const struct spiffe_id *id,
-                 const struct question *question, take_fn *take, struct id_match *match)
+                 const struct matcher_question *question, take_fn *take, struct id_match *match)
 {
-    struct frontier frontiers[2];
-    struct frontier *from = &frontiers[0];
-    struct frontier *to = &frontiers[1];
-    *match = (struct id_match){.probes = 0};
-    for (unsigned effect = 0; effect < ID_EFFECTS; effect++) {
-        match->rank[effect] = ID_RANK_NONE;
-    }
-    start(matcher, id, from, &match->probes);
+    struct matcher_frontier frontiers[2];
+    struct matcher_frontier *from = &frontiers[0];
+    struct matcher_frontier *to = &frontiers[1];
+    *match = matcher_no_match();
+    matcher_start(matcher, id->trust_domain, from, &match->probes);
     size_t cursor = 0;
     struct strview segment;
     while (from->count > 0 && spiffe_id_next_segment(id, &cursor, &segment)) {
@@ -173,8 +174,8 @@ static void walk(const struct id_matcher *matcher, const struct spiffe_id *id,
         for (unsigned i = 0; i < from->count; i++) {
             take(matcher, matcher->nodes[from->nodes[i]].tail, question, match);
         }
-        step(matcher, segment, from, to, &match->probes);
-        struct frontier *spent = from;
+        matcher_step(matcher, segment, from, to, &match->probes);
+        struct matcher_frontier *spent = from;
         from = to;
         to = spent;
     }
@@ -187,7 +188,7 @@ void id_matcher_match(const struct id_matcher *matcher, const struct spiffe_id *
                       int64_t now_s, struct id_match *match)
 {
     ASSERT(matcher->build == NULL);
-    walk(matcher, id, &(struct question){key, now_s}, take_key, match);
+    walk(matcher, id, &(struct matcher_question){key, now_s}, matcher_take_key, match);
 }
 
 /* The best allow known so far, and the node of the frontier below which it stands. */
@@ -240,7 +241,7 @@ static void offer_node(const struct id_matcher *matcher, uint32_t node, uint32_t
 
 /* Keeps the nodes with something to allow; best is the best of these. */
 static struct candidate keep_useful(const struct id_matcher *matcher, uint32_t key,
-                                    struct frontier *frontier)
+                                    struct matcher_frontier *frontier)
 {
     struct candidate best = {.rank = ID_RANK_NONE};
     unsigned kept = 0;
@@ -275,12 +276,12 @@ static struct strview wanted_after(const struct id_matcher *matcher,
 static void find_deepest(const struct id_matcher *matcher, const struct spiffe_id *id, uint32_t key,
                          struct candidate *best, struct strview *got)
 {
-    struct frontier frontiers[2];
-    struct frontier *from = &frontiers[0];
-    struct frontier *to = &frontiers[1];
+    struct matcher_frontier frontiers[2];
+    struct matcher_frontier *from = &frontiers[0];
+    struct matcher_frontier *to = &frontiers[1];
     uint32_t probes = 0;
     *got = id->trust_domain;
-    start(matcher, id, from, &probes);
+    matcher_start(matcher, id->trust_domain, from, &probes);
     struct candidate deeper = keep_useful(matcher, key, from);
     size_t cursor = 0;
     while (from->count > 0) {
@@ -291,9 +292,9 @@ static void find_deepest(const struct id_matcher *matcher, const struct spiffe_i
         if (!goes_on) {
             return;
         }
-        step(matcher, segment, from, to, &probes);
+        matcher_step(matcher, segment, from, to, &probes);
         deeper = keep_useful(matcher, key, to);
-        struct frontier *spent = from;
+        struct matcher_frontier *spent = from;
         from = to;
         to = spent;
     }
@@ -305,12 +306,12 @@ void id_matcher_near(const struct id_matcher *matcher, const struct spiffe_id *i
     ASSERT(matcher->build == NULL);
     memset(near, 0, sizeof *near);
     struct id_match other;
-    walk(matcher, id, &(struct question){key, INT64_MIN}, take_key, &other);
+    walk(matcher, id, &(struct matcher_question){key, INT64_MIN}, matcher_take_key, &other);
     if (other.rank[ID_EFFECT_ALLOW] != ID_RANK_NONE) {
         *near = (struct id_near){.found = true, .rank = other.rank[ID_EFFECT_ALLOW], .ended = true};
         return;
     }
-    walk(matcher, id, &(struct question){key, now_s}, take_any_key, &other);
+    walk(matcher, id, &(struct matcher_question){key, now_s}, take_any_key, &other);
     if (other.rank[ID_EFFECT_ALLOW] != ID_RANK_NONE) {
         *near =
             (struct id_near){.found = true, .rank = other.rank[ID_EFFECT_ALLOW], .wrong_key = true};

@@ -56,6 +56,30 @@ struct id_matcher *id_matcher_new(void)
     return matcher;
 }
 
+void id_matcher_reserve(struct id_matcher *matcher, size_t patterns)
+{
+    struct matcher_build *build = matcher->build;
+    ASSERT(build != NULL && matcher->node_count == 1 && build->member_count == 0);
+    if (patterns < FIRST_SLOTS || patterns > NODE_MAX / 2) {
+        return;
+    }
+    /* Patterns share the nodes of what they begin with alike: mostly one node is new in each. */
+    uint32_t nodes = (uint32_t)patterns + (uint32_t)patterns / 8;
+    matcher->nodes = mem_grow_array(matcher->nodes, 1, nodes, sizeof *matcher->nodes);
+    build->node_capacity = nodes;
+    build->shape_of = mem_grow_array(build->shape_of, 1, nodes, sizeof *build->shape_of);
+    build->shape_of_capacity = nodes;
+    build->members = mem_alloc_array(patterns, sizeof *build->members);
+    build->member_capacity = (uint32_t)patterns;
+    size_t slots = FIRST_SLOTS;
+    while (slots / 2 <= patterns) {
+        slots *= 2;
+    }
+    mem_free(matcher->slots);
+    matcher->slots = mem_alloc_array(slots, sizeof *matcher->slots);
+    matcher->slot_mask = (uint32_t)(slots - 1);
+}
+
 void matcher_build_free(struct matcher_build *build)
 {
     if (build == NULL) {

@@ -2,9 +2,10 @@
  * id_matcher_freeze: what each place of the trie grants, from the sets that its patterns are in.
  *
  * Places are taken in order, by counting, each with its list of sets. A list that came before is
- * looked up (combinations) and shares its grants; most places have one set. For a new list the
- * grants of its sets and of all sets around them are gathered, sorted, and merged into one entry a
- * key: for each effect the lowest rank, or a run of steps where rules end in time.
+ * looked up (combinations) and shares its grants; most places have one set, which has its own
+ * entry. For a new list the grants of its sets and of all sets around them are gathered, sorted,
+ * and merged into one entry a key: for each effect the lowest rank, or a run of steps where rules
+ * end in time.
  */
 #include "id_matcher_build.h"
 
@@ -44,6 +45,7 @@ struct freezer {
     struct combination *table;
     uint32_t table_mask;
     uint32_t table_count;
+    struct combination *alone; /* by set: what it grants by itself; count 0: not merged yet */
     bool too_many;
 };
 
@@ -205,9 +207,24 @@ static void grow_table(struct freezer *f)
     f->table_mask = size - 1;
 }
 
+/* Of one set: no list is kept, and nothing is looked up. */
+static struct matcher_span span_alone(struct freezer *f, uint32_t set)
+{
+    struct combination *entry = &f->alone[set];
+    if (entry->count == 0 && !f->too_many) {
+        entry->count = 1;
+        gather(f, &set, 1);
+        entry->span = merge(f);
+    }
+    return entry->span;
+}
+
 /* Of sets in rising order, each once. */
 static struct matcher_span span_of(struct freezer *f, const uint32_t *sets, uint32_t count)
 {
+    if (count == 1) {
+        return span_alone(f, sets[0]);
+    }
     grow_table(f);
     struct combination *entry = find_entry(f, f->table, f->table_mask, sets, count);
     if (entry->count != 0 || f->too_many) {
@@ -304,6 +321,7 @@ bool id_matcher_freeze(struct id_matcher *matcher)
     struct freezer f = {.matcher = matcher, .build = build};
     f.seen = mem_alloc_array(build->set_count, sizeof(*f.seen));
     f.queue = mem_alloc_array(build->set_count, sizeof(*f.queue));
+    f.alone = mem_alloc_array(build->set_count, sizeof(*f.alone));
     fill_places(&f);
     if (f.too_many) {
         clear_places(matcher);
@@ -311,6 +329,7 @@ bool id_matcher_freeze(struct id_matcher *matcher)
     matcher_fill_nearest(matcher);
     mem_free(f.seen);
     mem_free(f.queue);
+    mem_free(f.alone);
     mem_free(f.gathered);
     mem_free(f.lists);
     mem_free(f.table);

@@ -93,6 +93,28 @@ static inline uint32_t matcher_lowest_rank(const struct id_matcher *matcher, uin
     return is_rank ? slot : matcher->steps[slot - MATCHER_STEPS].rank;
 }
 
+struct matcher_question {
+    uint32_t key;
+    int64_t now_s;
+};
+
+/* The nodes whose patterns agree with what was walked so far. */
+struct matcher_frontier {
+    uint32_t nodes[ID_MATCHER_FRONTIER_MAX];
+    unsigned count;
+};
+
+void matcher_push(struct matcher_frontier *frontier, uint32_t node); /* 0: there is none */
+void matcher_start(const struct id_matcher *matcher, struct strview trust_domain,
+                   struct matcher_frontier *frontier, uint32_t *probes);
+void matcher_step(const struct id_matcher *matcher, struct strview segment,
+                  const struct matcher_frontier *from, struct matcher_frontier *to,
+                  uint32_t *probes);
+struct id_match matcher_no_match(void);
+/* Takes over what a place grants under the key and under all. */
+void matcher_take_key(const struct id_matcher *matcher, struct matcher_span span,
+                      const struct matcher_question *question, struct id_match *match);
+
 uint64_t matcher_segment_hash(const struct id_matcher *matcher, struct strview segment);
 /* The child of parent by a segment, or 0. Adds the slots looked at to *probes. */
 uint32_t matcher_find_child(const struct id_matcher *matcher, uint32_t parent,

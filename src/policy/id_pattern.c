@@ -51,10 +51,24 @@ static bool is_dots(struct strview segment)
     return strview_equal_text(segment, ".") || strview_equal_text(segment, "..");
 }
 
+/* What almost all segments are. */
+static bool is_plain(struct strview segment)
+{
+    for (size_t i = 0; i < segment.len; i++) {
+        if (!spiffe_segment_char(segment.ptr[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static const char *check_segment(struct strview segment, bool last)
 {
     if (segment.len == 0) {
         return last ? "leave out the slash at the end" : "empty segment; write one slash, not two";
+    }
+    if (is_plain(segment) && segment.ptr[0] != '.') {
+        return NULL;
     }
     if (strview_equal_text(segment, "**")) {
         return last ? NULL

@@ -22,8 +22,8 @@ struct policy {
     struct policy_rule *rules;
     size_t rule_count;
     struct policy_listener *listeners; /* config->listener_count of them */
-    struct id_matcher *downstream; /* rules */
-    struct id_matcher *upstream;   /* `expect` of all listeners */
+    struct id_matcher *downstream;     /* rules */
+    struct id_matcher *upstream;       /* `expect` of all listeners */
 };
 
 static inline uint32_t policy_key(size_t listener)

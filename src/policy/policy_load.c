@@ -10,22 +10,10 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "config/suggest.h"
+#include "name_list.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* A sorted list of names: a file may hold a million IDs and many listeners and trust domains. */
-struct name {
-    const char *text;
-    size_t len;
-    size_t index;
-};
-
-struct name_list {
-    struct name *items;
-    size_t count;
-};
 
 struct loader {
     const struct config *config;
@@ -35,54 +23,6 @@ struct loader {
     struct name_list listeners;
     bool *told; /* by group: what is wrong in it was told */
 };
-
-static int compare_names(const void *a, const void *b)
-{
-    const struct name *left = a;
-    const struct name *right = b;
-    if (left->len != right->len) {
-        return left->len < right->len ? -1 : 1;
-    }
-    return left->len == 0 ? 0 : memcmp(left->text, right->text, left->len);
-}
-
-static void sort_names(struct name_list *list)
-{
-    if (list->count > 1) {
-        qsort(list->items, list->count, sizeof *list->items, compare_names);
-    }
-}
-
-static const struct name *find_name(const struct name_list *list, struct strview text)
-{
-    struct name wanted = {.text = text.ptr, .len = text.len};
-    return list->count == 0
-               ? NULL
-               : bsearch(&wanted, list->items, list->count, sizeof *list->items, compare_names);
-}
-
-static struct name make_name(const char *text, size_t index)
-{
-    struct strview view = strview_from(text);
-    return (struct name){.text = view.ptr, .len = view.len, .index = index};
-}
-
-static void index_names(struct loader *loader)
-{
-    const struct config *config = loader->config;
-    loader->domains.items = mem_alloc_array(config->trust_count, sizeof(struct name));
-    loader->domains.count = config->trust_count;
-    for (size_t i = 0; i < config->trust_count; i++) {
-        loader->domains.items[i] = make_name(config->trust[i].domain.text, i);
-    }
-    loader->listeners.items = mem_alloc_array(config->listener_count, sizeof(struct name));
-    loader->listeners.count = config->listener_count;
-    for (size_t i = 0; i < config->listener_count; i++) {
-        loader->listeners.items[i] = make_name(config->listeners[i].name.text, i);
-    }
-    sort_names(&loader->domains);
-    sort_names(&loader->listeners);
-}
 
 /* The listeners that a rule's `to` names, as keys of the matcher. */
 struct keys {
@@ -99,7 +39,7 @@ static struct keys find_keys(const struct loader *loader, const struct config_st
             keys.items[keys.count++] = ID_MATCHER_KEY_ALL;
             continue;
         }
-        const struct name *listener = find_name(&loader->listeners, text);
+        const struct name *listener = name_list_find(&loader->listeners, text);
         if (listener == NULL) {
             continue; /* of another process: config_load has told about it or refused it */
         }
@@ -164,6 +104,14 @@ static bool lacks_only_scheme(const char *text)
     return is_pattern;
 }
 
+static bool is_group_name(const struct config *config, const char *text)
+{
+    char reference[96];
+    int len = snprintf(reference, sizeof(reference), CONFIG_GROUP_PREFIX "%s", text);
+    return len > 0 && (size_t)len < sizeof(reference) &&
+           config_find_group(config, reference) != NULL;
+}
+
 static int parse_pattern(const struct loader *loader, const struct place *place,
                          struct id_pattern *pattern)
 {
@@ -171,7 +119,11 @@ static int parse_pattern(const struct loader *loader, const struct place *place,
     if (id_pattern_parse(strview_from(place->string.text), pattern, &why) == 0) {
         return 0;
     }
-    if (lacks_only_scheme(place->string.text)) {
+    if (is_group_name(loader->config, place->string.text)) {
+        diag_error(loader->diags, place->string.pos,
+                   PLACE_FORMAT ": is a group's name; write \"" CONFIG_GROUP_PREFIX "%s\"",
+                   PLACE_ARGS(place), place->string.text);
+    } else if (lacks_only_scheme(place->string.text)) {
         diag_error(loader->diags, place->string.pos,
                    PLACE_FORMAT ": write the ID in full: spiffe://%s", PLACE_ARGS(place),
                    place->string.text);
@@ -213,7 +165,7 @@ static void warn_of_unknown_domain(const struct loader *loader, const struct pla
         /* `trust` is missing or could not be read, which was reported. */
         return;
     }
-    if (find_name(&loader->domains, pattern->trust_domain) != NULL) {
+    if (name_list_find(&loader->domains, pattern->trust_domain) != NULL) {
         return;
     }
     /* An included file may be shared with processes that know the trust domain. A deny is told
@@ -296,23 +248,46 @@ static void load_member(struct loader *loader, struct side *side, uint32_t set,
 
 /* --- rules and expect ----------------------------------------------------------------------- */
 
+static enum id_effect effect_of(const struct config_rule *rule)
+{
+    bool denies = rule->action == CONFIG_ACTION_DENY;
+    if (rule->mode == CONFIG_MODE_SHADOW) {
+        return denies ? ID_EFFECT_SHADOW_DENY : ID_EFFECT_SHADOW_ALLOW;
+    }
+    return denies ? ID_EFFECT_DENY : ID_EFFECT_ALLOW;
+}
+
+static void grant_rule(const struct loader *loader, struct side *side, size_t index, uint32_t set)
+{
+    const struct config_rule *rule = &loader->config->rules[index];
+    struct keys keys = find_keys(loader, &rule->to);
+    if (rule->mode == CONFIG_MODE_ENFORCE) {
+        note_rule(loader->policy, &keys, rule->action);
+    }
+    for (size_t i = 0; i < keys.count; i++) {
+        id_matcher_set_grant(side->matcher, set, keys.items[i], (uint32_t)index, effect_of(rule),
+                             loader->policy->rules[index].ends_s);
+    }
+    mem_free(keys.items);
+}
+
 /* shown: how messages number it. */
 static void load_rule(struct loader *loader, struct side *side, size_t index, size_t shown)
 {
     const struct config_rule *rule = &loader->config->rules[index];
     struct policy *policy = loader->policy;
-    policy->rules[index] =
-        (struct policy_rule){.name = rule->name.text, .action = rule->action, .pos = rule->pos};
-    bool denies = rule->action == CONFIG_ACTION_DENY;
-    enum id_effect effect = denies ? ID_EFFECT_DENY : ID_EFFECT_ALLOW;
-    struct keys keys = find_keys(loader, &rule->to);
+    policy->rules[index] = (struct policy_rule){
+        .name = rule->name.text,
+        .action = rule->action,
+        .mode = rule->mode,
+        .ends_s = rule->expires.text.text == NULL ? POLICY_NEVER : rule->expires.s,
+        .pos = rule->pos};
+    /* A shadow deny takes nothing, so a typing error in it widens nothing. */
+    bool denies = rule->action == CONFIG_ACTION_DENY && rule->mode == CONFIG_MODE_ENFORCE;
     uint32_t set = id_matcher_set_new(side->matcher);
-    note_rule(policy, &keys, rule->action);
-    for (size_t i = 0; i < keys.count; i++) {
-        id_matcher_set_grant(side->matcher, set, keys.items[i], (uint32_t)index, effect,
-                             ID_ENDS_NEVER);
+    if (rule->mode != CONFIG_MODE_DISABLED) {
+        grant_rule(loader, side, index, set);
     }
-    mem_free(keys.items);
     for (size_t i = 0; i < rule->from.count; i++) {
         struct place place = {.section = "rules",
                               .section_index = shown,
@@ -344,6 +319,18 @@ static void load_expect(struct loader *loader, struct side *side, size_t index)
     }
 }
 
+static size_t count_members(const struct config *config)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < config->rule_count; i++) {
+        count += config->rules[i].from.count;
+    }
+    for (size_t i = 0; i < config->group_count; i++) {
+        count += config->groups[i].members.count;
+    }
+    return count;
+}
+
 static struct side new_side(const struct loader *loader, struct id_matcher *matcher)
 {
     struct side side = {.matcher = matcher};
@@ -366,6 +353,7 @@ static void load_rules(struct loader *loader)
 {
     const struct config *config = loader->config;
     struct side side = new_side(loader, loader->policy->downstream);
+    id_matcher_reserve(side.matcher, count_members(config));
     size_t shown = 0;
     for (size_t i = 0; i < config->rule_count; i++) {
         shown = config_rule_index(config, i, shown);
@@ -387,6 +375,38 @@ static void load_expects(struct loader *loader)
     freeze(loader, &side, "expect");
 }
 
+/* --- tests ---------------------------------------------------------------------------------- */
+
+/* A test asks about one peer: it says its ID. */
+static void check_test(const struct loader *loader, const struct config_test *test, size_t shown)
+{
+    const struct config_string *from = &test->from;
+    struct spiffe_id id;
+    struct id_pattern pattern;
+    const char *why = NULL;
+    const char *ignored = NULL;
+    if (from->text == NULL ||
+        (spiffe_id_parse(strview_from(from->text), &id, &why) == 0 && id.path.len > 0)) {
+        return;
+    }
+    if (why == NULL) {
+        why = "an ID of a workload has a path; write it in full: spiffe://TRUST-DOMAIN/PATH";
+    } else if (config_is_group_reference(from->text) ||
+               id_pattern_parse(strview_from(from->text), &pattern, &ignored) == 0) {
+        why = "a test asks about one peer; write one SPIFFE ID in full, no pattern and no group";
+    }
+    diag_error(loader->diags, from->pos, "tests[%zu].from: \"%s\": %s", shown, from->text, why);
+}
+
+static void check_tests(const struct loader *loader)
+{
+    size_t shown = 0;
+    for (size_t i = 0; i < loader->config->test_count; i++) {
+        shown = config_test_index(loader->config, i, shown);
+        check_test(loader, &loader->config->tests[i], shown);
+    }
+}
+
 static struct policy *new_policy(const struct config *config)
 {
     ASSERT(config->rule_count <= ID_RANK_MAX && config->listener_count < UINT32_MAX);
@@ -405,13 +425,15 @@ struct policy *policy_load(const struct config *config, struct diag_list *diags)
     struct policy *policy = new_policy(config);
     struct loader loader = {.config = config, .diags = diags, .policy = policy};
     size_t errors_before = diags->error_count;
-    index_names(&loader);
+    name_list_of_domains(&loader.domains, config);
+    name_list_of_listeners(&loader.listeners, config);
     loader.told = mem_alloc_array(config->group_count, sizeof(*loader.told));
     load_rules(&loader);
     load_expects(&loader);
+    check_tests(&loader);
     mem_free(loader.told);
-    mem_free(loader.domains.items);
-    mem_free(loader.listeners.items);
+    name_list_fini(&loader.domains);
+    name_list_fini(&loader.listeners);
     if (diags->error_count > errors_before) {
         policy_free(policy);
         return NULL;

@@ -20,12 +20,16 @@
 #include "base/clock.h"
 #include "policy/explain.h"
 #include "proxy/authority.h"
+#include "proxy/count.h"
+#include "proxy/rule_hits.h"
 #include "proxy/session.h"
 #include "proxy/snapshot.h"
 #include "proxy/worker.h"
 #include "spiffe/peer_chain.h"
 #include "telemetry/access_log.h"
 #include "tls/tls_conn.h"
+
+enum { LINE_DETAIL_SIZE = 2 * AUTHORITY_DETAIL_SIZE };
 
 static struct session *session_of(struct exchange *exchange)
 {
@@ -71,12 +75,18 @@ static void on_look_soon(void *arg, uint64_t delay_ms)
     session_hurry_timer(session_of(arg), delay_ms);
 }
 
+static void on_moved(void *arg, enum relay_side source, size_t bytes)
+{
+    count_bytes(session_of(arg), source == RELAY_DOWNSTREAM ? METRIC_UP : METRIC_DOWN, bytes);
+}
+
 static const struct relay_owner relay_owner = {
     .on_done = on_relay_done,
     .buffer = on_buffer,
     .unbuffer = on_unbuffer,
     .buffer_is_tight = on_buffer_is_tight,
     .look_soon = on_look_soon,
+    .moved = on_moved,
 };
 
 static void start_relay(struct exchange *exchange, struct session *session)
@@ -95,6 +105,12 @@ static void start_relay(struct exchange *exchange, struct session *session)
                 &relay_owner, exchange);
 }
 
+static void forget_server(struct exchange *exchange)
+{
+    peer_chain_unref(exchange->server_chain);
+    exchange->server_chain = NULL;
+}
+
 static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
                              const struct tls_failure *failure, const char *detail)
 {
@@ -105,10 +121,11 @@ static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
         return;
     }
     exchange->upstream_conn = conn;
+    forget_server(exchange);
     struct authority_verdict verdict = {.reason = REASON_NONE};
     enum reason lost = authority_catch_up(session, &verdict);
     if (lost == REASON_NONE) {
-        lost = expiry_schedule(session->worker->expiry, session);
+        lost = expiry_schedule(session->worker->expiry, session, &verdict);
     }
     if (lost != REASON_NONE) {
         exchange_finish(exchange, session, lost, NULL, verdict.detail);
@@ -121,24 +138,33 @@ static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
     start_relay(exchange, session);
 }
 
-/* Inside the upstream's handshake: a server that is not expected never gets our certificate. */
-static enum reason on_server_check(void *arg, const struct spiffe_id *id, char *detail,
+/* Inside the upstream's handshake, when its certificate is there and when ours is asked for: a
+   server that is not expected, or in quarantine, never gets our certificate. */
+static enum reason on_server_check(void *arg, struct peer_chain *chain, char *detail,
                                    size_t detail_size)
 {
-    struct session *session = session_of(arg);
+    struct exchange *exchange = arg;
+    struct session *session = session_of(exchange);
     struct authority_verdict verdict;
     enum reason lost = authority_catch_up(session, &verdict);
     if (lost != REASON_NONE) {
         (void)snprintf(detail, detail_size, "%s", verdict.detail);
         return lost;
     }
+    if (exchange->server_chain == chain) {
+        return REASON_NONE; /* judged with the rest, if anything has changed */
+    }
     const struct policy *policy = session->listener->setup->policy;
+    struct policy_input input = authority_input(session->listener, chain, session->snapshot);
     struct decision decision;
-    policy_decide_upstream(policy, session->listener->index, id, &decision);
+    policy_decide_upstream(policy, &input, &decision);
+    count_decision(session, input.id, &decision);
     if (decision.verdict == VERDICT_ALLOW) {
+        forget_server(exchange);
+        exchange->server_chain = peer_chain_ref(chain);
         return REASON_NONE;
     }
-    explain_upstream(policy, session->listener->index, id, &decision, detail, detail_size);
+    explain_upstream(policy, &input, &decision, detail, detail_size);
     return decision.reason;
 }
 
@@ -164,12 +190,12 @@ static bool authorize(struct exchange *exchange, struct session *session)
     const struct peer_info *peer = tls_conn_peer(session->downstream);
     const struct policy *policy = session->listener->setup->policy;
     ASSERT(peer != NULL);
-    struct policy_input input = {
-        .id = peer_chain_id(peer->chain),
-        .listener = session->listener->index,
-        .now_s = clock_wall_s(),
-    };
+    struct policy_input input = authority_input(session->listener, peer->chain, session->snapshot);
     policy_decide(policy, &input, &exchange->decision);
+    count_decision(session, input.id, &exchange->decision);
+    if (session->worker->rule_hits != NULL) {
+        rule_hits_note(session->worker->rule_hits, session->listener, &exchange->decision);
+    }
     if (exchange->decision.verdict == VERDICT_ALLOW) {
         return true;
     }
@@ -206,9 +232,10 @@ void exchange_start(struct exchange *exchange, struct session *session)
     if (listener->server != NULL && !authorize(exchange, session)) {
         return;
     }
-    enum reason over = expiry_schedule(session->worker->expiry, session);
+    struct authority_verdict lost;
+    enum reason over = expiry_schedule(session->worker->expiry, session, &lost);
     if (over != REASON_NONE) {
-        exchange_finish(exchange, session, over, NULL, NULL);
+        exchange_finish(exchange, session, over, NULL, lost.detail);
         return;
     }
     exchange_enter(exchange, EXCHANGE_DIAL);
@@ -308,6 +335,39 @@ static const char *alert_of(const struct exchange *exchange, const struct sessio
     return name[0] != '\0' ? name : NULL;
 }
 
+/* What shadow rules would have done, beside what was done. */
+static void fill_shadow(struct access_record *record, const struct shadow_result *shadow)
+{
+    const struct policy_rule *rule = policy_shadow_rule(shadow);
+    if (rule != NULL) {
+        record->shadow_decision = shadow->verdict == VERDICT_ALLOW ? "allow" : "deny";
+        record->shadow_rule = rule->name;
+    }
+}
+
+/* What `enforcement: audit` let through says as what it would have been refused, behind what there
+   is to say of its end. */
+static void fill_would_deny(struct access_record *record, const struct session *session,
+                            char text[LINE_DETAIL_SIZE])
+{
+    const struct peer_info *peer = session_downstream_peer(session);
+    if (!session->exchange.decision.would_deny || peer == NULL) {
+        return;
+    }
+    char sentence[AUTHORITY_DETAIL_SIZE];
+    const struct policy_input input =
+        authority_input(session->listener, peer->chain, session->snapshot);
+    explain_decision(session->listener->setup->policy, &input, &session->exchange.decision,
+                     sentence, sizeof(sentence));
+    bool has_more = record->detail != NULL && reason_fault(record->reason) != FAULT_AUTHORITY;
+    (void)snprintf(text, LINE_DETAIL_SIZE, "%s%s%s", has_more ? record->detail : "",
+                   has_more ? "; " : "", sentence);
+    record->would_deny = true;
+    if (record->detail == NULL || has_more) {
+        record->detail = text;
+    }
+}
+
 static void write_access_line(struct exchange *exchange, struct session *session,
                               enum reason reason, const struct tls_failure *failure,
                               const char *detail)
@@ -346,8 +406,11 @@ static void write_access_line(struct exchange *exchange, struct session *session
     if (detail == NULL || detail[0] == '\0') {
         record.detail = alert_of(exchange, session);
     }
+    char would_deny[LINE_DETAIL_SIZE];
     fill_identities(&record, session);
     fill_failure(&record, failure);
+    fill_shadow(&record, &exchange->decision.shadow);
+    fill_would_deny(&record, session, would_deny);
     char line[ACCESS_LINE_SIZE];
     worker_access_line(session->worker, line, access_log_format(&record, line));
 }
@@ -366,7 +429,7 @@ void exchange_finish(struct exchange *exchange, struct session *session, enum re
 {
     ASSERT(exchange->state != EXCHANGE_DONE && reason != REASON_NONE);
     reason = cause_of(exchange, reason);
-    session->worker->ended[reason]++;
+    count_finish(session, reason);
     /* Load balancers and TCP probes do this all day: counted, not logged. */
     if (reason != REASON_CLOSED_BEFORE_HELLO) {
         write_access_line(exchange, session, reason, failure, detail);
@@ -384,6 +447,7 @@ void exchange_finish(struct exchange *exchange, struct session *session, enum re
         conn_abort(exchange->upstream_conn);
     }
     exchange->upstream_conn = NULL;
+    forget_server(exchange);
     exchange_enter(exchange, EXCHANGE_DONE);
     session_close(session, in_order);
 }

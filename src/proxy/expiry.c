@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "net/loop.h"
+#include "proxy/authority.h"
 #include "proxy/session.h"
 #include "proxy/snapshot.h"
 #include "proxy/worker.h"
@@ -93,6 +94,14 @@ static uint64_t mono_of_wall_s(const struct expiry *expiry, int64_t wall_s)
     return mono < 0 ? 0 : (uint64_t)mono;
 }
 
+/* By the wall clock of this moment, for whoever judges the rule then looks at that one. */
+static uint64_t mono_of_rule_end(int64_t ends_s)
+{
+    int64_t now_ms = (int64_t)clock_wall_ms();
+    int64_t left_ms = ends_s >= INT64_MAX / 1000 ? INT64_MAX / 2 : ends_s * 1000 - now_ms;
+    return clock_mono_ms() + (left_ms > 0 ? (uint64_t)left_ms : 0);
+}
+
 static void peer_ends(struct expiry *expiry, const struct session *session,
                       const struct peer_info *peer, struct end *end)
 {
@@ -117,6 +126,10 @@ static struct end end_of(struct expiry *expiry, const struct session *session)
     struct end end = {.mono_ms = UINT64_MAX, .cause = REASON_NONE};
     peer_ends(expiry, session, session_downstream_peer(session), &end);
     peer_ends(expiry, session, session_upstream_peer(session), &end);
+    int64_t rule_ends_s = session->exchange.decision.until_s;
+    if (session_downstream_peer(session) != NULL && rule_ends_s != POLICY_NEVER) {
+        earlier(&end, mono_of_rule_end(rule_ends_s), REASON_RULE_EXPIRED);
+    }
     uint64_t max_age = session->listener->config->max_age_ms;
     if (max_age != 0) {
         earlier(&end, session->started_ms + max_age, REASON_MAX_AGE);
@@ -128,7 +141,8 @@ static struct end end_of(struct expiry *expiry, const struct session *session)
     return end;
 }
 
-/* Draws the quiet moment's beginning anew. */
+/* Draws the quiet moment's beginning anew. A rule ends when it is written that it ends, and then
+   another may take over: there is nothing to be early for. */
 static void set_end(struct expiry *expiry, struct expiry_entry *entry, const struct end *end)
 {
     uint64_t now = clock_mono_ms();
@@ -137,7 +151,8 @@ static void set_end(struct expiry *expiry, struct expiry_entry *entry, const str
     window = window < QUIET_MOST_MS ? window : QUIET_MOST_MS;
     entry->end_ms = end->mono_ms;
     entry->cause = end->cause;
-    entry->quiet_from_ms = end->mono_ms - draw(expiry, window + 1);
+    entry->quiet_from_ms =
+        end->mono_ms - (end->cause == REASON_RULE_EXPIRED ? 0 : draw(expiry, window + 1));
 }
 
 /* What has no end by time any more stays in the heap until its far-off moment. */
@@ -168,11 +183,20 @@ static void follow_clock(struct expiry *expiry)
     }
 }
 
-enum reason expiry_schedule(struct expiry *expiry, struct session *session)
+enum reason expiry_schedule(struct expiry *expiry, struct session *session,
+                            struct authority_verdict *lost)
 {
     struct expiry_entry *entry = &session->expiry;
+    lost->detail[0] = '\0';
     follow_clock(expiry);
     struct end end = end_of(expiry, session);
+    if (end.cause == REASON_RULE_EXPIRED && end.mono_ms <= clock_mono_ms()) {
+        enum reason reason = authority_judge_time(session, lost);
+        if (reason != REASON_NONE) {
+            return reason;
+        }
+        end = end_of(expiry, session);
+    }
     if (end.mono_ms == UINT64_MAX) {
         expiry_forget(expiry, session);
         return REASON_NONE;
@@ -180,8 +204,8 @@ enum reason expiry_schedule(struct expiry *expiry, struct session *session)
     if (end.mono_ms <= clock_mono_ms()) {
         return end.cause;
     }
-    if (entry->deadline.position != 0 && entry->end_ms == end.mono_ms) {
-        entry->cause = end.cause;
+    if (entry->deadline.position != 0 && entry->end_ms == end.mono_ms &&
+        entry->cause == end.cause) {
         return REASON_NONE; /* what was drawn stays */
     }
     set_end(expiry, entry, &end);
@@ -212,9 +236,24 @@ static uint64_t next_look(const struct session *session, uint64_t now)
     return look;
 }
 
+/* Another rule may take over; then the session goes on until that one ends. */
+static void on_rule_end(struct expiry *expiry, struct session *session)
+{
+    struct authority_verdict lost;
+    deadline_heap_remove(&expiry->heap, &session->expiry.deadline);
+    enum reason reason = expiry_schedule(expiry, session, &lost);
+    if (reason != REASON_NONE) {
+        session_end(session, reason, lost.detail);
+    }
+}
+
 static void look_at(struct expiry *expiry, struct session *session, uint64_t now)
 {
     uint64_t next = next_look(session, now);
+    if (next == 0 && session->expiry.cause == REASON_RULE_EXPIRED) {
+        on_rule_end(expiry, session);
+        return;
+    }
     if (next == 0) {
         deadline_heap_remove(&expiry->heap, &session->expiry.deadline);
         session_end(session, session->expiry.cause, NULL);
@@ -279,11 +318,15 @@ void expiry_forget(struct expiry *expiry, struct session *session)
     deadline_heap_remove(&expiry->heap, &session->expiry.deadline);
 }
 
-uint64_t expiry_wall_ms(const struct session *session)
+uint64_t expiry_wall_ms(const struct session *session, enum reason *cause)
 {
     const struct expiry_entry *entry = &session->expiry;
+    *cause = entry->deadline.position == 0 ? REASON_NONE : entry->cause;
     if (entry->deadline.position == 0) {
         return 0;
+    }
+    if (entry->cause == REASON_RULE_EXPIRED && session->exchange.decision.until_s > 0) {
+        return (uint64_t)session->exchange.decision.until_s * 1000; /* as it is written */
     }
     return (uint64_t)((int64_t)entry->end_ms + wall_offset());
 }

@@ -327,6 +327,7 @@ static bool copy_piece(struct relay *relay, enum relay_side source)
     conn_read(relay->conns[source], read_size(relay, direction), &input);
     if (input.len > 0) {
         direction->bytes += input.len;
+        relay->owner->moved(relay->owner_arg, source, input.len);
         note_progress(relay, loop_now_ms(relay->conns[source]->loop));
         enum conn_end end = conn_write(relay->conns[destination], input.data, input.len);
         expect_acks(relay);

@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "net/plain_conn.h"
 #include "proxy/accepting.h"
+#include "proxy/count.h"
 #include "proxy/snapshot.h"
 #include "proxy/walk.h"
 #include "proxy/worker.h"
@@ -44,12 +45,14 @@ static void session_enter(struct session *session, enum session_state state)
         accepting_add_handshake(worker->accepting, session);
     } else if (was_unfinished) {
         limits_handshake_end(worker->limits, slot);
+        count_not_half_open(session);
     }
     switch (state) {
     case SESSION_NEW:
     case SESSION_HANDSHAKE:
         break;
     case SESSION_HELLO:
+        count_half_open(session);
         session_set_timer(session, session->listener->config->timeouts.handshake_ms);
         break;
     case SESSION_SERVING:
@@ -61,6 +64,7 @@ static void session_enter(struct session *session, enum session_state state)
         expiry_forget(worker->expiry, session);
         TAILQ_REMOVE(&worker->sessions, session, link);
         limits_session_end(worker->limits, slot);
+        count_closed(session);
         break;
     }
 }
@@ -76,6 +80,12 @@ const struct peer_info *session_upstream_peer(const struct session *session)
 {
     const struct conn *conn = session->exchange.upstream_conn;
     return session->listener->client != NULL && conn != NULL ? tls_conn_peer(conn) : NULL;
+}
+
+struct peer_chain *session_upstream_chain(const struct session *session)
+{
+    const struct peer_info *peer = session_upstream_peer(session);
+    return peer != NULL ? peer->chain : session->exchange.server_chain;
 }
 
 void session_set_timer(struct session *session, uint64_t delay_ms)
@@ -124,6 +134,8 @@ static void on_handshake(void *arg, const struct tls_failure *failure)
         limits_drop_descriptor(limits);
         return;
     }
+    count_handshake(session->worker, session->listener, METRIC_DOWNSTREAM,
+                    tls_conn_peer(session->downstream), session->accepted_us);
     session_enter(session, SESSION_SERVING);
     exchange_start(&session->exchange, session);
 }
@@ -156,6 +168,7 @@ static struct session *session_new(struct worker *worker, const struct setup_lis
     session->listener = listener;
     session->peer = *peer;
     session->started_ms = loop_now_ms(worker->loop);
+    session->accepted_us = count_now_us();
     session->timer_due_ms = UINT64_MAX;
     session->timer = timer_new(worker->loop, on_timer, session);
     if (session->timer != NULL) {
@@ -189,10 +202,11 @@ void session_accept(struct worker *worker, const struct setup_listener *listener
                     const struct netaddr *peer)
 {
     struct session *session = session_new(worker, listener, fd, peer);
+    count_accepted(worker, listener);
     if (session == NULL) {
         (void)close(fd);
         limits_cancel(worker->limits, listener);
-        worker->ended[REASON_OUT_OF_MEMORY]++;
+        count_not_made(worker, listener, REASON_OUT_OF_MEMORY);
         log_not_made(worker, listener);
         return;
     }
@@ -200,6 +214,7 @@ void session_accept(struct worker *worker, const struct setup_listener *listener
     worker->next_session += worker->session_step;
     worker->session_count++;
     TAILQ_INSERT_TAIL(&worker->sessions, session, link);
+    count_opened(session);
     if (listener->server != NULL) {
         session_enter(session, SESSION_HELLO);
         return;

@@ -5,13 +5,14 @@
 #include "base/memory.h"
 
 struct snapshot *snapshot_new(struct setup *setup, struct credentials *credentials,
-                              uint64_t generation)
+                              struct quarantine *quarantine, uint64_t generation)
 {
     struct snapshot *snapshot = mem_alloc(sizeof(*snapshot));
     atomic_init(&snapshot->references, 1);
     snapshot->generation = generation;
     snapshot->setup = setup_ref(setup);
     snapshot->credentials = credentials_ref(credentials);
+    snapshot->quarantine = quarantine_ref(quarantine);
     return snapshot;
 }
 
@@ -28,6 +29,7 @@ void snapshot_unref(struct snapshot *snapshot)
         return;
     }
     credentials_unref(snapshot->credentials);
+    quarantine_unref(snapshot->quarantine);
     setup_unref(snapshot->setup);
     mem_free(snapshot);
 }

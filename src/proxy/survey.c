@@ -123,7 +123,7 @@ static void describe(struct surveying *surveying, const struct session *session,
         brief->bytes_up = relay_bytes(&exchange->relay, RELAY_DOWNSTREAM);
         brief->bytes_down = relay_bytes(&exchange->relay, RELAY_UPSTREAM);
     }
-    brief->ends_wall_ms = expiry_wall_ms(session);
+    brief->ends_wall_ms = expiry_wall_ms(session, &brief->ends_by);
     brief->state = state_name(session);
     brief->listener = put_string(surveying, session->listener->config->name.text);
     brief->rule = put_string(surveying, exchange_rule_name(exchange, session));

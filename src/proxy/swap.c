@@ -114,7 +114,7 @@ static void judge_all(void *arg, struct session *session)
     swap->result.judged++;
     enum reason reason = authority_catch_up(session, &verdict);
     if (reason == REASON_NONE) {
-        reason = expiry_schedule(swap->worker->expiry, session);
+        reason = expiry_schedule(swap->worker->expiry, session, &verdict);
     }
     if (reason != REASON_NONE) {
         lose(swap, session, reason, verdict.detail);

@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "net/plain_conn.h"
+#include "proxy/count.h"
 #include "proxy/setup.h"
 #include "proxy/worker.h"
 
@@ -23,6 +24,20 @@ static const struct dial_failure out_of_memory = {.reason = REASON_OUT_OF_MEMORY
 
 static void on_timer(void *arg);
 
+static void count(struct upstream *upstream, struct conn *conn, enum reason reason)
+{
+    struct worker *worker = upstream->worker;
+    const struct setup_listener *listener = upstream->listener;
+    if (upstream->in_handshake && reason == REASON_NONE) {
+        count_handshake(worker, listener, METRIC_UPSTREAM, tls_conn_peer(conn),
+                        upstream->connected_us);
+    } else if (upstream->in_handshake) {
+        count_handshake_failed(worker, listener, METRIC_UPSTREAM, reason);
+    }
+    upstream->in_handshake = false;
+    count_dial(worker, listener, reason, upstream->began_us);
+}
+
 static void done(struct upstream *upstream, struct conn *conn, enum reason reason,
                  const struct tls_failure *failure, const char *detail)
 {
@@ -30,6 +45,7 @@ static void done(struct upstream *upstream, struct conn *conn, enum reason reaso
     upstream->timer = NULL;
     mem_free(upstream->addresses);
     upstream->addresses = NULL;
+    count(upstream, conn, reason);
     upstream->owner->on_done(upstream->owner_arg, conn, reason, failure, detail);
 }
 
@@ -90,11 +106,11 @@ static void on_handshake(void *arg, const struct tls_failure *failure)
     done(upstream, conn, REASON_NONE, NULL, "");
 }
 
-static enum reason on_peer_check(void *arg, const struct spiffe_id *id, char *detail,
+static enum reason on_peer_check(void *arg, struct peer_chain *chain, char *detail,
                                  size_t detail_size)
 {
     struct upstream *upstream = arg;
-    return upstream->owner->peer_check(upstream->owner_arg, id, detail, detail_size);
+    return upstream->owner->peer_check(upstream->owner_arg, chain, detail, detail_size);
 }
 
 static const struct tls_conn_callbacks tls_callbacks = {
@@ -123,6 +139,8 @@ static void connected(struct upstream *upstream, int fd)
         done(upstream, NULL, REASON_OUT_OF_MEMORY, NULL, "");
         return;
     }
+    upstream->in_handshake = true;
+    upstream->connected_us = count_now_us();
     timer_set(upstream->timer, upstream->listener->config->timeouts.handshake_ms);
 }
 
@@ -230,6 +248,7 @@ void upstream_start(struct upstream *upstream, struct worker *worker,
         .owner = owner,
         .owner_arg = arg,
         .alpn = alpn,
+        .began_us = count_now_us(),
         .last_failure = {.reason = REASON_UPSTREAM_CONNECT_FAILED},
     };
     upstream->timer = timer_new(worker->loop, on_timer, upstream);

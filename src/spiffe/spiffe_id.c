@@ -14,12 +14,6 @@ static bool trust_domain_char(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
 }
 
-/* SPIFFE-ID 2.2. */
-bool spiffe_segment_char(char c)
-{
-    return trust_domain_char(c) || (c >= 'A' && c <= 'Z');
-}
-
 /* Why a byte may not stand in a trust domain: the mistakes that people make get words. */
 static const char *trust_domain_char_problem(char c)
 {

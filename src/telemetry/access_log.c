@@ -118,6 +118,11 @@ static void put_what(struct line *line, const struct access_record *record)
     put_least(line, ACCESS_FIELD_KIND, record->kind);
     put_least(line, ACCESS_FIELD_DECISION, record->decision);
     put_text(line, ACCESS_FIELD_RULE, record->rule);
+    if (record->would_deny) {
+        json_field_bool(&line->json, key_of(ACCESS_FIELD_WOULD_DENY), true);
+    }
+    put_text(line, ACCESS_FIELD_SHADOW_DECISION, record->shadow_decision);
+    put_text(line, ACCESS_FIELD_SHADOW_RULE, record->shadow_rule);
     if (record->reason != REASON_NONE) {
         put_least(line, ACCESS_FIELD_REASON, reason_label(record->reason));
         if (record->reason != REASON_CLOSED) {

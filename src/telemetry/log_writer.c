@@ -77,7 +77,7 @@ struct log_ring {
     _Atomic uint64_t head;
     uint64_t seen_tail; /* a tail seen before: room to this point is certain */
     _Atomic uint64_t accepted;
-    _Atomic uint64_t dropped;
+    _Atomic uint64_t dropped[LOG_CHANNEL_COUNT];
     char pad_before_writer[CACHE_LINE];
     /* Written by the writer. */
     _Atomic uint64_t tail;
@@ -106,7 +106,7 @@ struct log_writer {
     atomic_bool stopping;
     atomic_bool released; /* set by the thread at its end and by whoever leaves it behind */
     _Atomic uint64_t written;
-    _Atomic uint64_t failed;
+    _Atomic uint64_t failed[LOG_CHANNEL_COUNT];
     _Atomic uint64_t own; /* lines of the writer's own */
     _Atomic int level;    /* for those; enum log_level, enum log_format */
     _Atomic int format;
@@ -278,7 +278,7 @@ void log_ring_write(struct log_ring *ring, enum log_channel channel, const char 
     uint64_t needed = size + (channel == LOG_CHANNEL_ACCESS ? PROCESS_RESERVE : 0);
     uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
     if (len > LINE_MAX_BYTES || !has_room(ring, head, needed)) {
-        add(&ring->dropped, 1);
+        add(&ring->dropped[channel], 1);
         return;
     }
     struct record record = {.len = (uint32_t)len, .channel = (uint32_t)channel};
@@ -294,18 +294,37 @@ void log_ring_sink(void *ring, const char *line, size_t len)
     log_ring_write(ring, LOG_CHANNEL_PROCESS, line, len);
 }
 
+static uint64_t dropped_of_ring(const struct log_ring *ring)
+{
+    uint64_t sum = 0;
+    for (size_t channel = 0; channel < LOG_CHANNEL_COUNT; channel++) {
+        sum += atomic_load_explicit(&ring->dropped[channel], memory_order_relaxed);
+    }
+    return sum;
+}
+
 static uint64_t without_room(const struct log_writer *writer)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < writer->ring_count; i++) {
-        sum += atomic_load_explicit(&writer->rings[i].dropped, memory_order_relaxed);
+        sum += dropped_of_ring(&writer->rings[i]);
+    }
+    return sum;
+}
+
+uint64_t log_writer_dropped_of(const struct log_writer *writer, enum log_channel channel)
+{
+    uint64_t sum = atomic_load_explicit(&writer->failed[channel], memory_order_relaxed);
+    for (size_t i = 0; i < writer->ring_count; i++) {
+        sum += atomic_load_explicit(&writer->rings[i].dropped[channel], memory_order_relaxed);
     }
     return sum;
 }
 
 uint64_t log_writer_dropped(const struct log_writer *writer)
 {
-    return atomic_load_explicit(&writer->failed, memory_order_relaxed) + without_room(writer);
+    return log_writer_dropped_of(writer, LOG_CHANNEL_PROCESS) +
+           log_writer_dropped_of(writer, LOG_CHANNEL_ACCESS);
 }
 
 /* The writer's side */
@@ -355,7 +374,7 @@ static void flush(struct log_writer *writer, struct output *output)
     }
     int error = errno;
     add(&writer->written, lines);
-    add(&writer->failed, output->lines - lines);
+    add(&writer->failed[output - writer->outputs], output->lines - lines);
     /* When it is stderr that fails, there is no place left where this could be told. */
     if (output == &writer->outputs[LOG_CHANNEL_ACCESS]) {
         if (done < output->len) {
@@ -512,7 +531,7 @@ static uint64_t lines_lost(const struct log_writer *writer)
 {
     uint64_t lost = atomic_load_explicit(&writer->own, memory_order_relaxed);
     for (size_t i = 0; i < writer->ring_count; i++) {
-        lost += atomic_load_explicit(&writer->rings[i].dropped, memory_order_relaxed) +
+        lost += dropped_of_ring(&writer->rings[i]) +
                 atomic_load_explicit(&writer->rings[i].accepted, memory_order_relaxed);
     }
     return lost - atomic_load_explicit(&writer->written, memory_order_relaxed);

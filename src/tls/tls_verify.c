@@ -70,6 +70,26 @@ enum reason tls_verify_own(const struct tls_conn *tls)
     return x509_svid_not_after(own) <= clock_wall_s() ? REASON_OWN_SVID_EXPIRED : REASON_NONE;
 }
 
+/* What the outside says to this peer, which is admitted as far as its certificate goes. */
+static enum reason ask_outside(struct tls_conn *tls, struct peer_chain *chain, X509 *leaf)
+{
+    struct tls_handshake *handshake = tls->handshake;
+    if (handshake->callbacks->peer_check == NULL) {
+        return REASON_NONE;
+    }
+    struct svid_failure *svid = &handshake->failure.svid;
+    const struct spiffe_id *id = peer_chain_id(chain);
+    enum reason reason =
+        handshake->callbacks->peer_check(handshake->arg, chain, svid->detail, sizeof(svid->detail));
+    if (reason != REASON_NONE) {
+        svid->reason = reason;
+        x509_svid_describe(leaf, svid);
+        (void)snprintf(svid->claimed, sizeof(svid->claimed), "%.*s", (int)id->text.len,
+                       id->text.ptr);
+    }
+    return reason;
+}
+
 /* libssl asks for our certificate. 0 ends the handshake. */
 static int on_own_certificate(SSL *ssl, void *arg)
 {
@@ -78,6 +98,10 @@ static int on_own_certificate(SSL *ssl, void *arg)
     ASSERT(tls->handshake != NULL);
     struct tls_failure *failure = &tls->handshake->failure;
     failure->reason = tls_verify_own(tls);
+    X509 *leaf = SSL_get0_peer_certificate(ssl);
+    if (failure->reason == REASON_NONE && tls->peer.chain != NULL && leaf != NULL) {
+        failure->reason = ask_outside(tls, tls->peer.chain, leaf);
+    }
     if (failure->reason != REASON_NONE) {
         return 0;
     }
@@ -88,26 +112,6 @@ static int on_own_certificate(SSL *ssl, void *arg)
         return 0;
     }
     return 1;
-}
-
-/* What the outside says to this peer, which is admitted as far as its certificate goes. */
-static enum reason ask_outside(struct tls_conn *tls, const struct peer_chain *chain, X509 *leaf)
-{
-    struct tls_handshake *handshake = tls->handshake;
-    if (handshake->callbacks->peer_check == NULL) {
-        return REASON_NONE;
-    }
-    struct svid_failure *svid = &handshake->failure.svid;
-    const struct spiffe_id *id = peer_chain_id(chain);
-    enum reason reason =
-        handshake->callbacks->peer_check(handshake->arg, id, svid->detail, sizeof(svid->detail));
-    if (reason != REASON_NONE) {
-        svid->reason = reason;
-        x509_svid_describe(leaf, svid);
-        (void)snprintf(svid->claimed, sizeof(svid->claimed), "%.*s", (int)id->text.len,
-                       id->text.ptr);
-    }
-    return reason;
 }
 
 /* Everything there is to judge, under the credentials in force. On success tls->peer.chain. */

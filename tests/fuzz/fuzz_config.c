@@ -3,13 +3,17 @@
  * decoder, the validation, and the patterns, which are looked at after errors too.
  *
  * What is refused has an error that says so; what is accepted keeps what the rest of the program
- * takes for granted.
+ * takes for granted. The quarantine of what is refused is built too: it takes effect then. The
+ * variable `v` is given as on the command line.
  */
 #include "base/assert.h"
 #include "config/address.h"
 #include "config/config.h"
+#include "config/scalar.h"
 #include "policy/policy.h"
+#include "policy/quarantine.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -46,6 +50,31 @@ static void check_strings(const struct config_strings *strings)
     }
 }
 
+/* Lists of IDs and patterns: no variable is left in them. */
+static void check_ids(const struct config_strings *strings)
+{
+    check_strings(strings);
+    for (size_t i = 0; i < strings->count; i++) {
+        ASSERT(strchr(strings->items[i].text, '$') == NULL);
+    }
+}
+
+static void check_id(const struct config_string *string)
+{
+    ASSERT(string->text == NULL || strchr(string->text, '$') == NULL);
+}
+
+static void check_time(const struct config_time *time)
+{
+    int64_t seconds = 0;
+    const char *why = NULL;
+    ASSERT(time->text.text == NULL
+               ? time->s == 0
+               : scalar_parse_time(time->text.text, &seconds, &why) && seconds == time->s);
+    /* A day of slack for zones, and the last moment of the year 9999. */
+    ASSERT(time->s >= -86400 && time->s < INT64_C(253402300800) + 86400);
+}
+
 static void check_server_name(const struct config_listener *listener)
 {
     const char *why = NULL;
@@ -79,14 +108,16 @@ static void check_listener(const struct config *config, const struct config_list
     ASSERT(listener->timeouts.idle_ms > 0 && listener->timeouts.half_close_ms > 0);
     ASSERT(listener->socket.mode <= 0777);
     check_strings(&listener->alpn);
-    check_strings(&listener->expect);
+    check_ids(&listener->expect);
     check_server_name(listener);
+    ASSERT(accepts_mtls || listener->enforcement_pos.line == 0);
 }
 
 static void check_rule(const struct config *config, const struct config_rule *rule)
 {
     ASSERT(rule->name.text != NULL);
-    check_strings(&rule->from);
+    check_ids(&rule->from);
+    check_time(&rule->expires);
     check_strings(&rule->to);
     for (size_t i = 0; i < rule->to.count; i++) {
         const struct config_listener *listener =
@@ -96,18 +127,69 @@ static void check_rule(const struct config *config, const struct config_rule *ru
     }
 }
 
+static void check_test(const struct config *config, const struct config_test *test)
+{
+    ASSERT(test->from.text != NULL && test->to.text != NULL && test->decision_pos.line > 0);
+    check_id(&test->from);
+    check_time(&test->at);
+    const struct config_listener *listener = config_find_listener(config, test->to.text);
+    ASSERT(listener != NULL && listener->kind != CONFIG_KIND_ORIGINATE);
+    const struct config_rule *rule = NULL;
+    for (size_t i = 0; test->rule.text != NULL && i < config->rule_count; i++) {
+        rule = strcmp(config->rules[i].name.text, test->rule.text) == 0 ? &config->rules[i] : rule;
+    }
+    ASSERT((rule == NULL) == (test->rule.text == NULL));
+    ASSERT(rule == NULL || (rule->mode == CONFIG_MODE_ENFORCE && rule->action == test->decision));
+}
+
+static void check_trust(const struct config *config)
+{
+    for (size_t i = 0; i < config->trust_count; i++) {
+        ASSERT(config->trust[i].domain.text != NULL && config->trust[i].bundle.text != NULL);
+        check_id(&config->trust[i].domain);
+        for (size_t k = 0; k < i && i < 16; k++) {
+            ASSERT(strcmp(config->trust[i].domain.text, config->trust[k].domain.text) != 0);
+        }
+    }
+}
+
+/* Of what is refused, too: no entry that can be read is held back by one that can't. */
+static void check_quarantine(const struct config *config)
+{
+    const char **entries = calloc(config->quarantine.count + 1, sizeof *entries);
+    size_t good = 0;
+    ASSERT(entries != NULL);
+    check_ids(&config->quarantine);
+    for (size_t i = 0; i < config->quarantine.count; i++) {
+        struct quarantine_item item;
+        const char *why = NULL;
+        entries[i] = config->quarantine.items[i].text;
+        good += quarantine_item_parse(strview_from(entries[i]), &item, &why) == 0;
+    }
+    struct quarantine *quarantine = quarantine_build(entries, config->quarantine.count);
+    ASSERT(quarantine_count(quarantine) <= good &&
+           (quarantine_count(quarantine) > 0) == (good > 0));
+    quarantine_unref(quarantine);
+    free(entries);
+}
+
 static void check_valid(const struct config *config)
 {
     ASSERT(config->identity.certificate.text != NULL && config->identity.private_key.text != NULL);
     ASSERT(config->trust_count > 0 && config->listener_count > 0);
-    for (size_t i = 0; i < config->trust_count; i++) {
-        ASSERT(config->trust[i].domain.text != NULL && config->trust[i].bundle.text != NULL);
-    }
+    check_trust(config);
+    check_id(&config->identity.spiffe_id);
     for (size_t i = 0; i < config->listener_count; i++) {
         check_listener(config, &config->listeners[i]);
     }
     for (size_t i = 0; i < config->rule_count; i++) {
         check_rule(config, &config->rules[i]);
+    }
+    for (size_t i = 0; i < config->group_count; i++) {
+        check_ids(&config->groups[i].members);
+    }
+    for (size_t i = 0; i < config->test_count; i++) {
+        check_test(config, &config->tests[i]);
     }
     ASSERT(config->timeouts.handshake_ms > 0 && config->limits.handshakes > 0);
     ASSERT(config->limits.buffered_bytes > 0 && config->access_log.to.text != NULL);
@@ -117,13 +199,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_parse("dir/f.yaml", (const char *)data, size, &diags);
+    static const struct config_variable_value values[] = {{"v", "var.example"}};
+    static const struct config_options options = {.variables = values, .variable_count = 1};
+    struct config *config = config_parse("dir/f.yaml", (const char *)data, size, &options, &diags);
     bool valid = config != NULL && config->valid;
     ASSERT(valid == !diag_has_errors(&diags));
     if (valid) {
         check_valid(config);
     }
     if (config != NULL) {
+        check_quarantine(config);
         size_t errors = diags.error_count;
         struct policy *policy = policy_load(config, &diags);
         ASSERT((policy != NULL) == (diags.error_count == errors));

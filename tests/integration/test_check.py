@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 
 import jsonschema
@@ -38,7 +39,8 @@ WRONG = [
     ("version: 1", "version: 2", 1, "version"),
     ("version: 1", 'version: "1"', 1, "write it without quotes: version: 1"),
     ("rules:", "ruels:", 14, 'did you mean "rules"'),
-    ("    to: [orders]", "    to: [orders]\n    mode: shadow", 18, "unknown key"),
+    ("    to: [orders]", "    to: [orders]\n    mode: audit", 18,
+     "must be enforce, shadow or disabled"),
     ("    to: [orders]", "    to: [orders]\n    to: [orders]", 18, "already"),
     ("    to: [orders]", "    to: {orders: 1}", 17, "list"),
     ("    to: [orders]", "    to: [*]", 17, '"*" must be quoted'),
@@ -88,7 +90,7 @@ WRONG = [
     ("version: 1", "version: 1\ntimeouts: {idle: 010s}", 2, "010s"),
     ("version: 1", "version: 1\nworkers: 0x10", 2, "0x10"),
     ("version: 1", "version: 1\nlog: {level: off}", 2, "off"),
-    ("version: 1", "version: 1\nquarantine: []", 2, "unknown key"),
+    ("version: 1", "version: 1\nquarantined: []", 2, "unknown key"),
     ("orders.key", "wiki.key", 3, "wiki.key"),
     ("orders.pem", "no-uri-san.pem", 3, "no-uri-san.pem"),
     ("prod.example.bundle.pem", "orders.pem", 5, "never an SVID"),
@@ -152,7 +154,7 @@ def test_a_wrong_file_is_looked_at_whole(tmp_path, credentials):
     """What config, policy and the credentials have to say comes in one run, by place."""
     text = GOOD.format(certs=credentials.directory)
     for old, new in (
-        ("version: 1", "version: 1\nquarantine: []"),
+        ("version: 1", "version: 1\nquarantined: []"),
         ("orders.key", "web.key"),
         ("prod.example.bundle.pem", "nowhere.pem"),
         ("mtls://127.0.0.1:8443", "tls://127.0.0.1:8443"),
@@ -165,7 +167,7 @@ def test_a_wrong_file_is_looked_at_whole(tmp_path, credentials):
     result = check(tmp_path, text)
     assert result.returncode == 2 and result.stdout.count("7 errors") == 1, result.stderr
     wanted = [
-        (2, 1, 'unknown key "quarantine"'),
+        (2, 1, 'unknown key "quarantined"'),
         (4, 24, "identity.files: "),
         (6, 26, "trust.prod.example.bundle: "),
         (9, 13, "tls://"),
@@ -183,7 +185,7 @@ def test_run_does_not_start_from_what_check_refuses(tmp_path, credentials):
     """An error of the file alone: policy and credentials are good."""
     file = tmp_path / "bulkhead.yaml"
     text = GOOD.format(certs=credentials.directory)
-    file.write_text(text.replace("version: 1", "version: 1\nquarantine: []"))
+    file.write_text(text.replace("version: 1", "version: 1\nquarantined: []"))
     result = run_command("run", "-c", file)
     assert result.returncode == 2
     assert "not started: 1 error" in result.stderr and "ready" not in result.stderr
@@ -313,25 +315,50 @@ def test_an_anchor_of_two_domains_is_an_error(tmp_path, credentials):
     assert "bundle file of its own" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["sidecar", "gateway", "originate"])
+EXAMPLES = ["sidecar", "gateway", "originate"]
+
+
+def text_of_example(name, tmp_path, credentials):
+    """As it stands, but for the paths of the credentials and of the access log."""
+    text = (ROOT / "config" / f"{name}.yaml").read_text()
+    for path, here in (
+        ("/run/bulkhead/svid.pem", credentials.chain("orders")),
+        ("/run/bulkhead/svid.key", credentials.key("orders")),
+        ("/run/bulkhead/prod.pem", credentials.bundle("prod.example")),
+        ("/etc/bulkhead/partner.pem", credentials.bundle("partner.example")),
+        ("/var/log/bulkhead/access.log", tmp_path / "access.log"),
+    ):
+        text = text.replace(path, str(here))
+    shutil.copytree(ROOT / "config" / "rules.d", tmp_path / "rules.d")
+    return text
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_load(tmp_path, credentials, name):
-    """As they stand, but for the paths of the credentials and of the access log."""
-    config = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
-    own = {"orders": "orders", "web": "web"}.get(name, "orders")
-    config["identity"]["files"] = {
-        "certificate": credentials.chain(own), "private_key": credentials.key(own)}
-    config["identity"].pop("spiffe_id", None)
-    if "access_log" in config:
-        config["access_log"]["to"] = str(tmp_path / "access.log")
-    for domain in config["trust"]:
-        assert pathlib.Path(credentials.bundle(domain)).exists(), domain
-        config["trust"][domain]["bundle"] = credentials.bundle(domain)
-    result = check(tmp_path, yaml.safe_dump(config))
+    text = text_of_example(name, tmp_path, credentials)
+    result = check(tmp_path, text, "--strict")
     assert result.returncode == 0, result.stderr
+    warned = [line for line in result.stderr.splitlines() if ": note: " not in line]
+    assert warned == []
+
+
+def test_the_gateway_takes_its_trust_domains_from_the_command_line(tmp_path, credentials):
+    """Both swapped, so that the bundles fit the other names: the rules say the same of them."""
+    text = text_of_example("gateway", tmp_path, credentials)
+    for old, new in ((credentials.bundle("prod.example"), "A"),
+                     (credentials.bundle("partner.example"), "B")):
+        text = text.replace(str(old), new)
+    text = text.replace("bundle: A}", f"bundle: {credentials.bundle('partner.example')}}}")
+    text = text.replace("bundle: B}", f"bundle: {credentials.bundle('prod.example')}}}")
+    swapped = ("--var", "inside=partner.example", "--var", "partner=prod.example")
+    result = check(tmp_path, text, "--strict", *swapped)
+    assert result.returncode == 0, result.stderr
+    assert check(tmp_path, text).returncode == 2  # without, each bundle is another domain's
 
 
 @pytest.mark.parametrize("kind, name", [
     ("markdown", "REFERENCE.md"), ("schema", "bulkhead.schema.json"),
+    ("rules-schema", "bulkhead-rules.schema.json"),
 ])
 def test_the_reference_is_what_the_key_tables_say(kind, name):
     tool = pathlib.Path(program()).parent / "tests" / "tools" / "config_reference"
@@ -341,14 +368,66 @@ def test_the_reference_is_what_the_key_tables_say(kind, name):
     assert made == (ROOT / "config" / name).read_text(), "run `make reference`"
 
 
-@pytest.mark.parametrize("name", ["sidecar", "gateway", "originate"])
+class TextLoader(yaml.SafeLoader):
+    """Dates stay text, as for an editor and for bulkhead."""
+
+
+TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+
+
+def read_example(name):
+    return yaml.load((ROOT / "config" / name).read_text(), TextLoader)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_match_the_schema(name):
     schema = json.loads((ROOT / "config" / "bulkhead.schema.json").read_text())
-    config = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text())
+    config = read_example(f"{name}.yaml")
     jsonschema.validate(config, schema)
     config["listeners"][0]["no-such-key"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(config, schema)
+
+
+def test_the_included_example_matches_its_schema():
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((ROOT / "config" / "bulkhead-rules.schema.json").read_text())
+    rules = read_example("rules.d/partner.yaml")
+    jsonschema.validate(rules, schema)
+    for key, value in (("listeners", []), ("variables", {}), ("include", "x"), ("rule", [])):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**rules, key: value}, schema)
+
+
+# Texts of which bulkhead and the schema must think the same.
+TIMES = [("2027-01-31", True), ("2027-01-31T18:00Z", True), ("2027-01-31t18:00:00.5+02:00", True),
+         ("2027-01-31 18:00:00.000000000 Z", True), ("2027-01-31T18:00", False),
+         ("31.1.2027", False), ("2027-1-31", False), ("never", False)]
+DOMAINS = [("prod.example", True), ("${prod}", True), ("x${prod}", False), ("${prod}.x", False),
+           ("$prod", False), ("${prod", False), ("Prod.example", False)]
+
+
+@pytest.mark.parametrize("time, good", TIMES)
+def test_schema_and_program_agree_about_times(tmp_path, credentials, time, good):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((ROOT / "config" / "bulkhead-rules.schema.json").read_text())
+    rule = {"name": "a", "from": "spiffe://prod.example/a", "to": "orders", "expires": time}
+    assert jsonschema.Draft7Validator(schema).is_valid({"rules": [rule]}) is good
+    text = GOOD.format(certs=credentials.directory) + f"  - {json.dumps(rule)}\n"
+    assert check(tmp_path, text, "--offline").returncode == (0 if good else 2)
+
+
+@pytest.mark.parametrize("domain, good", DOMAINS)
+def test_schema_and_program_agree_about_trust_domains(tmp_path, credentials, domain, good):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((ROOT / "config" / "bulkhead.schema.json").read_text())
+    text = GOOD.format(certs=credentials.directory).replace("  prod.example:", f"  '{domain}':")
+    config = yaml.load(text, TextLoader)
+    assert jsonschema.Draft7Validator(schema).is_valid(config) is good
+    result = check(tmp_path, text, "--offline", "--var", "prod=prod.example")
+    assert result.returncode == (0 if good else 2), result.stderr
 
 
 @pytest.mark.parametrize("row", ["good_row", "bad_row"])

@@ -82,6 +82,21 @@ def test_readme_configuration_is_valid(tmp_path, credentials):
     assert result.returncode == 0, result.stderr
 
 
+def test_readme_rules_are_valid(tmp_path, credentials):
+    """The block about rules in place of the rules of the first one."""
+    text = block("yaml", "version: 1").partition("rules:\n")[0] + block("yaml", "variables:")
+    for path, here in (("/run/bulkhead/svid.pem", credentials.chain("orders")),
+                       ("/run/bulkhead/svid.key", credentials.key("orders")),
+                       ("/run/bulkhead/prod.pem", credentials.bundle("prod.example"))):
+        text = text.replace(path, here)
+    (tmp_path / "rules.d").mkdir()
+    (tmp_path / "rules.d" / "more.yaml").write_text("rules: []\n")
+    file = tmp_path / "bulkhead.yaml"
+    file.write_text(text)
+    result = run_command("check", "--strict", "-c", file)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("file", ["README.md", "config/README.md"])
 def test_readme_names_what_is_there(file):
     text = (ROOT / file).read_text()

@@ -3,6 +3,7 @@
  *
  *     config_reference markdown > config/REFERENCE.md
  *     config_reference schema   > config/bulkhead.schema.json
+ *     config_reference rules-schema > config/bulkhead-rules.schema.json   (of an included file)
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,14 +16,17 @@
 #include "config/scalar.h"
 
 #define NAME_PATTERN     "^[a-z0-9][a-z0-9._-]{0,62}$"
-#define DOMAIN_PATTERN   "^[a-z0-9._-]{1,255}$"
+#define DOMAIN_PATTERN   "^([a-z0-9._-]{1,255}|\\$\\{[a-z0-9][a-z0-9._-]{0,62}\\})$"
 #define WORD_PATTERN     "^[a-z0-9_-]{1,15}$"
 #define DURATION_PATTERN "^(0|[1-9][0-9]*)(ms|s|m|h|d)$"
 #define SIZE_PATTERN     "^(0|[1-9][0-9]*)(KiB|MiB|GiB)?$"
-#define MODE_PATTERN     "^0?[0-7]{3}$"
-#define OUTPUT_PATTERN   "^(stdout|none|.*[/.].*)$"
-#define DNS_PATTERN      "^[A-Za-z0-9_-]{1,63}(\\.[A-Za-z0-9_-]{1,63})*$"
-#define PATH_PATTERN     "(mtls\\+)?unix:///(.*[^/])?"
+#define TIME_PATTERN                   \
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt " \
+    "][0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]+)?)? ?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$"
+#define MODE_PATTERN   "^0?[0-7]{3}$"
+#define OUTPUT_PATTERN "^(stdout|none|.*[/.].*)$"
+#define DNS_PATTERN    "^[A-Za-z0-9_-]{1,63}(\\.[A-Za-z0-9_-]{1,63})*$"
+#define PATH_PATTERN   "(mtls\\+)?unix:///(.*[^/])?"
 #define ACCEPT_PATTERN \
     "^((tcp|mtls)://([0-9.]+|\\[[^\\]]+\\]):(0|[1-9][0-9]{0,4})|" PATH_PATTERN ")$"
 #define UNIX_PATTERN    "^unix:///(.*[^/])?$"
@@ -95,6 +99,9 @@ static void print_type(const struct field *field)
         break;
     case FIELD_MODE:
         printf("octal");
+        break;
+    case FIELD_TIME:
+        printf("date, or time with its zone");
         break;
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
@@ -174,7 +181,18 @@ static void print_markdown(void)
         "  then wants quotes. `accept` takes IP addresses only, and port 0 lets the kernel "
         "choose;\n"
         "  `forward` takes host names too. `tcp` and `unix` are plaintext.\n"
+        "* **date**: `2027-01-31`, which is its beginning in UTC, or a time with its zone:\n"
+        "  `2027-01-31T18:00:00Z`, `2027-01-31T18:00+02:00`. Quotes may stand around either.\n"
         "* One text where a list belongs is a list of one.\n"
+        "* `${NAME}` in place of the whole trust domain of a SPIFFE ID, of a pattern or of a key "
+        "of\n"
+        "  `trust` is a variable; `$` has no other place in them. Inside `[ ]` or `{ }` the ID "
+        "then\n"
+        "  wants quotes: `[\"spiffe://${prod}/ns/shop/sa/web\"]`.\n"
+        "\n"
+        "An included file (`include`) holds `groups`, `rules`, `quarantine` and `tests`, and "
+        "nothing "
+        "else.\n"
         "\n"
         "The YAML is plain: no anchors, aliases, tags, merge keys or second document, no key "
         "twice,\n"
@@ -274,6 +292,8 @@ static json_t *make_value(const struct field *field)
         return make_choices(field->choices);
     case FIELD_MODE:
         return make_either(make_text(MODE_PATTERN), make_integer(0, 777));
+    case FIELD_TIME:
+        return make_text(TIME_PATTERN);
     case FIELD_ACCEPT:
         return make_text(ACCEPT_PATTERN);
     case FIELD_FORWARD:
@@ -332,11 +352,11 @@ static json_t *make_table(const struct field_table *table)
     return schema;
 }
 
-static int print_schema(void)
+static int print_schema(const struct field_table *table, const char *title)
 {
     json_t *schema = json_pack("{s:s, s:s}", "$schema", "http://json-schema.org/draft-07/schema#",
-                               "title", "bulkhead configuration");
-    json_t *root = make_table(field_table_root());
+                               "title", title);
+    json_t *root = make_table(table);
     json_object_update(schema, root);
     json_decref(root);
     int result = json_dumpf(schema, stdout, JSON_INDENT(2));
@@ -352,8 +372,11 @@ int main(int argc, char **argv)
         return 0;
     }
     if (argc == 2 && strcmp(argv[1], "schema") == 0) {
-        return print_schema();
+        return print_schema(field_table_root(), "bulkhead configuration");
     }
-    fputs("usage: config_reference markdown|schema\n", stderr);
+    if (argc == 2 && strcmp(argv[1], "rules-schema") == 0) {
+        return print_schema(field_table_included(), "rules that a bulkhead configuration includes");
+    }
+    fputs("usage: config_reference markdown|schema|rules-schema\n", stderr);
     return 2;
 }

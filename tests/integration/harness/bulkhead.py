@@ -147,7 +147,7 @@ class Bulkhead:
 
     def __init__(self, config, directory, env=None, descriptors=None, stdout=subprocess.PIPE,
                  pass_fds=(), before_exec=None, clock=None, config_path=None, through=(),
-                 executable=None):
+                 executable=None, options=()):
         self.directory = pathlib.Path(directory)
         self.config_file = config_path or self.directory / "bulkhead.yaml"
         if config_path is None:
@@ -164,7 +164,8 @@ class Bulkhead:
 
         executable = executable or (program() if clock is None else program_with_clock())
         self.process = subprocess.Popen(
-            [*through, str(executable), "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL,
+            [*through, str(executable), "run", "-c", str(self.config_file), *options],
+            stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **(env or {})},
             cwd=self.directory, preexec_fn=before_exec, pass_fds=pass_fds,
         )

@@ -93,15 +93,16 @@ class Issuer:
     def id(self, name):
         return f"spiffe://{self.domain}/ns/shop/sa/{name}"
 
-    def issue(self, name, start=None, end=None):
-        """The SVID of a service of the shop, with a new key; for a day unless times are given
-        (seconds since 1970)."""
+    def issue(self, name, start=None, end=None, path=None):
+        """The SVID of a service of the shop (or of another path), with a new key; for a day unless
+        times are given (seconds since 1970)."""
         self.count += 1
         now = time.time()
+        identity = self.id(name) if path is None else f"spiffe://{self.domain}{path}"
         base = self.directory / f"{name}-{self.count}"
         chain, key, csr = (base.with_suffix(s) for s in (".pem", ".key", ".csr"))
         leaf = self._write(f"{base.name}.conf",
-                           self.conf.read_text() + f"subjectAltName = URI:{self.id(name)}\n")
+                           self.conf.read_text() + f"subjectAltName = URI:{identity}\n")
         self._openssl("req", "-new", *self._new_key(key), "-subj", f"/O=tests/CN={name}",
                       "-config", leaf, "-out", csr)
         self._write("index.txt", "")

@@ -32,7 +32,7 @@ struct parsed {
 static void parse(struct parsed *parsed, const char *name, const char *text)
 {
     diag_list_init(&parsed->diags);
-    parsed->config = config_parse(name, text, strlen(text), &parsed->diags);
+    parsed->config = config_parse(name, text, strlen(text), NULL, &parsed->diags);
 }
 
 static void parsed_fini(struct parsed *parsed)
@@ -90,6 +90,82 @@ static void test_config_paths_start_at_the_file(void **state)
         struct parsed p;
         parse(&p, rows[i][0], good);
         assert_string_equal(p.config->identity.certificate.text, rows[i][1]);
+        parsed_fini(&p);
+    }
+}
+
+static void test_config_of_rules_that_say_more(void **state)
+{
+    (void)state;
+    static const char more[] =
+        "- {name: try, action: deny, from: a, to: in, mode: shadow,\n"
+        "   expires: 2027-01-31, owner: shop, note: why}\n"
+        "- {name: old, from: a, to: in, mode: disabled,\n"
+        "   expires: 2027-01-31T18:00:00+01:00}\n"
+        "enforcement: audit\n"
+        "quarantine: ['sha256:00', spiffe://x.example/*]\n"
+        "quarantine_file: q.list\n"
+        "tests:\n"
+        "- {from: a, to: in, decision: allow}\n"
+        "- {from: b, to: edge, decision: deny, rule: more, at: 2030-01-01}\n";
+    char text[4096];
+    (void)snprintf(text, sizeof(text),
+                   "%.*srules:\n- {name: more, action: deny, from: b, to: edge}\n%s",
+                   (int)(strstr(good, "rules:") - good), good, more);
+    struct parsed p;
+    parse(&p, "/etc/bulkhead/main.yaml", text);
+    static const char *const none[WANTED_MAX] = {NULL};
+    assert_diags(&p.diags, none);
+    const struct config_rule *rule = &p.config->rules[1];
+    assert_int_equal(rule->mode, CONFIG_MODE_SHADOW);
+    assert_int_equal(rule->action, CONFIG_ACTION_DENY);
+    assert_string_equal(rule->expires.text.text, "2027-01-31");
+    assert_int_equal(rule->expires.s, 1801353600);
+    assert_string_equal(rule->owner.text, "shop");
+    assert_string_equal(rule->note.text, "why");
+    assert_int_equal(p.config->rules[2].mode, CONFIG_MODE_DISABLED);
+    assert_int_equal(p.config->rules[2].expires.s, 1801414800);
+    assert_int_equal(p.config->enforcement, CONFIG_ENFORCEMENT_AUDIT);
+    assert_int_equal(p.config->quarantine.count, 2);
+    assert_string_equal(p.config->quarantine_file.text, "/etc/bulkhead/q.list");
+    assert_int_equal(p.config->test_count, 2);
+    const struct config_test *test = &p.config->tests[1];
+    assert_string_equal(test->from.text, "b");
+    assert_string_equal(test->to.text, "edge");
+    assert_int_equal(test->decision, CONFIG_ACTION_DENY);
+    assert_string_equal(test->rule.text, "more");
+    assert_int_equal(test->at.s, 1893456000);
+    assert_null(p.config->tests[0].rule.text);
+    assert_null(p.config->tests[0].at.text.text);
+    parsed_fini(&p);
+}
+
+static void test_config_listener_enforcement_stands_over_that_of_the_file(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file;
+        const char *listener;
+        enum config_enforcement first;
+        enum config_enforcement second;
+    } rows[] = {
+        {"enforce", "audit", CONFIG_ENFORCEMENT_AUDIT, CONFIG_ENFORCEMENT_ENFORCE},
+        {"audit", "enforce", CONFIG_ENFORCEMENT_ENFORCE, CONFIG_ENFORCEMENT_AUDIT},
+        {"audit", "audit", CONFIG_ENFORCEMENT_AUDIT, CONFIG_ENFORCEMENT_AUDIT},
+        {"enforce", "enforce", CONFIG_ENFORCEMENT_ENFORCE, CONFIG_ENFORCEMENT_ENFORCE},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[1024];
+        struct parsed p;
+        (void)snprintf(text, sizeof(text),
+                       "enforcement: %s\nlisteners:\n"
+                       "- {name: a, accept: 'mtls://0.0.0.0:1', forward: 'tcp://127.0.0.1:2', "
+                       "enforcement: %s}\n"
+                       "- {name: b, accept: 'mtls://0.0.0.0:3', forward: 'tcp://127.0.0.1:2'}\n",
+                       rows[i].file, rows[i].listener);
+        parse(&p, "f", text);
+        assert_int_equal(p.config->listeners[0].enforcement, rows[i].first);
+        assert_int_equal(p.config->listeners[1].enforcement, rows[i].second);
         parsed_fini(&p);
     }
 }
@@ -169,8 +245,8 @@ static void test_config_counts_its_own_errors(void **state)
     (void)state;
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *bad = config_parse("bad", "x: 1", 4, &diags);
-    struct config *fine = config_parse("good", good, strlen(good), &diags);
+    struct config *bad = config_parse("bad", "x: 1", 4, NULL, &diags);
+    struct config *fine = config_parse("good", good, strlen(good), NULL, &diags);
     assert_false(bad->valid);
     assert_true(fine->valid);
     assert_int_equal(fine->listeners[0].pos.file, 1);
@@ -189,14 +265,14 @@ static void test_config_load_reads_a_file_or_says_why_not(void **state)
     close(fd);
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_load(path, &diags);
+    struct config *config = config_load(path, NULL, &diags);
     assert_non_null(config);
     assert_true(config->valid);
     assert_string_equal(config->identity.certificate.text, "/tmp/a.pem");
     config_free(config);
     unlink(path);
-    assert_null(config_load(path, &diags));
-    assert_null(config_load("/tmp", &diags));
+    assert_null(config_load(path, NULL, &diags));
+    assert_null(config_load("/tmp", NULL, &diags));
     assert_int_equal(diags.error_count, 2);
     assert_int_equal(diags.items[0].pos.line, 0);
     diag_list_fini(&diags);
@@ -208,6 +284,8 @@ int main(void)
         cmocka_unit_test(test_config_of_a_good_file),
         cmocka_unit_test(test_config_listener_timeouts_stand_over_those_of_the_file),
         cmocka_unit_test(test_config_paths_start_at_the_file),
+        cmocka_unit_test(test_config_of_rules_that_say_more),
+        cmocka_unit_test(test_config_listener_enforcement_stands_over_that_of_the_file),
         cmocka_unit_test(test_config_finds_listeners),
         cmocka_unit_test(test_config_is_never_valid_after_an_error),
         cmocka_unit_test(test_config_least_file_is_valid),

@@ -27,6 +27,7 @@ struct thing {
     struct config_pos flag_pos;
     enum colour colour;
     uint32_t mode;
+    struct config_time time;
     struct config_address accept;
     struct config_address forward;
     struct config_strings strings;
@@ -118,6 +119,7 @@ static const struct field thing_fields[] = {
      .choices = colours,
      .default_text = "green"},
     {.name = "mode", .type = FIELD_MODE, .offset = AT(mode)},
+    {.name = "time", .type = FIELD_TIME, .offset = AT(time)},
     {.name = "accept",
      .type = FIELD_ACCEPT,
      .default_text = "tcp://127.0.0.1:9",
@@ -185,6 +187,7 @@ static void test_decode_starts_from_the_defaults(void **state)
     assert_int_equal(d.thing.part.inner, 7000);
     assert_string_equal(d.thing.path.text, "/etc/default.pem");
     assert_null(d.thing.string.text);
+    assert_null(d.thing.time.text.text);
     assert_int_equal(d.thing.flag_pos.line, 0);
     assert_int_equal(d.thing.strings.pos.line, 0);
     assert_int_equal(d.thing.strings.count, 1);
@@ -217,7 +220,8 @@ static void test_decode_fills_every_type(void **state)
                                "  inner: 1s\n"
                                "  other: 0\n"
                                "list: [{name: a}, {name: b, count: 6}]\n"
-                               "map: {k: {name: c}}\n";
+                               "map: {k: {name: c}}\n"
+                               "time: 2027-01-31T18:00+02:00\n";
     struct decoded d;
     decode(&d, text);
     static const char *const none[WANTED_MAX] = {NULL};
@@ -249,6 +253,10 @@ static void test_decode_fills_every_type(void **state)
     assert_int_equal(t->strings.items[1].pos.column, 14);
     assert_int_equal(t->part.inner, 1000);
     assert_int_equal(t->part.pos.line, 19);
+    assert_string_equal(t->time.text.text, "2027-01-31T18:00+02:00");
+    assert_int_equal(t->time.text.pos.line, 23);
+    assert_int_equal(t->time.text.pos.column, 7);
+    assert_int_equal(t->time.s, 1801411200);
     assert_int_equal(t->list_count, 2);
     assert_int_equal(t->list[0].count, 5);
     assert_int_equal(t->list[1].count, 6);
@@ -382,6 +390,27 @@ static void test_decode_refuses_wrong_numbers(void **state)
 }
 
 /* YAML 1.1 reads all of these as booleans, and some tools write them. */
+static void test_decode_reads_times_by_their_text(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {"time: 2027-01-31", {NULL}},
+        {"time: '2027-01-31'", {NULL}},
+        {"time: \"2027-01-31 18:00:00.000000000 Z\"", {NULL}},
+        {"time: 2027-01-31 18:00:00 +02:00", {NULL}},
+        {"time: 2027-02-30", {"f:1:7: error: time: \"2027-02-30\" must be a date such as 2027-01"}},
+        {"time: 1801353600", {"f:1:7: error: time: \"1801353600\" must be a date such as"}},
+        {"time: 2027-01-31T18:00",
+         {"f:1:7: error: time: \"2027-01-31T18:00\" lacks its time zone"}},
+        {"time: never", {"f:1:7: error: time: \"never\" must be a date"}},
+        {"time:", {"f:1:6: error: time: has no value; write a date such as 2027-01-31 or leave"}},
+        {"time: ''", {"f:1:7: error: time: must not be empty"}},
+        {"time: [2027-01-31]", {"f:1:7: error: time: must be a date such as 2027-01-31, not a l"}},
+        {"time: *x", {"f:1:7: error: aliases are refused"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
 static void test_decode_knows_two_booleans(void **state)
 {
     (void)state;
@@ -534,6 +563,7 @@ int main(void)
         cmocka_unit_test(test_decode_refuses_unknown_and_missing_keys),
         cmocka_unit_test(test_decode_refuses_wrong_texts),
         cmocka_unit_test(test_decode_refuses_wrong_numbers),
+        cmocka_unit_test(test_decode_reads_times_by_their_text),
         cmocka_unit_test(test_decode_knows_two_booleans),
         cmocka_unit_test(test_decode_refuses_wrong_shapes),
         cmocka_unit_test(test_decode_says_nothing_of_aliases),

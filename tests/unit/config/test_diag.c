@@ -56,6 +56,25 @@ static void test_diag_counts_errors_apart_from_warnings(void **state)
     diag_list_fini(&list);
 }
 
+/* It reads as an error; whether it is one is up to who loads. */
+static void test_diag_counts_failing_tests_apart_from_errors(void **state)
+{
+    (void)state;
+    struct diag_list list;
+    diag_list_init(&list);
+    diag_test(&list, pos(diag_add_file(&list, "f"), 2, 3), "tests[%d]", 0);
+    diag_note(&list, pos(0, 3, 1), "note");
+    assert_false(diag_has_errors(&list));
+    assert_int_equal(list.error_count, 0);
+    assert_int_equal(list.warning_count, 0);
+    assert_int_equal(list.test_count, 1);
+    assert_int_equal(diag_told_as(&list.items[0]), DIAG_ERROR);
+    assert_int_equal(diag_told_as(&list.items[1]), DIAG_NOTE);
+    static const char *const wanted[WANTED_MAX] = {"f:2:3: error: tests[0]", "f:3:1: note: note"};
+    assert_diags(&list, wanted);
+    diag_list_fini(&list);
+}
+
 static void test_diag_is_one_line(void **state)
 {
     (void)state;
@@ -107,6 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_diag_sorts_by_place_and_keeps_the_order_of_equals),
         cmocka_unit_test(test_diag_counts_errors_apart_from_warnings),
+        cmocka_unit_test(test_diag_counts_failing_tests_apart_from_errors),
         cmocka_unit_test(test_diag_is_one_line),
         cmocka_unit_test(test_diag_formats_into_any_size),
         cmocka_unit_test(test_diag_is_written_as_json),

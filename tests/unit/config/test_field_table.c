@@ -40,6 +40,8 @@ static size_t size_of(enum field_type type)
         return sizeof(int);
     case FIELD_MODE:
         return sizeof(uint32_t);
+    case FIELD_TIME:
+        return sizeof(struct config_time);
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
     case FIELD_UNIX:
@@ -143,7 +145,7 @@ static void test_field_table_defaults(void **state)
     static const char text[] =
         "listeners: [{name: a, accept: x, forward: y}]\ntrust: {a: {bundle: b}}\n"
         "rules: [{name: a, from: b, to: c}]\n";
-    struct config *config = config_parse("f", text, sizeof text - 1, &diags);
+    struct config *config = config_parse("f", text, sizeof text - 1, NULL, &diags);
     assert_non_null(config);
     assert_false(config->valid);
     assert_int_equal(config->timeouts.handshake_ms, 10000);
@@ -164,9 +166,67 @@ static void test_field_table_defaults(void **state)
     assert_int_equal(listener->truncation, CONFIG_TRUNCATION_ABORT);
     assert_false(listener->unsafe_plaintext);
     assert_false(listener->alpn_required);
-    assert_int_equal(config->rules[0].action, CONFIG_ACTION_ALLOW);
+    assert_int_equal(listener->enforcement, CONFIG_ENFORCEMENT_ENFORCE);
+    assert_int_equal(config->enforcement, CONFIG_ENFORCEMENT_ENFORCE);
+    assert_int_equal(config->quarantine.count, 0);
+    assert_null(config->quarantine_file.text);
+    const struct config_rule *rule = &config->rules[0];
+    assert_int_equal(rule->action, CONFIG_ACTION_ALLOW);
+    assert_int_equal(rule->mode, CONFIG_MODE_ENFORCE);
+    assert_null(rule->expires.text.text);
+    assert_null(rule->owner.text);
+    assert_null(rule->note.text);
     config_free(config);
     diag_list_fini(&diags);
+}
+
+/* An included file says nothing that the main file could not say, and in the same words. */
+static void test_field_table_of_included_files(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"groups", "rules", "quarantine", "tests"};
+    const struct field_table *included = field_table_included();
+    assert_int_equal(included->count, COUNT_OF(keys));
+    assert_ptr_equal(included->elsewhere, field_table_root());
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        const struct field *field = field_table_find(included, keys[i]);
+        const struct field *root = field_table_find(field_table_root(), keys[i]);
+        assert_non_null(field);
+        assert_non_null(root);
+        assert_int_equal(field->type, root->type);
+        assert_int_equal(field->offset, root->offset);
+        assert_int_equal(field->count_offset, root->count_offset);
+        assert_ptr_equal(field->table, root->table);
+        assert_string_equal(field->sentence, root->sentence);
+    }
+    struct storage storage = {.taken = calloc(1, included->size), .size = included->size};
+    assert_non_null(storage.taken);
+    check_table(included, &storage, 0);
+    free(storage.taken);
+}
+
+static void count_remarks(const struct field_table *table, size_t *count)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct field *field = &table->fields[i];
+        if (field->remark) {
+            assert_true(strcmp(field->name, "owner") == 0 || strcmp(field->name, "note") == 0);
+            assert_int_equal(field->type, FIELD_STRING);
+            (*count)++;
+        }
+        if (field->table != NULL) {
+            count_remarks(field->table, count);
+        }
+    }
+}
+
+/* What is decided by a key must count as a change. */
+static void test_field_table_remarks_are_for_people(void **state)
+{
+    (void)state;
+    size_t count = 0;
+    count_remarks(field_table_root(), &count);
+    assert_int_equal(count, 2);
 }
 
 static void test_field_table_finds_by_whole_names(void **state)
@@ -186,6 +246,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_field_table_rows_are_sound),
         cmocka_unit_test(test_field_table_defaults),
+        cmocka_unit_test(test_field_table_of_included_files),
+        cmocka_unit_test(test_field_table_remarks_are_for_people),
         cmocka_unit_test(test_field_table_finds_by_whole_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,7 +18,7 @@ static struct config *parse(const char *text)
     diag_list_init(&diags);
     int len = snprintf(all, sizeof(all), "%s%s", head, text);
     assert_true(len > 0 && (size_t)len < sizeof(all));
-    struct config *config = config_parse("test", all, (size_t)len, &diags);
+    struct config *config = config_parse("test", all, (size_t)len, NULL, &diags);
     assert_int_equal(diags.error_count, 0);
     assert_non_null(config);
     diag_list_fini(&diags);
@@ -47,6 +47,7 @@ static void test_same_listener(void **state)
         BASE "[spiffe://prod.example/a], truncation: tolerate",
         BASE "[spiffe://prod.example/a], tcp_congestion: cubic",
         BASE "[spiffe://prod.example/a], resumption: none",
+        BASE "[spiffe://prod.example/a], enforcement: audit",
         "name: in, accept: 'mtls://127.0.0.1:3', forward: 'mtls://127.0.0.1:2', "
         "expect: spiffe://prod.example/a",
         "name: in, accept: 'mtls+unix:///x', forward: 'tcp://127.0.0.1:2', socket: {mode: '0660'}",
@@ -97,6 +98,86 @@ static void test_same_rule(void **state)
     }
     config_free(config);
     config_free(moved);
+}
+
+static void test_same_rule_by_mode_and_expires(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "",
+        "mode: shadow",
+        "mode: disabled",
+        "expires: 2027-01-31",
+        "expires: 2027-02-01",
+        "expires: 1970-01-01", /* not the same as none */
+        "mode: shadow, expires: 2027-01-31",
+        "action: deny, mode: shadow",
+    };
+    struct config *configs[COUNT_OF(rows)];
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[1024];
+        (void)snprintf(text, sizeof(text),
+                       LISTENERS "rules: [{name: a, from: spiffe://prod.example/x, to: in, %s}]\n",
+                       rows[i]);
+        configs[i] = parse(text);
+    }
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        for (size_t k = 0; k < COUNT_OF(rows); k++) {
+            bool same = config_same_rule(&configs[i]->rules[0], &configs[k]->rules[0]);
+            if (same != (i == k)) {
+                fail_msg("%s\n%s", rows[i], rows[k]);
+            }
+        }
+    }
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        config_free(configs[i]);
+    }
+}
+
+/* One moment may be written in several ways, and what is for people changes nothing. */
+static void test_same_rule_in_other_words(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "mode: enforce, expires: 2027-01-31",
+        "expires: '2027-01-31'",
+        "expires: 2027-01-31T00:00:00Z",
+        "expires: 2027-01-31T01:00+01:00",
+        "expires: 2027-01-31, owner: shop",
+        "expires: 2027-01-31, owner: shop-team, note: until then",
+    };
+    struct config *first = NULL;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[1024];
+        (void)snprintf(text, sizeof(text),
+                       LISTENERS "rules: [{name: a, from: spiffe://prod.example/x, to: in, %s}]\n",
+                       rows[i]);
+        struct config *config = parse(text);
+        print_message("%s\n", rows[i]);
+        if (first == NULL) {
+            first = config;
+            continue;
+        }
+        assert_true(config_same_rule(&first->rules[0], &config->rules[0]));
+        config_free(config);
+    }
+    config_free(first);
+}
+
+/* What a variable stands for counts, not its name. */
+static void test_same_rule_with_variables(void **state)
+{
+    (void)state;
+#define RULES(td) LISTENERS "rules: [{name: a, from: '" td "', to: in}]\n"
+    struct config *plain = parse(RULES("spiffe://prod.example/x"));
+    struct config *same = parse("variables: {p: prod.example}\n" RULES("spiffe://${p}/x"));
+    struct config *other = parse("variables: {p: x.example}\n" RULES("spiffe://${p}/x"));
+#undef RULES
+    assert_true(config_same_rule(&plain->rules[0], &same->rules[0]));
+    assert_false(config_same_rule(&plain->rules[0], &other->rules[0]));
+    config_free(plain);
+    config_free(same);
+    config_free(other);
 }
 
 static void test_same_text(void **state)
@@ -158,6 +239,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_listener),
         cmocka_unit_test(test_same_rule),
+        cmocka_unit_test(test_same_rule_by_mode_and_expires),
+        cmocka_unit_test(test_same_rule_in_other_words),
+        cmocka_unit_test(test_same_rule_with_variables),
         cmocka_unit_test(test_same_text),
         cmocka_unit_test(test_same_fixed_keys),
     };

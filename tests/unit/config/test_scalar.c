@@ -170,6 +170,148 @@ static void test_scalar_reads_modes(void **state)
     }
 }
 
+static void test_scalar_reads_times(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t seconds;
+    } rows[] = {
+        {"1970-01-01", 0},
+        {"1970-01-02", 86400},
+        {"1970-01-01T00:00:00Z", 0},
+        {"1970-01-01T00:00:01Z", 1},
+        {"1970-01-01T00:00+01:00", -3600},
+        {"1972-02-29", 68169600},
+        {"1999-12-31T23:59:59Z", 946684799},
+        {"2000-02-29", 951782400},
+        {"2000-03-01", 951868800},
+        {"2024-02-29T12:00Z", 1709208000},
+        {"2027-01-31", 1801353600},
+        {"2027-01-31T18:00:00Z", 1801418400},
+        {"2027-01-31T18:00Z", 1801418400},
+        {"2027-01-31t18:00:00z", 1801418400},
+        {"2027-01-31 18:00:00Z", 1801418400},
+        {"2027-01-31 18:00:00 Z", 1801418400},
+        {"2027-01-31 18:00:00 +00:00", 1801418400},
+        {"2027-01-31T20:00:00+02:00", 1801418400},
+        {"2027-01-31T12:30:00-05:30", 1801418400},
+        {"2027-02-01T17:59:00+23:59", 1801418400},
+        {"2027-01-31T18:00:00-00:00", 1801418400},
+        {"2027-01-31T18:00:00.0Z", 1801418400},
+        {"2027-01-31T18:00:00.999999999Z", 1801418400},
+        {"2027-01-31 18:00:00.000000000 Z", 1801418400},
+        {"2038-01-19T03:14:08Z", INT64_C(2147483648)},
+        {"2100-02-28", 4107456000},
+        {"2100-03-01", 4107542400},
+        {"2400-02-29", INT64_C(13574563200)},
+        {"9999-12-31", INT64_C(253402214400)},
+        {"9999-12-31T23:59:59Z", INT64_C(253402300799)},
+        {"9999-12-31T23:59:59-23:59", INT64_C(253402387139)},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        int64_t seconds = 77;
+        const char *why = NULL;
+        print_message("%s\n", rows[i].text);
+        assert_true(scalar_parse_time(rows[i].text, &seconds, &why));
+        assert_int_equal(seconds, rows[i].seconds);
+    }
+}
+
+static void test_scalar_refuses_other_times(void **state)
+{
+    (void)state;
+#define FORM "must be a date such as 2027-01-31, or a time with its zone"
+#define ZONE "lacks its time zone: write Z for UTC, or an offset such as +02:00"
+    static const struct bad rows[] = {
+        {"", FORM},
+        {"2027", FORM},
+        {"2027-01", FORM},
+        {"2027-1-31", FORM},
+        {"2027-01-1", FORM},
+        {"27-01-31", FORM},
+        {"20270131", FORM},
+        {"2027/01/31", FORM},
+        {"31.01.2027", FORM},
+        {"01-31-2027", FORM},
+        {"+2027-01-31", FORM},
+        {" 2027-01-31", FORM},
+        {"2027-01-31 ", FORM},
+        {"12027-01-31", FORM},
+        {"1969-12-31", FORM},
+        {"0000-01-01", FORM},
+        {"2027-00-31", FORM},
+        {"2027-13-01", FORM},
+        {"2027-01-00", FORM},
+        {"2027-01-32", FORM},
+        {"2027-04-31", FORM},
+        {"2027-02-29", FORM},
+        {"2100-02-29", FORM},
+        {"1900-02-29", FORM},
+        {"2024-02-30", FORM},
+        {"2027-01-31T", FORM},
+        {"2027-01-31T18", FORM},
+        {"2027-01-31T18Z", FORM},
+        {"2027-01-31T1:00Z", FORM},
+        {"2027-01-31T24:00:00Z", FORM},
+        {"2027-01-31T24:00Z", FORM},
+        {"2027-01-31T18:60Z", FORM},
+        {"2027-01-31T18:00:60Z", FORM},
+        {"2027-01-31T23:59:60Z", FORM},
+        {"2027-01-31T18:00:0Z", FORM},
+        {"2027-01-31T18:00:00.Z", FORM},
+        {"2027-01-31T18:00.5Z", FORM},
+        {"2027-01-31T18:00:00,5Z", FORM},
+        {"2027-01-31_18:00:00Z", FORM},
+        {"2027-01-31  18:00:00Z", FORM},
+        {"2027-01-31T18:00:00", ZONE},
+        {"2027-01-31T18:00", ZONE},
+        {"2027-01-31 00:00:00", ZONE},
+        {"2027-01-31T18:00:00.5", ZONE},
+        {"2027-01-31T18:00:00 ", FORM},
+        {"2027-01-31T18:00:00  Z", FORM},
+        {"2027-01-31T18:00:00UTC", FORM},
+        {"2027-01-31T18:00:00CET", FORM},
+        {"2027-01-31T18:00:00+02", FORM},
+        {"2027-01-31T18:00:00+0200", FORM},
+        {"2027-01-31T18:00:00+2:00", FORM},
+        {"2027-01-31T18:00:00+24:00", FORM},
+        {"2027-01-31T18:00:00+02:60", FORM},
+        {"2027-01-31T18:00:00Z+02:00", FORM},
+        {"2027-01-31T18:00:00Z ", FORM},
+        {"2027-01-31Z", FORM},
+        {"2027-01-31+02:00", FORM},
+        {"tomorrow", FORM},
+        {"never", FORM},
+        {"30d", FORM},
+        {"1801353600", FORM},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        int64_t seconds = 77;
+        const char *why = NULL;
+        print_message("\"%s\"\n", rows[i].text);
+        assert_false(scalar_parse_time(rows[i].text, &seconds, &why));
+        assert_int_equal(seconds, 77);
+        assert_memory_equal(why, rows[i].why, strlen(rows[i].why));
+    }
+#undef FORM
+#undef ZONE
+}
+
+static void test_scalar_knows_names(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"a", "0", "a.b_c-d", "a.", "10.0.0.1"};
+    static const char *const bad[] = {"",    ".a",  "_a",        "-a",      "A",
+                                      "a b", "a/b", "aaaaaaaaa", "\xc3\xa4"};
+    for (size_t i = 0; i < COUNT_OF(good); i++) {
+        assert_true(scalar_is_name(good[i], 8));
+    }
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        assert_false(scalar_is_name(bad[i], 8));
+    }
+}
+
 /* What is written for people reads back as the same value. */
 static void test_scalar_writes_what_it_reads(void **state)
 {
@@ -202,6 +344,9 @@ int main(void)
         cmocka_unit_test(test_scalar_reads_durations),
         cmocka_unit_test(test_scalar_reads_sizes),
         cmocka_unit_test(test_scalar_reads_modes),
+        cmocka_unit_test(test_scalar_reads_times),
+        cmocka_unit_test(test_scalar_refuses_other_times),
+        cmocka_unit_test(test_scalar_knows_names),
         cmocka_unit_test(test_scalar_writes_what_it_reads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

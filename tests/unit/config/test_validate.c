@@ -59,7 +59,7 @@ static void assert_rows(const struct row *rows, size_t count)
         write_file(text, sizeof text, &rows[i]);
         print_message("-- %zu: %s\n", rows[i].line, rows[i].text);
         diag_list_init(&diags);
-        struct config *config = config_parse("f", text, strlen(text), &diags);
+        struct config *config = config_parse("f", text, strlen(text), NULL, &diags);
         assert_diags(&diags, rows[i].wanted);
         assert_non_null(config);
         assert_int_equal(config->valid, !diag_has_errors(&diags));
@@ -247,6 +247,189 @@ static void test_validate_rules(void **state)
     assert_rows(rows, COUNT_OF(rows));
 }
 
+static void test_validate_rules_that_grant_nothing(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {17,
+         "- mode: shadow\n  name: web",
+         {"f:5:9: warning: listeners[0]: no rule allows anybody to use \"in\"",
+          "f:12:9: warning: listeners[2]: no rule allows anybody to use \"edge\""}},
+        {17,
+         "- mode: disabled\n  name: web",
+         {"f:5:9: warning: listeners[0]: no rule", "f:12:9: warning: listeners[2]: no rule"}},
+        {17, "- mode: enforce\n  name: web", {NULL}},
+        /* When a rule ends is not looked at here: a file that is valid today is so tomorrow. */
+        {17, "- expires: 1970-01-01\n  name: web", {NULL}},
+        {0, "- {name: more, from: a, to: all, mode: shadow}", {NULL}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
+/* Audit admits what no rule matches: that nobody is allowed would not be true. */
+static void test_validate_enforcement(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {1, "version: 1\nenforcement: audit", {NULL}},
+        {17,
+         "- mode: shadow\n  name: web\n  owner: x",
+         {"f:5:9: warning: listeners[0]: no rule", "f:12:9: warning: listeners[2]: no rule"}},
+        {16, "enforcement: audit\nrules:", {NULL}},
+        {19, "  to: [in]", {"f:12:9: warning: listeners[2]: no rule allows"}},
+        {7, "  forward: tcp://127.0.0.1:8080\n  enforcement: audit", {NULL}},
+        {7, "  forward: tcp://127.0.0.1:8080\n  enforcement: enforce", {NULL}},
+        {15, "  expect: [a]\n  enforcement: audit", {NULL}},
+        {11,
+         "  expect: a\n  enforcement: audit",
+         {"f:12:16: error: listeners[1].enforcement: nothing to soften: `accept` is plaintext"}},
+        {11,
+         "  expect: a\n  enforcement: enforce",
+         {"f:12:16: error: listeners[1].enforcement: nothing to soften"}},
+        {7,
+         "  forward: tcp://127.0.0.1:8080\n  enforcement: off",
+         {"f:8:16: error: listeners[0].enforcement: \"off\" must be enforce or audit"}},
+        {1,
+         "version: 1\nenforcement: warn",
+         {"f:2:14: error: enforcement: \"warn\" must be enforce or audit"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
+#define TEST(text) "tests:\n- {from: spiffe://prod.example/web, " text "}"
+
+static void test_validate_tests(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {0, TEST("to: in, decision: allow"), {NULL}},
+        {0, TEST("to: edge, decision: deny, rule: no, at: 2027-01-31"), {NULL}},
+        {0, TEST("to: in, decision: allow, rule: web"), {NULL}},
+        {0,
+         TEST("to: out, decision: allow"),
+         {"f:25:41: error: tests[0].to: \"out\" accepts plaintext, whose callers have no identity; "
+          "name a listener that accepts mtls"}},
+        {0,
+         TEST("to: all, decision: allow"),
+         {"f:25:41: error: tests[0].to: \"all\" is every listener, and a test asks about one"}},
+        {0,
+         TEST("to: edg, decision: allow"),
+         {"f:25:41: error: tests[0].to: unknown listener \"edg\"; did you mean \"edge\"?"}},
+        {0,
+         TEST("to: billing, decision: allow"),
+         {"f:25:41: error: tests[0].to: unknown listener \"billing\""}},
+        {0,
+         TEST("to: '*', decision: allow"),
+         {"f:25:41: error: tests[0].to: unknown listener \"*\""}},
+        {0,
+         TEST("to: [in], decision: allow"),
+         {"f:25:41: error: tests[0].to: must be text, not a list"}},
+        {0,
+         TEST("to: in, decision: allow, rule: wbe"),
+         {"f:25:68: error: tests[0].rule: unknown rule \"wbe\"; did you mean \"web\"?"}},
+        {0,
+         TEST("to: in, decision: allow, rule: storefront"),
+         {"f:25:68: error: tests[0].rule: unknown rule \"storefront\"; write the name of one"}},
+        {0,
+         TEST("to: in, decision: allow, rule: no"),
+         {"f:25:68: error: tests[0].rule: the action of \"no\" is `deny`, and the test wants "
+          "`allow`; name another rule, or want `deny`"}},
+        {0,
+         TEST("to: in, decision: deny, rule: web"),
+         {"f:25:67: error: tests[0].rule: the action of \"web\" is `allow`, and the test wants"}},
+        {0,
+         "- {name: try, mode: shadow, from: a, to: in}\n" TEST(
+             "to: in, decision: allow, rule: try"),
+         {"f:26:68: error: tests[0].rule: \"try\" decides nothing: its mode is `shadow`; name a"}},
+        {0,
+         "- {name: not, mode: disabled, from: a, to: in}\n" TEST(
+             "to: in, decision: deny, rule: not"),
+         {"f:26:67: error: tests[0].rule: \"not\" decides nothing: its mode is `disabled`; name"}},
+        {0,
+         TEST("to: in, decision: permit"),
+         {"f:25:55: error: tests[0].decision: \"permit\" must be allow or deny"}},
+        {0, TEST("to: in"), {"f:25:3: error: tests[0]: required key \"decision\" is missing"}},
+        {0,
+         TEST("to: in, decision: allow, at: 31.1.2027"),
+         {"f:25:66: error: tests[0].at: \"31.1.2027\" must be a date such as 2027-01-31"}},
+        {0,
+         TEST("to: in, decision: allow, when: 2027-01-31"),
+         {"f:25:62: error: tests[0]: unknown key \"when\""}},
+        {0,
+         "tests:\n- {to: in, decision: allow}",
+         {"f:25:3: error: tests[0]: required key \"from\" is missing"}},
+        /* Of a rule or listener whose name could not be read nothing is said. */
+        {17, "- action: allow", {"f:17:3: error: rules[0]: required key \"name\" is missing"}},
+        {12,
+         "- truncation: abort",
+         {"f:12:3: error: listeners[2]: required key \"name\" is missing"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
+static void test_validate_tests_of_what_could_not_be_read(void **state)
+{
+    (void)state;
+    static const char tail[] = "tests: [{from: a, to: edge, decision: allow, rule: web}]";
+    static const struct row rows[] = {
+        {17, "- action: allow", {"f:17:3: error: rules[0]: required key \"name\" is missing"}},
+        {12,
+         "- truncation: abort",
+         {"f:12:3: error: listeners[2]: required key \"name\" is missing"}},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[4096];
+        struct diag_list diags;
+        write_file(text, sizeof text - sizeof tail, &rows[i]);
+        (void)strcat(text, tail);
+        diag_list_init(&diags);
+        struct config *config = config_parse("f", text, strlen(text), NULL, &diags);
+        assert_diags(&diags, rows[i].wanted);
+        config_free(config);
+        diag_list_fini(&diags);
+    }
+}
+
+static void test_validate_what_rules_say_of_themselves(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {18, "  from: a\n  owner: shop-team\n  note: 'until 2027: see #12'", {NULL}},
+        {18, "  from: a\n  note: >-\n    two\n    lines", {NULL}},
+        {18,
+         "  from: a\n  note: >\n    two\n    lines",
+         {"f:19:9: error: rules[0].note: must be one line without control characters; a text on "
+          "several lines begins with \">-\""}},
+        {18,
+         "  from: a\n  note: |-\n    two\n    lines",
+         {"f:19:9: error: rules[0].note: must be"}},
+        {18, "  from: a\n  note: \"a\\eb\"", {"f:19:9: error: rules[0].note: must be one line"}},
+        {18, "  from: a\n  owner:", {"f:19:9: error: rules[0].owner: has no value; write text or"}},
+        {18, "  from: a\n  owner: ''", {"f:19:10: error: rules[0].owner: must not be empty"}},
+        {18, "  from: a\n  owner: [x, y]", {"f:19:10: error: rules[0].owner: must be text, not a"}},
+        {18,
+         "  from: a\n  owners: x",
+         {"f:19:3: error: rules[0]: unknown key \"owners\"; did you "
+          "mean \"owner\"?"}},
+        {18,
+         "  from: a\n  mode: off",
+         {"f:19:9: error: rules[0].mode: \"off\" must be enforce, shadow or disabled"}},
+        {18,
+         "  from: a\n  mode: audit",
+         {"f:19:9: error: rules[0].mode: \"audit\" must be enforce, shadow or disabled"}},
+        {18,
+         "  from: a\n  mode: Shadow",
+         {"f:19:9: error: rules[0].mode: \"Shadow\" must be enforce, shadow or disabled"}},
+        {18,
+         "  from: a\n  expires: 30d",
+         {"f:19:12: error: rules[0].expires: \"30d\" must be a date such as 2027-01-31"}},
+        {18,
+         "  from: a\n  expire: 2027-01-31",
+         {"f:19:3: error: rules[0]: unknown key \"expire\"; did you mean \"expires\"?"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
 static void test_validate_warns_when_nothing_is_allowed(void **state)
 {
     (void)state;
@@ -258,6 +441,9 @@ static void test_validate_warns_when_nothing_is_allowed(void **state)
         const char *wanted[WANTED_MAX];
     } rows[] = {
         {"}", {"f: warning: rules: nothing is allowed: there is no rule"}},
+        {", enforcement: audit}", {NULL}},
+        {", enforcement: audit, rules: []}", {NULL}},
+        {", enforcement: enforce, rules: []}", {"f:1:194: warning: rules: nothing is allowed"}},
         {", rules: []}", {"f:1:172: warning: rules: nothing is allowed: there is no rule"}},
         {", rules: [{name: a, from: [], to: in}]}", {"f:1:189: warning: rules[0].from: is empty"}},
     };
@@ -266,7 +452,7 @@ static void test_validate_warns_when_nothing_is_allowed(void **state)
         struct diag_list diags;
         (void)snprintf(text, sizeof text, "%s%s", head, rows[i].tail);
         diag_list_init(&diags);
-        struct config *config = config_parse("f", text, strlen(text), &diags);
+        struct config *config = config_parse("f", text, strlen(text), NULL, &diags);
         assert_diags(&diags, rows[i].wanted);
         assert_true(config->valid);
         config_free(config);
@@ -283,6 +469,11 @@ int main(void)
         cmocka_unit_test(test_validate_alpn),
         cmocka_unit_test(test_validate_names),
         cmocka_unit_test(test_validate_rules),
+        cmocka_unit_test(test_validate_rules_that_grant_nothing),
+        cmocka_unit_test(test_validate_enforcement),
+        cmocka_unit_test(test_validate_tests),
+        cmocka_unit_test(test_validate_tests_of_what_could_not_be_read),
+        cmocka_unit_test(test_validate_what_rules_say_of_themselves),
         cmocka_unit_test(test_validate_warns_when_nothing_is_allowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,7 @@ static struct config *parse(const char *text)
     diag_list_init(&diags);
     int len = snprintf(all, sizeof(all), "%s%s", head, text);
     assert_true(len > 0 && (size_t)len < sizeof(all));
-    struct config *config = config_parse("test", all, (size_t)len, &diags);
+    struct config *config = config_parse("test", all, (size_t)len, NULL, &diags);
     assert_int_equal(diags.error_count, 0);
     diag_list_fini(&diags);
     return config;

@@ -28,7 +28,7 @@ static struct setup *build(struct fixture *f, const char *listeners)
     assert_true(len > 0 && (size_t)len < sizeof(text));
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_parse("test", text, (size_t)len, &diags);
+    struct config *config = config_parse("test", text, (size_t)len, NULL, &diags);
     assert_non_null(config);
     struct policy *policy = policy_load(config, &diags);
     const struct setup_parts parts = {.crypto = f->crypto};

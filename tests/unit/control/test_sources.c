@@ -86,7 +86,7 @@ static int fixture_new(void **state)
         (void)snprintf(f->paths[i], sizeof(f->paths[i]), "%s/%s", f->dir, names[i]);
     }
     write_all(f);
-    f->sources = sources_new(f->paths[CONFIG], f->crypto, NULL);
+    f->sources = sources_new(f->paths[CONFIG], NULL, f->crypto, NULL);
     diag_list_init(&f->diags);
     *state = f;
     return 0;
@@ -358,6 +358,53 @@ static void test_sources_credentials_alone(void **state)
     free_identity(&rotated);
 }
 
+#define RULE "rules: [{name: r, from: 'spiffe://" DOMAIN "/x', to: in}]\n"
+#define GOOD "tests: [{from: 'spiffe://" DOMAIN "/x', to: in, decision: allow}]\n"
+#define BAD  "tests: [{from: 'spiffe://" DOMAIN "/x', to: in, decision: deny}]\n"
+
+/* A reload has rules that were good, a start has none. */
+static void test_sources_a_failing_test_refuses_a_reload_alone(void **state)
+{
+    struct fixture *f = *state;
+    write_config(f, RULE BAD);
+    const struct material *in_force = load(f);
+    assert_int_equal(f->diags.error_count, 0);
+    assert_int_equal(f->diags.test_count, 1);
+    assert_int_equal(in_force->failed_tests, 1);
+    struct material *candidate = prepare(f);
+    assert_true(f->config_refused);
+    assert_int_equal(f->diags.test_count, 1);
+    assert_int_equal(candidate->failed_tests, 1);
+    material_free(candidate);
+    write_config(f, RULE GOOD);
+    candidate = prepare(f);
+    assert_false(f->config_refused);
+    assert_int_equal(candidate->failed_tests, 0);
+    sources_commit(f->sources, candidate);
+    in_force = sources_in_force(f->sources);
+    write_config(f, BAD RULE);
+    candidate = prepare(f);
+    assert_true(f->config_refused);
+    assert_ptr_equal(candidate->setup, in_force->setup);
+    assert_int_equal(candidate->failed_tests, 0);
+    material_free(candidate);
+}
+
+static void test_sources_a_failing_test_holds_no_other_source_back(void **state)
+{
+    struct fixture *f = *state;
+    write_config(f, RULE GOOD);
+    const struct material *in_force = load(f);
+    struct identity rotated = make_identity(&f->anchor, OURS_ID, false, -HOUR, HOUR);
+    write_own(f, &rotated);
+    write_config(f, RULE BAD);
+    struct material *candidate = prepare(f);
+    assert_true(f->config_refused);
+    assert_ptr_not_equal(candidate->credentials, in_force->credentials);
+    material_free(candidate);
+    free_identity(&rotated);
+}
+
 int main(void)
 {
 #define WITH_FILES(test) cmocka_unit_test_setup_teardown(test, fixture_new, fixture_free)
@@ -370,6 +417,8 @@ int main(void)
         WITH_FILES(test_sources_expiry_stops_no_start),
         WITH_FILES(test_sources_a_setup_that_cannot_be_served),
         WITH_FILES(test_sources_credentials_alone),
+        WITH_FILES(test_sources_a_failing_test_refuses_a_reload_alone),
+        WITH_FILES(test_sources_a_failing_test_holds_no_other_source_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

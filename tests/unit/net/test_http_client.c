@@ -24,6 +24,8 @@ static enum http_reply_state parse(const char *text, enum http_method method,
     return http_reply_parse(data, len, method, connection, out, err);
 }
 
+#define CHUNKED "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 static void test_whole_answers(void **state)
 {
     (void)state;
@@ -40,6 +42,9 @@ static void test_whole_answers(void **state)
         {"HTTP/1.0 404 Not Found\r\n\r\nnone", HTTP_CONNECTION_CLOSED, 404, "", "none"},
         {"HTTP/1.1 204\r\nContent-Length: 0\r\n\r\n", HTTP_CONNECTION_OPEN, 204, "", ""},
         {"HTTP/1.1 599 \r\n\r\n", HTTP_CONNECTION_CLOSED, 599, "", ""},
+        {CHUNKED "0\r\n\r\n", HTTP_CONNECTION_OPEN, 200, "", "0\r\n\r\n"},
+        {CHUNKED "3\r\nabc\r\nA\r\n0123456789\r\n00\r\n\r\nmore", HTTP_CONNECTION_OPEN, 200, "",
+         "3\r\nabc\r\nA\r\n0123456789\r\n00\r\n\r\n"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct http_reply reply;
@@ -61,9 +66,20 @@ static void test_whole_answers(void **state)
 static void test_unfinished_answers(void **state)
 {
     (void)state;
-    static const char *const rows[] = {"", "HTT", "HTTP/1.1 200 OK\r\n",
+    static const char *const rows[] = {"",
+                                       "HTT",
+                                       "HTTP/1.1 200 OK\r\n",
                                        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
-                                       "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"};
+                                       "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{",
+                                       CHUNKED,
+                                       CHUNKED "1",
+                                       CHUNKED "1\r",
+                                       CHUNKED "1\r\n",
+                                       CHUNKED "1\r\na",
+                                       CHUNKED "1\r\na\r",
+                                       CHUNKED "1\r\na\r\n",
+                                       CHUNKED "1\r\na\r\n0\r\n",
+                                       CHUNKED "1\r\na\r\n0\r\n\r"};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct http_reply reply;
         struct errbuf err = {""};
@@ -97,7 +113,23 @@ static void test_what_is_no_answer(void **state)
         "HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nno header\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0"
+        "\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        CHUNKED "\r\n",
+        CHUNKED "x\r\n",
+        CHUNKED "-1\r\n",
+        CHUNKED " 1\r\n",
+        CHUNKED "1;name=value\r\n",
+        CHUNKED "1\n",
+        CHUNKED "1\r\r",
+        CHUNKED "1\r\nab",
+        CHUNKED "1\r\na\rx",
+        CHUNKED "1\r\na\r\n0\r\nTrailer: x\r\n\r\n",
+        CHUNKED "4000001\r\n",
+        CHUNKED "000000001\r\n",
+        CHUNKED "ffffffffffffffff\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n1",
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
@@ -149,7 +181,24 @@ struct run {
     struct errbuf err;
     int result;
     int done[2];
+    unsigned pieces; /* that /stream still sends */
 };
+
+static enum http_piece on_next_piece(void *arg, struct bytebuf *out)
+{
+    struct run *run = arg;
+    char block[1000];
+    memset(block, 'a' + (int)(run->pieces % 26), sizeof(block));
+    for (unsigned i = 0; i < 40; i++) {
+        assert_true(bytebuf_append(out, block, sizeof(block)));
+    }
+    return --run->pieces == 0 ? HTTP_PIECE_LAST : HTTP_PIECE_MORE;
+}
+
+static void on_stream_done(void *arg)
+{
+    (void)arg;
+}
 
 static void on_gone(void *arg)
 {
@@ -161,6 +210,12 @@ static void on_call(void *arg, struct http_call *call)
     const struct http_request *request = http_call_request(call);
     if (strview_equal_text(request->path, "/silent")) {
         http_call_on_gone(call, on_gone, arg);
+        return;
+    }
+    if (strview_equal_text(request->path, "/stream")) {
+        const struct http_stream stream = {
+            .next = on_next_piece, .done = on_stream_done, .arg = arg};
+        http_call_answer(call, &(struct http_answer){.status = 200, .stream = &stream});
         return;
     }
     struct bytebuf body = {0};
@@ -276,6 +331,22 @@ static void test_requests_to_a_server(void **state)
     send_one(&run);
     assert_int_equal(run.result, 0);
     assert_int_equal(run.reply.body.len, 0);
+    mem_free(run.memory);
+
+    run.request = (struct http_client_request){.socket_path = run.path,
+                                               .method = HTTP_METHOD_GET,
+                                               .target = "/stream",
+                                               .timeout_ms = 10000};
+    run.pieces = 100;
+    send_one(&run);
+    assert_int_equal(run.result, 0);
+    assert_false(run.reply.is_chunked);
+    assert_int_equal(run.reply.body.len, 100 * 40000);
+    for (size_t i = 0; i < run.reply.body.len; i++) {
+        if (run.reply.body.ptr[i] != 'a' + (int)((100 - i / 40000) % 26)) {
+            fail_msg("byte %zu", i);
+        }
+    }
     mem_free(run.memory);
     end(&run);
 }

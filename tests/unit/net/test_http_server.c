@@ -22,7 +22,35 @@ struct fixture {
     struct bytebuf body;    /* of the last POST */
     struct bytebuf big;     /* the answer of /big */
     bool free_in_handler;
+    unsigned pieces; /* of /stream, each of piece_size bytes; the last one empty or not */
+    size_t piece_size;
+    bool last_is_empty;
+    unsigned fail_at; /* the piece that can't be made; 0: none */
+    unsigned asked;   /* for pieces */
+    unsigned done;    /* streams that heard of their end */
 };
+
+static enum http_piece on_next_piece(void *arg, struct bytebuf *out)
+{
+    struct fixture *fixture = arg;
+    assert_int_equal(fixture->done, 0);
+    assert_int_equal(bytebuf_len(out), 0);
+    fixture->asked++;
+    bool last = fixture->asked == fixture->pieces;
+    if (fixture->asked == fixture->fail_at) {
+        return HTTP_PIECE_FAILED;
+    }
+    for (size_t i = 0; i < fixture->piece_size && !(last && fixture->last_is_empty); i++) {
+        char byte = (char)('a' + fixture->asked % 26);
+        assert_true(bytebuf_append(out, &byte, 1));
+    }
+    return last ? HTTP_PIECE_LAST : HTTP_PIECE_MORE;
+}
+
+static void on_stream_done(void *arg)
+{
+    ((struct fixture *)arg)->done++;
+}
 
 static void on_gone(void *arg)
 {
@@ -58,6 +86,11 @@ static void on_call(void *arg, struct http_call *call)
         struct bytebuf body = {0};
         assert_true(bytebuf_append(&body, bytebuf_data(&fixture->big), bytebuf_len(&fixture->big)));
         http_call_answer(call, &(struct http_answer){.status = 200, .body = &body});
+    } else if (strview_equal_text(request->path, "/stream")) {
+        const struct http_stream stream = {
+            .next = on_next_piece, .done = on_stream_done, .arg = fixture};
+        http_call_answer(call, &(struct http_answer){
+                                   .status = 200, .content_type = "text/plain", .stream = &stream});
     } else if (strview_equal_text(request->path, "/none")) {
         http_call_refuse(call, 404, "no such \"thing\"\n");
     } else if (strview_equal_text(request->path, "/empty")) {
@@ -522,6 +555,156 @@ static void test_a_big_answer_to_a_slow_reader(void **state)
     tear_down(&fixture);
 }
 
+static void set_stream(struct fixture *fixture, unsigned pieces, size_t piece_size)
+{
+    fixture->pieces = pieces;
+    fixture->piece_size = piece_size;
+    fixture->asked = 0;
+    fixture->done = 0;
+}
+
+static void test_a_stream_is_chunked(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    set_up(&fixture);
+    set_stream(&fixture, 3, 2);
+    expect_answer(&fixture, "GET /stream HTTP/1.1\r\n" HOST "\r\n", "HTTP/1.1 200 OK\r\n",
+                  "\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\nCache-Control",
+                  "2\r\nbb\r\n2\r\ncc\r\n2\r\ndd\r\n0\r\n\r\n");
+    assert_int_equal(fixture.done, 1);
+    set_stream(&fixture, 2, 16);
+    fixture.last_is_empty = true;
+    expect_answer(&fixture, "GET /stream HTTP/1.1\r\n" HOST "\r\n", "HTTP/1.1 200 OK\r\n", "",
+                  "10\r\nbbbbbbbbbbbbbbbb\r\n0\r\n\r\n");
+    set_stream(&fixture, 1, 0);
+    expect_answer(&fixture, "GET /stream HTTP/1.1\r\n" HOST "\r\n", "HTTP/1.1 200 OK\r\n", "",
+                  "0\r\n\r\n");
+    assert_int_equal(fixture.done, 1);
+    tear_down(&fixture);
+}
+
+static void test_a_stream_to_http_1_0_and_to_head(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct client client;
+    set_up(&fixture);
+    set_stream(&fixture, 3, 2);
+    client_connect(&client, &fixture);
+    client_send_text(&client, "GET /stream HTTP/1.0\r\n\r\n");
+    const char *answer = client_answer(&client);
+    assert_string_equal(body_of(answer), "bbccdd");
+    assert_false(has(answer, "Transfer-Encoding"));
+    assert_false(has(answer, "Content-Length"));
+    assert_int_equal(fixture.done, 1);
+    client_close(&client);
+    set_stream(&fixture, 3, 2);
+    expect_answer(&fixture, "HEAD /stream HTTP/1.1\r\n" HOST "\r\n", "HTTP/1.1 200 OK\r\n",
+                  "\r\nTransfer-Encoding: chunked\r\n", "");
+    assert_int_equal(fixture.asked, 0);
+    assert_int_equal(fixture.done, 1);
+    tear_down(&fixture);
+}
+
+static void test_a_stream_that_fails_has_no_end(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct client client;
+    set_up(&fixture);
+    set_stream(&fixture, 3, 2);
+    fixture.fail_at = 2;
+    client_connect(&client, &fixture);
+    client_send_text(&client, "GET /stream HTTP/1.1\r\n" HOST "\r\n");
+    client_wait_closed(&client);
+    assert_true(bytebuf_append(&client.in, "", 1));
+    assert_string_equal(body_of((const char *)bytebuf_data(&client.in)), "2\r\nbb\r\n");
+    assert_int_equal(fixture.asked, 2);
+    assert_int_equal(fixture.done, 1);
+    client_close(&client);
+    tear_down(&fixture);
+}
+
+/* 64 MiB that never stand in memory at once: pieces are made as fast as they are taken. */
+static void test_a_long_stream_to_a_slow_reader(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct client client;
+    const unsigned pieces = 512;
+    const size_t size = (size_t)128 * 1024;
+    set_up(&fixture);
+    set_stream(&fixture, pieces, size);
+    client_connect(&client, &fixture);
+    client.pause_ms = 1;
+    client_send_text(&client, "GET /stream HTTP/1.1\r\n" HOST "\r\n");
+    size_t taken = 0;
+    while (!client.closed) {
+        run_loop_ms(fixture.loop, 2);
+        size_t sent_at_most = taken + bytebuf_len(&client.in) + (size_t)1024 * 1024;
+        assert_true((size_t)fixture.asked * size <= sent_at_most + 4 * size);
+        taken += bytebuf_len(&client.in);
+        bytebuf_clear(&client.in);
+    }
+    assert_true(taken > pieces * size);
+    assert_false(client.reset);
+    assert_int_equal(fixture.done, 1);
+    client_close(&client);
+    tear_down(&fixture);
+}
+
+static void test_a_stream_whose_reader_goes(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct client client;
+    set_up(&fixture);
+    set_stream(&fixture, 1000, (size_t)64 * 1024);
+    client_connect(&client, &fixture);
+    client.pause_ms = 100000;
+    client_send_text(&client, "GET /stream HTTP/1.1\r\n" HOST "\r\n");
+    while (fixture.asked == 0) {
+        run_loop_ms(fixture.loop, 1);
+    }
+    assert_int_equal(fixture.done, 0);
+    client_close(&client);
+    while (fixture.done == 0) {
+        run_loop_ms(fixture.loop, 1);
+    }
+    assert_true(fixture.asked < 1000);
+    set_stream(&fixture, 1000, (size_t)64 * 1024);
+    client_connect(&client, &fixture);
+    client.pause_ms = 100000;
+    client_send_text(&client, "GET /stream HTTP/1.1\r\n" HOST "\r\n");
+    while (fixture.asked == 0) {
+        run_loop_ms(fixture.loop, 1);
+    }
+    http_server_free(fixture.server);
+    fixture.server = NULL;
+    assert_int_equal(fixture.done, 1);
+    client_close(&client);
+    tear_down(&fixture);
+}
+
+static void test_a_stream_whose_reader_stalls_is_closed(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct client client;
+    set_up_with(&fixture, &(struct http_server_options){.stall_ms = 20});
+    set_stream(&fixture, 1000, (size_t)64 * 1024);
+    client_connect(&client, &fixture);
+    client.pause_ms = 100000;
+    client_send_text(&client, "GET /stream HTTP/1.1\r\n" HOST "\r\n");
+    while (fixture.done == 0) {
+        run_loop_ms(fixture.loop, 1);
+    }
+    assert_true(fixture.asked < 1000);
+    client_close(&client);
+    tear_down(&fixture);
+}
+
 static void test_a_reader_that_takes_nothing_is_closed(void **state)
 {
     (void)state;
@@ -683,6 +866,12 @@ int main(void)
         cmocka_unit_test(test_a_client_that_goes_before_its_request_is_whole),
         cmocka_unit_test(test_a_client_that_goes_before_the_answer),
         cmocka_unit_test(test_a_big_answer_to_a_slow_reader),
+        cmocka_unit_test(test_a_stream_is_chunked),
+        cmocka_unit_test(test_a_stream_to_http_1_0_and_to_head),
+        cmocka_unit_test(test_a_stream_that_fails_has_no_end),
+        cmocka_unit_test(test_a_long_stream_to_a_slow_reader),
+        cmocka_unit_test(test_a_stream_whose_reader_goes),
+        cmocka_unit_test(test_a_stream_whose_reader_stalls_is_closed),
         cmocka_unit_test(test_a_reader_that_takes_nothing_is_closed),
         cmocka_unit_test(test_a_refusal_reaches_one_who_is_still_sending),
         cmocka_unit_test(test_more_clients_than_places_wait),

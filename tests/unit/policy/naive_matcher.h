@@ -36,7 +36,7 @@ static inline bool naive_has_key(const struct naive_grant *grant, uint32_t key)
 static inline struct id_match naive_match(const struct naive_grant *grants, size_t count,
                                           const struct spiffe_id *id, uint32_t key, int64_t now_s)
 {
-    struct id_match match = {{ID_RANK_NONE, ID_RANK_NONE, ID_RANK_NONE, ID_RANK_NONE}, 0};
+    struct id_match match = {{ID_RANK_NONE, ID_RANK_NONE, ID_RANK_NONE, ID_RANK_NONE}, 0, 0};
     for (size_t i = 0; i < count; i++) {
         if (!naive_has_key(&grants[i], key) || !id_pattern_matches(&grants[i].pattern, id) ||
             naive_has_ended(&grants[i], now_s)) {

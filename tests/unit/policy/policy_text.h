@@ -44,7 +44,7 @@ static inline struct text_policy policy_of(const char *text)
 {
     struct text_policy p = {.policy = NULL};
     diag_list_init(&p.diags);
-    p.config = config_parse("f", text, strlen(text), &p.diags);
+    p.config = config_parse("f", text, strlen(text), NULL, &p.diags);
     assert_non_null(p.config);
     p.policy = policy_load(p.config, &p.diags);
     if (!p.config->valid) {
@@ -116,7 +116,8 @@ static inline bool expects(const struct text_policy *p, const char *id_text, siz
     const char *why = NULL;
     struct decision decision;
     assert_int_equal(spiffe_id_parse(strview_from(id_text), &id, &why), 0);
-    policy_decide_upstream(p->policy, listener, &id, &decision);
+    struct policy_input input = {.id = &id, .listener = listener};
+    policy_decide_upstream(p->policy, &input, &decision);
     return decision.verdict == VERDICT_ALLOW;
 }
 

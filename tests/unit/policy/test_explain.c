@@ -154,10 +154,11 @@ static void test_explain_upstream_says_why(void **state)
         const char *server = servers[i].server;
         assert_true(server == NULL || spiffe_id_parse(strview_from(server), &id, &why) == 0);
         struct decision decision;
-        const struct spiffe_id *shown = server != NULL ? &id : NULL;
-        policy_decide_upstream(*state, servers[i].listener, shown, &decision);
+        struct policy_input input = {.id = server != NULL ? &id : NULL,
+                                     .listener = servers[i].listener};
+        policy_decide_upstream(*state, &input, &decision);
         char text[512];
-        explain_upstream(*state, servers[i].listener, shown, &decision, text, sizeof text);
+        explain_upstream(*state, &input, &decision, text, sizeof text);
         assert_string_equal(text, servers[i].sentence);
     }
 }

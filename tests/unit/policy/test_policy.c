@@ -130,7 +130,8 @@ static struct decision decide_upstream(const struct fixture *f, const char *text
     assert_int_equal(spiffe_id_parse(strview_from(text), &id, &why), 0);
     struct decision decision;
     memset(&decision, 0xff, sizeof decision);
-    policy_decide_upstream(f->policy, listener, &id, &decision);
+    struct policy_input input = {.id = &id, .listener = listener};
+    policy_decide_upstream(f->policy, &input, &decision);
     return decision;
 }
 
@@ -288,7 +289,8 @@ static void test_policy_expects_servers(void **state)
                         allowed ? REASON_NONE : REASON_POLICY_NOT_EXPECTED, NULL);
     }
     struct decision decision;
-    policy_decide_upstream(f.policy, EDGE, NULL, &decision);
+    struct policy_input nobody = {.id = NULL, .listener = EDGE};
+    policy_decide_upstream(f.policy, &nobody, &decision);
     assert_decision(decision, VERDICT_DENY, REASON_POLICY_NOT_EXPECTED, NULL);
     fixture_fini(&f);
 }

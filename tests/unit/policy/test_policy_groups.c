@@ -146,7 +146,7 @@ static void test_groups_cost_their_sum(void **state)
     char *text = large_text();
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_parse("f", text, strlen(text), &diags);
+    struct config *config = config_parse("f", text, strlen(text), NULL, &diags);
     struct mallinfo2 before = mallinfo2();
     struct policy *policy = policy_load(config, &diags);
     struct mallinfo2 after = mallinfo2();

@@ -16,6 +16,7 @@
 #include "proxy/session.h"
 #include "proxy/snapshot.h"
 #include "proxy/worker.h"
+#include "telemetry/metrics.h"
 
 #define ALLOW_PEER "rules: [{name: peers, from: " PEER_ID ", to: all}]\n"
 
@@ -25,6 +26,7 @@ struct site {
     struct world world; /* its loop and thread are the worker's */
     struct limits limits;
     struct snapshot *snapshot;
+    struct metrics *metrics;
     struct worker *worker;
     struct loop *control_loop;
     struct mailbox *control;
@@ -85,7 +87,7 @@ static inline struct snapshot *site_compose(struct site *site, const char *text,
     assert_true(len > 0 && (size_t)len < sizeof(all));
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_parse("test", all, (size_t)len, &diags);
+    struct config *config = config_parse("test", all, (size_t)len, NULL, &diags);
     struct policy *policy = config != NULL ? policy_load(config, &diags) : NULL;
     const struct setup_parts parts = {.crypto = site->world.crypto};
     struct setup *setup = NULL;
@@ -96,7 +98,9 @@ static inline struct snapshot *site_compose(struct site *site, const char *text,
         (void)fprintf(stderr, "%s\n", diags.items[i].message);
     }
     assert_non_null(setup);
-    struct snapshot *snapshot = snapshot_new(setup, credentials, generation);
+    struct quarantine *nobody = quarantine_build(NULL, 0);
+    struct snapshot *snapshot = snapshot_new(setup, credentials, nobody, generation);
+    quarantine_unref(nobody);
     setup_unref(setup);
     diag_list_fini(&diags);
     return snapshot;
@@ -108,6 +112,23 @@ static inline void site_make_snapshot(struct site *site, const char *text)
         make_credentials(site->world.crypto, &site->world.ours, &site->world.anchor, 1);
     site->snapshot = site_compose(site, text, credentials, 1, NULL);
     credentials_unref(credentials);
+}
+
+/* Before the worker hears of the setup, as control does it. */
+static inline void site_follow_metrics(struct site *site, const struct setup *setup)
+{
+    struct metrics_listener listeners[SITE_LISTENERS];
+    size_t count = setup->config->listener_count;
+    assert_true(count <= SITE_LISTENERS);
+    for (size_t i = 0; i < count; i++) {
+        const struct setup_listener *listener = &setup->listeners[i];
+        listeners[i] = (struct metrics_listener){
+            .name = listener->config->name.text,
+            .slot = listener->slot,
+            .has_side = {listener->server != NULL, listener->client != NULL},
+        };
+    }
+    metrics_follow(site->metrics, listeners, count);
 }
 
 static inline void site_make_worker(struct site *site)
@@ -129,11 +150,14 @@ static inline void site_make_worker(struct site *site)
     limits_init(&site->limits);
     site->limits.max_sessions = 100;
     site->limits.max_descriptors = 200;
+    site->metrics = metrics_new(1, SETUP_SLOTS);
+    site_follow_metrics(site, site->snapshot->setup);
     const struct worker_options options = {
         .count = 1,
         .crypto = site->world.crypto,
         .snapshot = site->snapshot,
         .limits = &site->limits,
+        .metrics = site->metrics,
         .ring = log_writer_ring(site->log_writer, 0),
         .control = site->control,
         .sockets = site->sockets,
@@ -231,14 +255,20 @@ static inline void assert_line_lacks(struct site *site, const char *text)
     }
 }
 
+static inline uint64_t site_ended(const struct site *site, enum reason reason)
+{
+    return metrics_total(site->metrics, METRIC_CELL_SESSIONS_ENDED + (size_t)reason);
+}
+
 /* One session has ended, for this reason, and its line says so (with "deny" or "close"). */
 static inline void assert_ended(struct site *site, enum reason reason, const char *event)
 {
     char text[128];
     run_until(&site->world, site_has_none, site);
     for (int i = 0; i < REASON_COUNT; i++) {
-        if (site->worker->ended[i] != (i == (int)reason)) {
-            fail_msg("%llu sessions ended by %s", (unsigned long long)site->worker->ended[i],
+        uint64_t ended = site_ended(site, (enum reason)i);
+        if (ended != (i == (int)reason)) {
+            fail_msg("%llu sessions ended by %s", (unsigned long long)ended,
                      reason_label((enum reason)i));
         }
     }
@@ -261,6 +291,8 @@ static inline void site_assert_quiet(struct site *site)
     run_until(&site->world, site_has_none, site);
     run_until(&site->world, site_is_quiet, site);
     assert_int_equal(site->worker->session_count, 0);
+    assert_int_equal(metrics_total(site->metrics, METRIC_CELL_CONNECTIONS_ACTIVE), 0);
+    assert_int_equal(metrics_total(site->metrics, METRIC_CELL_CONNECTIONS_HALF_OPEN), 0);
     assert_true(site_has_no_handshakes(site));
     assert_int_equal(site->limits.process.sessions, 0);
     assert_int_equal(site->limits.process.handshakes, 0);
@@ -284,6 +316,7 @@ static inline void site_free(struct site *site)
         listen_sockets_close(site->sockets[i]);
     }
     limits_fini(&site->limits);
+    metrics_free(site->metrics);
     snapshot_unref(site->snapshot);
     (void)unlink(site->access);
     (void)rmdir(site->dir);

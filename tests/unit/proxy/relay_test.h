@@ -40,7 +40,8 @@ struct fixture {
     size_t most_buffered;
     size_t bound;
     bool tight;
-    unsigned looks; /* times that a look was asked for */
+    unsigned looks;  /* times that a look was asked for */
+    size_t moved[2]; /* bytes by source */
     bool closed;
     bool ticks_off; /* the test calls relay_tick itself */
 };
@@ -82,6 +83,9 @@ static inline void on_done(void *arg, enum reason reason)
     struct fixture *f = arg;
     assert_int_equal(f->done, REASON_NONE);
     f->done = reason;
+    for (int side = 0; side < 2; side++) {
+        assert_int_equal(f->moved[side], relay_bytes(&f->relay, (enum relay_side)side));
+    }
     if (relay_ended_in_order(&f->relay)) {
         conn_close(f->down);
         conn_close(f->up);
@@ -121,12 +125,18 @@ static inline void on_look_soon(void *arg, uint64_t delay_ms)
     (void)delay_ms; /* the test looks at every turn */
 }
 
+static inline void on_moved(void *arg, enum relay_side source, size_t bytes)
+{
+    ((struct fixture *)arg)->moved[source] += bytes;
+}
+
 static const struct relay_owner owner = {
     .on_done = on_done,
     .buffer = on_buffer,
     .unbuffer = on_unbuffer,
     .buffer_is_tight = on_tight,
     .look_soon = on_look_soon,
+    .moved = on_moved,
 };
 
 static inline void start(struct fixture *f, const struct relay_settings *settings)

@@ -52,9 +52,11 @@ static void scene_end(struct scene *scene)
     (void)close(scene->backend.listening);
 }
 
+static enum reason cause;
+
 static uint64_t hours_left(const struct site *site)
 {
-    uint64_t end_ms = expiry_wall_ms(site_session(site));
+    uint64_t end_ms = expiry_wall_ms(site_session(site), &cause);
     uint64_t now_ms = clock_wall_ms();
     return end_ms <= now_ms ? 0 : (end_ms - now_ms + HOUR * 500) / (HOUR * 1000);
 }

@@ -103,7 +103,7 @@ static void run_client_case(const struct client_case *c)
         assert_line_lacks(site, "\"downstream_id\"");
         assert_line_lacks(site, "\"upstream\"");
     } else {
-        assert_int_equal(site->worker->ended[c->reason], 1);
+        assert_int_equal(site_ended(site, c->reason), 1);
     }
     assert_false(backend_accepted(&backend));
     if (c->kind != CLIENT_RESETS) {
@@ -259,13 +259,13 @@ static void test_session_overdue_handshakes_give_way(void **state)
         uint64_t entered = site_session(site)->entered_ms;
         const struct peer_options options = {.show = &site->world.peer};
         peer_init(&site->world, &peer, &options, site_dial(site, 0));
-        while (site->worker->ended[REASON_HANDSHAKE_EVICTED] == 0) {
+        while (site_ended(site, REASON_HANDSHAKE_EVICTED) == 0) {
             run_loop_ms(site->world.loop, 1);
         }
         assert_in_range(loop_now_ms(site->world.loop) - entered, cases[i].least_ms,
                         cases[i].most_ms);
         run_until(&site->world, backend_accepted, &backend);
-        assert_int_equal(site->worker->ended[REASON_HANDSHAKE_EVICTED], 1);
+        assert_int_equal(site_ended(site, REASON_HANDSHAKE_EVICTED), 1);
         assert_int_equal(wait_for_end(site, stalled), ECONNRESET);
         assert_int_equal(site_session(site)->state, SESSION_SERVING);
         peer_fini(&peer);
@@ -298,7 +298,7 @@ static void test_session_a_listeners_bound_spares_the_others(void **state)
     const struct peer_options options = {.show = &site->world.peer};
     peer_init(&site->world, &peer, &options, site_dial(site, 0));
     run_until(&site->world, backend_accepted, &backend);
-    assert_int_equal(site->worker->ended[REASON_HANDSHAKE_EVICTED], 1);
+    assert_int_equal(site_ended(site, REASON_HANDSHAKE_EVICTED), 1);
     assert_int_equal(wait_for_end(site, stalled), ECONNRESET);
     assert_ptr_equal(site_session(site), spared);
     assert_int_equal(spared->state, SESSION_HELLO);
@@ -320,7 +320,7 @@ static void test_session_nobody_gives_way_to_nobody(void **state)
     int fd = stalled_client(site, 0, HELLO_NONE);
     run_loop_ms(site->world.loop, 3 * HANDSHAKES_HELLO_MS);
     assert_true(is_in_handshake(site));
-    assert_int_equal(site->worker->ended[REASON_HANDSHAKE_EVICTED], 0);
+    assert_int_equal(site_ended(site, REASON_HANDSHAKE_EVICTED), 0);
     (void)close(fd);
     site_free(site);
     (void)close(backend.listening);
@@ -437,7 +437,7 @@ static void keep_line(void *arg, const char *line, size_t len)
 
 static bool two_connections_failed(void *arg)
 {
-    return ((struct site *)arg)->worker->ended[REASON_OUT_OF_MEMORY] == 2;
+    return site_ended(arg, REASON_OUT_OF_MEMORY) == 2;
 }
 
 /* A connection for which there is no session ends: closed, counted, its places given back, and told
@@ -568,7 +568,7 @@ static void test_session_drain_takes_who_is_queued(void **state)
     assert_int_equal(site->worker->session_count, 3);
     worker_order(site->worker, WORKER_CUT, REASON_DRAIN_DEADLINE);
     run_until(&site->world, site_has_none, site);
-    assert_int_equal(site->worker->ended[REASON_DRAIN_DEADLINE], 3);
+    assert_int_equal(site_ended(site, REASON_DRAIN_DEADLINE), 3);
     control_until(site, control_heard_idle);
     assert_int_equal(site->said_idle, 1);
     for (size_t i = 0; i < 3; i++) {

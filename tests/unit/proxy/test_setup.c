@@ -38,7 +38,7 @@ static struct setup *build(const char *listeners, const struct setup *former)
     assert_true(len > 0 && len < TEXT_SIZE);
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_parse("test", text, (size_t)len, &diags);
+    struct config *config = config_parse("test", text, (size_t)len, NULL, &diags);
     assert_non_null(config);
     struct policy *policy = policy_load(config, &diags);
     const struct setup_parts parts = {.crypto = crypto};

@@ -105,7 +105,9 @@ static struct snapshot *swap_to(struct scene *scene, const char *text,
     struct snapshot *next = site_compose(
         site, text, credentials != NULL ? credentials : former->credentials, 2, former->setup);
     site->said_in_force = 0;
-    worker_swap(site->worker, next, site->sockets, false);
+    site_follow_metrics(site, next->setup);
+    const struct worker_next order = {.snapshot = next, .sockets = site->sockets};
+    worker_swap(site->worker, &order);
     run_until(&site->world, is_in_force, site);
     assert_ptr_equal(site->worker->snapshot, next);
     snapshot_unref(next); /* the worker has its own */
@@ -288,7 +290,9 @@ static void test_swap_cut_off_by_the_end(void **state)
     struct snapshot *next =
         site_compose(scene.site, text_of(&scene, "listeners: [" LISTENER "]\n" ALLOW_PEER, text),
                      former->credentials, 2, former->setup);
-    worker_swap(scene.site->worker, next, scene.site->sockets, false);
+    site_follow_metrics(scene.site, next->setup);
+    const struct worker_next order = {.snapshot = next, .sockets = scene.site->sockets};
+    worker_swap(scene.site->worker, &order);
     snapshot_unref(next);
     worker_order(scene.site->worker, WORKER_CUT, REASON_STOPPED);
     scene_end(&scene);

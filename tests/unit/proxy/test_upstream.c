@@ -39,11 +39,11 @@ static void on_done(void *arg, struct conn *conn, enum reason reason,
     (void)snprintf(dial->detail, sizeof(dial->detail), "%s", detail);
 }
 
-static enum reason on_peer_check(void *arg, const struct spiffe_id *id, char *detail, size_t size)
+static enum reason on_peer_check(void *arg, struct peer_chain *chain, char *detail, size_t size)
 {
     struct dial *dial = arg;
     dial->checked = true;
-    assert_true(strview_equal_text(id->text, PEER_ID));
+    assert_true(strview_equal_text(peer_chain_id(chain)->text, PEER_ID));
     (void)snprintf(detail, size, "said the check");
     return dial->check;
 }

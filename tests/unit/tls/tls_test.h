@@ -296,10 +296,10 @@ static inline void ours_on_handshake(void *arg, const struct tls_failure *failur
     }
 }
 
-static inline enum reason ours_check(void *arg, const struct spiffe_id *id, char *detail,
-                                     size_t size)
+static inline enum reason ours_check(void *arg, struct peer_chain *chain, char *detail, size_t size)
 {
     struct ours *ours = arg;
+    const struct spiffe_id *id = peer_chain_id(chain);
     ours->checked = true;
     (void)snprintf(ours->checked_id, sizeof(ours->checked_id), "%.*s", (int)id->text.len,
                    id->text.ptr);
