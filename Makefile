@@ -260,12 +260,13 @@ bench-policy: ## what rules cost to load, to keep and to decide by, from 100 to 
 
 bench-telemetry: ## what metrics and logs cost: all on against all off, CPU per handshake and per byte
 	$(Q).ci/deps demo
-	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BUILD)/bench/telemetry
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=uncounted build/uncounted/bulkhead
+	$(Q)$(BUILD)/bench/telemetry
 	$(Q)$(PYTHON) bench/telemetry.py --on build/release/bulkhead --off build/uncounted/bulkhead
 
 P ?=
-soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, rotate, churn or tails picks, JSON=1 for machines
+soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, rotate, churn or tails picks, JSON=1 for machines
 	$(Q).ci/deps test
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
 	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)

@@ -43,7 +43,7 @@ enum { ID_MATCHER_FRONTIER_MAX = 64 };
 struct id_match {
     uint32_t rank[ID_EFFECTS];
     int64_t allow_ends_s; /* of the one that allows */
-    uint32_t probes; /* slots of the edge table that were looked at: the work done */
+    uint32_t probes;      /* slots of the edge table that were looked at: the work done */
 };
 
 /* Where a failed lookup came closest, among the patterns that allow under the key. Those with the

@@ -33,6 +33,7 @@ struct metrics;
 struct metrics_block;
 struct peer_counts;
 struct plain_thread;
+struct rule_hits;
 struct session_survey;
 struct setup_listener;
 struct snapshot;
@@ -58,7 +59,8 @@ struct worker_message {
     struct snapshot *snapshot; /* WORKER_SWAP: a reference; WORKER_SURVEY: or NULL */
     /* WORKER_SWAP: by config index; lives until in force. NULL: the listeners are the same. */
     struct listen_sockets *const *sockets;
-    bool reread_resolver; /* WORKER_SWAP */
+    struct rule_hits *rule_hits; /* WORKER_SWAP: of the setup; NULL: the setup is the same */
+    bool reread_resolver;        /* WORKER_SWAP */
 };
 /* An order that needs no more than a reason has its message from the start, so that a process that
    is short of memory can still stop. */
@@ -92,6 +94,7 @@ struct worker {
     struct snapshot *snapshot; /* in force for whatever is decided from now on */
     struct swap *swap;         /* from the former snapshot to this one, until all are judged */
     struct expiry *expiry;
+    struct rule_hits *rule_hits; /* of the snapshot's setup; NULL: nobody counts */
     struct walk_list walks;
     struct limits *limits;
     struct accepting *accepting;
@@ -128,6 +131,7 @@ struct worker_options {
     const struct crypto *crypto;
     struct snapshot *snapshot; /* a reference is taken */
     struct limits *limits;
+    struct rule_hits *rule_hits;     /* of the snapshot's setup; NULL: nobody counts */
     const struct metrics *metrics;   /* follows the listeners already; outlives the worker */
     struct peer_counts *peer_counts; /* NULL: not wanted */
     struct log_ring *ring;
@@ -141,9 +145,15 @@ int worker_start(struct worker *worker, struct errbuf *err);
 /* Any thread; the order is carried out between events. For what needs no more than a reason; one
    that is still to be carried out is not given again. Takes no memory. */
 void worker_order(struct worker *worker, enum worker_order order, enum reason reason);
-/* WORKER_SWAP; takes a reference of snapshot. */
-void worker_swap(struct worker *worker, struct snapshot *snapshot,
-                 struct listen_sockets *const *sockets, bool reread_resolver);
+/* What comes into force; see struct worker_message. */
+struct worker_next {
+    struct snapshot *snapshot;
+    struct listen_sockets *const *sockets;
+    struct rule_hits *rule_hits;
+    bool reread_resolver;
+};
+/* WORKER_SWAP; takes a reference of the snapshot. */
+void worker_swap(struct worker *worker, const struct worker_next *next);
 /* WORKER_SURVEY: what each session is; with a snapshot (a reference is taken) also what would
    become of it under that. */
 void worker_survey(struct worker *worker, struct snapshot *snapshot);

@@ -16,6 +16,7 @@
 
 #include "base/memory.h"
 #include "cli/ctl_print.h"
+#include "cli/ctl_rules.h"
 #include "cli/output.h"
 #include "config/config.h"
 #include "net/http_client.h"
@@ -45,7 +46,10 @@ static void print_help(FILE *out)
         "                      changes nothing\n"
         "  check FILE          the same for another configuration: what would change, and whether\n"
         "                      this process could take it\n"
-        "  sessions            the live sessions\n"
+        "  sessions            the live sessions, and when and by what their authority ends\n"
+        "  rules               each rule: how often it decided, or as a shadow rule would have,\n"
+        "                      when last, when it ends, whose it is and where it stands; what\n"
+        "                      audit let through\n"
         "  metrics             all metrics, in Prometheus' text format (see METRICS.md)\n"
         "\n"
         "  -s, --socket PATH   the admin socket\n"
@@ -56,6 +60,7 @@ static void print_help(FILE *out)
         "Examples:\n"
         "  bulkhead ctl -c /etc/bulkhead/bulkhead.yaml reload --dry-run\n"
         "  bulkhead ctl --socket /run/bulkhead/admin.sock sessions --json | jq '.sessions[].rule'\n"
+        "  bulkhead ctl -c FILE rules --json | jq -r '.rules[] | select(.last_hit == null).name'\n"
         "  bulkhead ctl --socket /run/bulkhead/admin.sock metrics | grep handshake_failures\n"
         "\n"
         "Exit code: 0 done, 1 failed, refused, or a file was broken and its last good state kept,\n"
@@ -77,7 +82,8 @@ static bool is_command(const struct options *options, const char *command)
 /* Its path is the command's name, and it changes nothing. */
 static bool is_look(const struct options *options)
 {
-    return is_command(options, "sessions") || is_command(options, "metrics");
+    return is_command(options, "sessions") || is_command(options, "rules") ||
+           is_command(options, "metrics");
 }
 
 static bool take_operands(int argc, char **argv, struct options *options)
@@ -93,8 +99,8 @@ static bool take_operands(int argc, char **argv, struct options *options)
         options->file = argv[optind++];
     } else if (strcmp(options->command, "reload") != 0 && !is_look(options)) {
         fprintf(stderr,
-                "bulkhead ctl: unknown command \"%s\"; there are reload, check, sessions and "
-                "metrics; try: bulkhead ctl --help\n",
+                "bulkhead ctl: unknown command \"%s\"; there are reload, check, sessions, rules "
+                "and metrics; try: bulkhead ctl --help\n",
                 options->command);
         return false;
     }
@@ -270,6 +276,11 @@ int ctl_main(int argc, char **argv)
         return code;
     }
     char *path = find_socket(&options);
+    if (path != NULL && strcmp(options.command, "rules") == 0) {
+        code = ctl_rules(path, options.json);
+        mem_free(path);
+        return code;
+    }
     char *target = path == NULL ? NULL : make_target(&options);
     code = target == NULL ? EXIT_WRONG : ask(&options, path, target);
     mem_free(target);

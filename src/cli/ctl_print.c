@@ -104,6 +104,35 @@ void ctl_print_sessions(json_t *answer, FILE *out)
     fprintf(out, "%zu session%s\n", count, count == 1 ? "" : "s");
 }
 
+void ctl_print_rules(json_t *answer, FILE *out)
+{
+    static const struct column columns[] = {
+        {"RULE", "name"},       {"ACTION", "action"},      {"MODE", "mode"},
+        {"HITS", "hits"},       {"SHADOW", "shadow_hits"}, {"LAST_HIT", "last_hit"},
+        {"EXPIRES", "expires"}, {"OWNER", "owner"},        {"WHERE", "where"},
+    };
+    size_t index = 0;
+    json_t *item = NULL;
+    json_t *rules = json_object_get(answer, "rules");
+    json_array_foreach(rules, index, item)
+    {
+        json_int_t line = json_integer_value(json_object_get(item, "line"));
+        (void)json_object_set_new(
+            item, "where", json_sprintf("%s:%" JSON_INTEGER_FORMAT, text_of(item, "file"), line));
+    }
+    print_table(rules, columns, sizeof(columns) / sizeof(columns[0]), out);
+    json_array_foreach(json_object_get(answer, "listeners"), index, item)
+    {
+        if (strcmp(text_of(item, "enforcement"), "audit") == 0) {
+            fprintf(out,
+                    "listener %s: audit, has let through %" JSON_INTEGER_FORMAT
+                    " that no rule matched\n",
+                    text_of(item, "name"), json_integer_value(json_object_get(item, "would_deny")));
+        }
+    }
+    fprintf(out, "%zu rules\n", json_array_size(rules));
+}
+
 /* --- reload ---------------------------------------------------------------------------------- */
 
 static void print_diags(json_t *answer, const char *key, const char *severity, FILE *out)

@@ -241,7 +241,8 @@ struct config *config_load_included(const struct config *former,
     config->path = mem_strdup(former->path);
     config->files = mem_alloc(sizeof *config->files);
     config->files[config->file_count++] = mem_strdup(former->path);
-    config->first_file = diag_add_file(diags, former->path);
+    ASSERT(diags->file_count > 0);
+    config->first_file = (uint32_t)diags->file_count - 1; /* that config_load could not read */
     copy_main(config, former);
     include_read(config, diags);
     variables_expand(config, options, diags);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "admin_json.h"
+#include "admin_rules.h"
 #include "base/bytebuf.h"
 #include "base/memory.h"
 #include "control/reload.h"
@@ -52,21 +53,27 @@ static void on_gone(void *arg)
     pending_free(pending);
 }
 
+/* Takes text over; NULL: memory is out. */
+static void answer_text(struct http_call *call, char *text, size_t len)
+{
+    struct bytebuf body = {0};
+    if (text == NULL || !bytebuf_append(&body, text, len)) {
+        http_call_refuse(call, STATUS_NO_MEMORY, "memory is out");
+    } else {
+        const struct http_answer answer = {.status = STATUS_OK, .body = &body};
+        http_call_answer(call, &answer);
+    }
+    bytebuf_clear(&body);
+    mem_free(text);
+}
+
 static void on_done(void *arg, const struct reload_outcome *outcome)
 {
     struct pending *pending = arg;
     size_t len = 0;
     char *text = outcome->kind == RELOAD_SESSIONS ? admin_json_sessions(outcome, &len)
                                                   : admin_json_reload(outcome, &len);
-    struct bytebuf body = {0};
-    if (text == NULL || !bytebuf_append(&body, text, len)) {
-        http_call_refuse(pending->call, STATUS_NO_MEMORY, "memory is out");
-    } else {
-        const struct http_answer answer = {.status = STATUS_OK, .body = &body};
-        http_call_answer(pending->call, &answer);
-    }
-    bytebuf_clear(&body);
-    mem_free(text);
+    answer_text(pending->call, text, len);
     pending_free(pending);
 }
 
@@ -90,6 +97,33 @@ static void on_sessions(struct admin *admin, struct http_call *call)
 {
     struct reload_request request = {.kind = RELOAD_SESSIONS};
     start(admin, call, &request);
+}
+
+/* Decimal digits alone, of no more rules than there could be. */
+static bool parse_index(struct strview text, size_t *index)
+{
+    enum { DIGITS_MAX = 9 };
+    *index = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9') {
+            return false;
+        }
+        *index = *index * 10 + (size_t)(text.ptr[i] - '0');
+    }
+    return text.len > 0 && text.len <= DIGITS_MAX;
+}
+
+static void on_rules(struct admin *admin, struct http_call *call)
+{
+    const struct strview *parameter = http_request_parameter(http_call_request(call), "from");
+    size_t from = 0;
+    if (parameter != NULL && !parse_index(*parameter, &from)) {
+        http_call_refuse(call, STATUS_BAD, "from must be the number of a rule, from 0 on");
+        return;
+    }
+    size_t len = 0;
+    char *text = admin_rules_json(admin->control->rule_totals, from, &len);
+    answer_text(call, text, len);
 }
 
 static void on_metrics(struct admin *admin, struct http_call *call)
@@ -156,6 +190,7 @@ struct route {
 
 static const struct route routes[] = {
     {"/sessions", HTTP_METHOD_GET, NULL, on_sessions},
+    {"/rules", HTTP_METHOD_GET, "from", on_rules},
     {"/metrics", HTTP_METHOD_GET, NULL, on_metrics},
     {"/reload", HTTP_METHOD_POST, "dry_run", on_reload},
     {"/check", HTTP_METHOD_POST, "file", on_check},
@@ -202,7 +237,7 @@ static void on_call(void *arg, struct http_call *call)
         return;
     }
     http_call_refuse(call, STATUS_NOT_FOUND,
-                     "there is no such path: /sessions, /metrics, /reload, /check");
+                     "there is no such path: /sessions, /rules, /metrics, /reload, /check");
 }
 
 /* --- the socket ------------------------------------------------------------------------------ */

@@ -18,9 +18,7 @@
 enum { FIRST_SIZE = 64 * 1024 };
 static const size_t last_size = (size_t)1024 * 1024 * 1024;
 
-typedef void write_fn(struct json_writer *w, const void *arg);
-
-static char *render(write_fn *write, const void *arg, size_t *len)
+char *admin_json_render(admin_json_fn *write, const void *arg, size_t *len)
 {
     for (size_t size = FIRST_SIZE; size <= last_size; size *= 2) {
         char *buf = mem_try_alloc(size);
@@ -225,7 +223,7 @@ char *admin_json_reload(const struct reload_outcome *outcome, size_t *len)
         return NULL;
     }
     const struct reload_arg arg = {.outcome = outcome, .groups = groups, .group_count = count};
-    char *text = render(write_reload, &arg, len);
+    char *text = admin_json_render(write_reload, &arg, len);
     mem_free(groups);
     return text;
 }
@@ -278,7 +276,7 @@ char *admin_json_sessions(const struct reload_outcome *outcome, size_t *len)
             return NULL; /* a list that lacks some without a word would mislead */
         }
     }
-    return render(write_sessions, outcome, len);
+    return admin_json_render(write_sessions, outcome, len);
 }
 
 static void write_error(struct json_writer *w, const void *arg)
@@ -290,5 +288,5 @@ static void write_error(struct json_writer *w, const void *arg)
 
 char *admin_json_error(const char *message, size_t *len)
 {
-    return render(write_error, message, len);
+    return admin_json_render(write_error, message, len);
 }

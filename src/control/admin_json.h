@@ -9,6 +9,11 @@
 
 #include <stddef.h>
 
+struct json_writer;
+
+typedef void admin_json_fn(struct json_writer *w, const void *arg);
+/* Whatever it writes; called until there is room for it. */
+char *admin_json_render(admin_json_fn *write, const void *arg, size_t *len);
 /* What a reload did, or would do. */
 char *admin_json_reload(const struct reload_outcome *outcome, size_t *len);
 /* What the sessions are. */

@@ -30,6 +30,7 @@
 #include "control/process.h"
 #include "control/reload.h"
 #include "control/rule_expiry.h"
+#include "control/rule_totals.h"
 #include "control/sockets.h"
 #include "control/sources.h"
 #include "control/watching.h"
@@ -347,6 +348,7 @@ static int make_workers(struct control *control, struct errbuf *err)
         control->peer_counts = peer_counts_new(control->worker_count, peers);
     }
     control->workers = mem_alloc_array(control->worker_count, sizeof(struct worker *));
+    control->rule_totals = rule_totals_new(control->snapshot->setup, control->worker_count);
     for (unsigned i = 0; i < control->worker_count; i++) {
         struct worker_options options = {
             .index = i,
@@ -354,6 +356,7 @@ static int make_workers(struct control *control, struct errbuf *err)
             .crypto = control->crypto,
             .snapshot = control->snapshot,
             .limits = &control->limits,
+            .rule_hits = rule_totals_hits(control->rule_totals, i),
             .metrics = control->metrics,
             .peer_counts = control->peer_counts,
             .ring = log_writer_ring(control->log_writer, i + 1),
@@ -561,6 +564,7 @@ static void free_workers(struct control *control)
 static void fini(struct control *control)
 {
     free_workers(control);
+    rule_totals_free(control->rule_totals);
     admin_free(control->admin);
     metrics_free(control->metrics);
     peer_counts_free(control->peer_counts);

@@ -23,6 +23,7 @@ struct own_expiry;
 struct peer_counts;
 struct reload;
 struct rule_expiry;
+struct rule_totals;
 struct setup;
 struct snapshot;
 struct listen_sockets;
@@ -57,6 +58,7 @@ struct control {
     struct reload_counts reloads;
     struct own_expiry *own_expiry;
     struct rule_expiry *rule_expiry;
+    struct rule_totals *rule_totals;
     struct watching *watching;
     struct admin *admin; /* NULL: none is configured */
     struct clock_watch *clock_watch;

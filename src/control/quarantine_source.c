@@ -203,6 +203,10 @@ struct quarantine *quarantine_source_file(const struct config *config, const cha
     if (path->text == NULL) {
         return quarantine_build(NULL, 0);
     }
+    if (strstr(path->text, "${") != NULL) {
+        *broken = true; /* which the reading of variables has told */
+        return NULL;
+    }
     if (file_read(path->text, QUARANTINE_FILE_MAX_BYTES, &text, &len, &err) != 0) {
         diag_error(diags, path->pos, "quarantine_file: %s%s", err.text, kept);
         *broken = true;

@@ -14,6 +14,7 @@
 #include "config/same.h"
 #include "control/changes.h"
 #include "control/rule_expiry.h"
+#include "control/rule_totals.h"
 #include "control/sockets.h"
 #include "control/watching.h"
 #include "control_private.h"
@@ -270,14 +271,21 @@ static void publish(struct reload *reload)
     if (reload->sockets != NULL) {
         apply_socket_options(reload);
     }
-    control_follow_metrics(control, reload->candidate->setup);
+    control_follow_metrics(control, reload->snapshot->setup);
     reload->step = RELOAD_SWAPPING;
     reload->waiting = control->running;
     snapshot_unref(control->snapshot);
     control->snapshot = snapshot_ref(reload->snapshot);
+    struct rule_hits *const *hits =
+        rule_totals_prepare(control->rule_totals, reload->snapshot->setup);
     for (unsigned i = 0; i < control->running; i++) {
-        worker_swap(control->workers[i], reload->snapshot, reload->sockets,
-                    reload->sockets != NULL && reload->job->request.scope == SOURCES_ALL);
+        const struct worker_next next = {
+            .snapshot = reload->snapshot,
+            .sockets = reload->sockets,
+            .rule_hits = hits == NULL ? NULL : hits[i],
+            .reread_resolver = reload->sockets != NULL && reload->job->request.scope == SOURCES_ALL,
+        };
+        worker_swap(control->workers[i], &next);
     }
 }
 
@@ -526,6 +534,7 @@ static void on_in_force(struct reload *reload)
     reload->candidate = former;
     reload->outcome.from = former;
     reload->outcome.to = sources_in_force(control->sources);
+    rule_totals_settle(control->rule_totals);
     log_new_sockets(control, reload->outcome.to->setup);
     if (reload->sockets != NULL) {
         socket_table_settle(control->sockets, reload->outcome.to->setup);

@@ -57,7 +57,8 @@ void scrape_reloads(struct scrape *scrape, size_t item)
 {
     (void)item;
     for (size_t i = 0; i < RELOAD_RESULTS; i++) {
-        const struct metric_label labels[] = {{"result", strview_from(reload_result_name((enum reload_result)i))}};
+        const struct metric_label labels[] = {
+            {"result", strview_from(reload_result_name((enum reload_result)i))}};
         exposition_u64(&scrape->text, labels, 1, scrape->control->reloads.results[i]);
     }
 }

@@ -520,7 +520,7 @@ static bool load(struct sources *sources, enum lint_scope lint, enum sources_che
     if (what == SOURCES_CHECK_ALL) {
         load_outside(&loader);
     } else {
-        loader.material->quarantine_inline = loader.quarantine;
+        material_set_quarantine(loader.material, loader.quarantine, quarantine_build(NULL, 0));
     }
     loader.material->setup = make_setup(&loader, config, policy, 0);
     if (diag_has_errors(diags) || loader.material->setup == NULL) {

@@ -21,6 +21,7 @@
 #include "policy/explain.h"
 #include "proxy/authority.h"
 #include "proxy/count.h"
+#include "proxy/rule_hits.h"
 #include "proxy/session.h"
 #include "proxy/snapshot.h"
 #include "proxy/worker.h"
@@ -150,6 +151,9 @@ static enum reason on_server_check(void *arg, struct peer_chain *chain, char *de
         (void)snprintf(detail, detail_size, "%s", verdict.detail);
         return lost;
     }
+    if (exchange->server_chain == chain) {
+        return REASON_NONE; /* judged with the rest, if anything has changed */
+    }
     const struct policy *policy = session->listener->setup->policy;
     struct policy_input input = authority_input(session->listener, chain, session->snapshot);
     struct decision decision;
@@ -189,6 +193,9 @@ static bool authorize(struct exchange *exchange, struct session *session)
     struct policy_input input = authority_input(session->listener, peer->chain, session->snapshot);
     policy_decide(policy, &input, &exchange->decision);
     count_decision(session, input.id, &exchange->decision);
+    if (session->worker->rule_hits != NULL) {
+        rule_hits_note(session->worker->rule_hits, session->listener, &exchange->decision);
+    }
     if (exchange->decision.verdict == VERDICT_ALLOW) {
         return true;
     }

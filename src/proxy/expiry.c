@@ -325,6 +325,9 @@ uint64_t expiry_wall_ms(const struct session *session, enum reason *cause)
     if (entry->deadline.position == 0) {
         return 0;
     }
+    if (entry->cause == REASON_RULE_EXPIRED && session->exchange.decision.until_s > 0) {
+        return (uint64_t)session->exchange.decision.until_s * 1000; /* as it is written */
+    }
     return (uint64_t)((int64_t)entry->end_ms + wall_offset());
 }
 

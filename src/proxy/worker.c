@@ -71,6 +71,9 @@ static void take_snapshot(struct worker *worker, struct worker_message *message)
 {
     swap_start(worker->swap, message->snapshot);
     message->snapshot = NULL;
+    if (message->rule_hits != NULL) {
+        worker->rule_hits = message->rule_hits;
+    }
     if (message->sockets != NULL && !accepting_follow(worker->accepting, message->sockets)) {
         log_begin(&worker->log, LOG_ERROR, "accept_failed");
         log_str(&worker->log, "error", "memory is out: a listener does not accept here");
@@ -134,14 +137,14 @@ void worker_order(struct worker *worker, enum worker_order order, enum reason re
     mailbox_post(worker->mailbox, &plain->message.node);
 }
 
-void worker_swap(struct worker *worker, struct snapshot *snapshot,
-                 struct listen_sockets *const *sockets, bool reread_resolver)
+void worker_swap(struct worker *worker, const struct worker_next *next)
 {
     struct worker_message *message = mem_alloc(sizeof(*message));
     message->node.kind = WORKER_SWAP;
-    message->snapshot = snapshot_ref(snapshot);
-    message->sockets = sockets;
-    message->reread_resolver = reread_resolver;
+    message->snapshot = snapshot_ref(next->snapshot);
+    message->sockets = next->sockets;
+    message->rule_hits = next->rule_hits;
+    message->reread_resolver = next->reread_resolver;
     mailbox_post(worker->mailbox, &message->node);
 }
 
@@ -190,6 +193,7 @@ struct worker *worker_new(const struct worker_options *options, struct errbuf *e
     worker->control = options->control;
     worker->ring = options->ring;
     worker->limits = options->limits;
+    worker->rule_hits = options->rule_hits;
     worker->metrics = metrics_blocks(options->metrics, options->index);
     worker->peer_counts = options->peer_counts;
     worker->snapshot = snapshot_ref(options->snapshot);

@@ -367,14 +367,16 @@ def test_reloads(site):
     here.reload()
     here.reload(nonsense=1)
     m = here.scrape()
-    assert m.by("bulkhead_reloads_total", "result") == {"in_force": 0, "unchanged": 1, "refused": 1}
+    assert m.by("bulkhead_reloads_total", "result") == {
+        "in_force": 0, "unchanged": 1, "refused": 1, "quarantine_alone": 0}
     assert m("bulkhead_config_last_reload_successful") == 0
     good = m("bulkhead_config_last_reload_success_timestamp_seconds")
     assert good >= began and m("bulkhead_generation") == 1
     del here.config["nonsense"]
     here.reload(rules=[rule("orders", ORDERS, "in")])
     m = here.scrape()
-    assert m.by("bulkhead_reloads_total", "result") == {"in_force": 1, "unchanged": 1, "refused": 1}
+    assert m.by("bulkhead_reloads_total", "result") == {
+        "in_force": 1, "unchanged": 1, "refused": 1, "quarantine_alone": 0}
     assert (m("bulkhead_generation"), m("bulkhead_config_last_reload_successful")) == (2, 1)
     assert m("bulkhead_config_last_reload_success_timestamp_seconds") > good
 

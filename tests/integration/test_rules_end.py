@@ -253,7 +253,7 @@ def test_the_end_is_said_two_weeks_and_two_days_before(reloadable, backends, iss
     assert (line["rule"], line["owner"], line["level"]) == ("visit", "batch-team", "warn")
     assert (line["expires"], line["days_left"]) == (place.config["rules"][0]["expires"], 13)
     place.reload()
-    clock.set(29 * DAY)
+    clock.set(29.5 * DAY)
     place.reload()
     place.wait_log("rule_expires_soon", days_left=0)
     clock.set(31 * DAY)

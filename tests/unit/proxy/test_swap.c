@@ -106,7 +106,8 @@ static struct snapshot *swap_to(struct scene *scene, const char *text,
         site, text, credentials != NULL ? credentials : former->credentials, 2, former->setup);
     site->said_in_force = 0;
     site_follow_metrics(site, next->setup);
-    worker_swap(site->worker, next, site->sockets, false);
+    const struct worker_next order = {.snapshot = next, .sockets = site->sockets};
+    worker_swap(site->worker, &order);
     run_until(&site->world, is_in_force, site);
     assert_ptr_equal(site->worker->snapshot, next);
     snapshot_unref(next); /* the worker has its own */
@@ -290,7 +291,8 @@ static void test_swap_cut_off_by_the_end(void **state)
         site_compose(scene.site, text_of(&scene, "listeners: [" LISTENER "]\n" ALLOW_PEER, text),
                      former->credentials, 2, former->setup);
     site_follow_metrics(scene.site, next->setup);
-    worker_swap(scene.site->worker, next, scene.site->sockets, false);
+    const struct worker_next order = {.snapshot = next, .sockets = scene.site->sockets};
+    worker_swap(scene.site->worker, &order);
     snapshot_unref(next);
     worker_order(scene.site->worker, WORKER_CUT, REASON_STOPPED);
     scene_end(&scene);

@@ -1,0 +1,10 @@
+/* ctl_rules: `bulkhead ctl rules`: what each rule has done, from as many pages as there are. */
+#ifndef BULKHEAD_CLI_CTL_RULES_H
+#define BULKHEAD_CLI_CTL_RULES_H
+
+#include <stdbool.h>
+
+/* Prints; returns the exit code. */
+int ctl_rules(const char *socket_path, bool as_json);
+
+#endif
