@@ -256,8 +256,9 @@ bench: ## first figures next to HAProxy and nginx
 
 bench-telemetry: ## what metrics and logs cost: all on against all off, CPU per handshake and per byte
 	$(Q).ci/deps demo
-	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BUILD)/bench/telemetry
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=uncounted build/uncounted/bulkhead
+	$(Q)$(BUILD)/bench/telemetry
 	$(Q)$(PYTHON) bench/telemetry.py --on build/release/bulkhead --off build/uncounted/bulkhead
 
 P ?=

@@ -31,6 +31,7 @@ struct explain_report {
     struct explain_answer caller;
     struct explain_answer server;
     struct findings findings; /* of the caller */
+    bool quarantine_known;    /* all of it could be read */
 };
 
 /* Would the connection come about, as far as was asked? */

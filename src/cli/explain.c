@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "config/scalar.h"
 #include "config/suggest.h"
+#include "control/quarantine_source.h"
 #include "policy/explain.h"
 #include "policy/lint.h"
 #include "policy/quarantine.h"
@@ -44,8 +45,9 @@ static void print_help(FILE *out)
         "\n"
         "Says whether a peer of this SPIFFE ID may use a listener, which rule decides, where it\n"
         "stands, and which rules came near and in what they differ: the sentence of the access\n"
-        "log, before there is a connection. Reads the configuration and what it includes, no\n"
-        "certificate, key or bundle: that the peer has a valid certificate is taken for granted.\n"
+        "log, before there is a connection. Reads the configuration, what it includes and the\n"
+        "quarantine file, no certificate, key or bundle: that the peer has a valid certificate is\n"
+        "taken for granted.\n"
         "\n"
         "  -c, --config FILE   the configuration file\n"
         "      --from ID       the caller's SPIFFE ID; not for a listener that accepts plaintext\n"
@@ -224,15 +226,24 @@ static void print_diags(const struct inquiry *inquiry, enum diag_severity severi
     }
 }
 
-static struct quarantine *build_quarantine(const struct config *config)
+/* False when an entry in the configuration is wrong. The file may be elsewhere, or on its way: the
+   answer says that it was not taken into account. */
+static bool load_quarantine(struct inquiry *inquiry)
 {
-    const char **entries = mem_alloc_array(config->quarantine.count, sizeof(*entries));
-    for (size_t i = 0; i < config->quarantine.count; i++) {
-        entries[i] = config->quarantine.items[i].text;
+    size_t errors = inquiry->diags.error_count;
+    bool broken = false;
+    struct quarantine *in_files = quarantine_source_inline(inquiry->config, &inquiry->diags);
+    if (inquiry->diags.error_count != errors) {
+        quarantine_unref(in_files);
+        return false;
     }
-    struct quarantine *quarantine = quarantine_build(entries, config->quarantine.count);
-    mem_free(entries);
-    return quarantine;
+    struct quarantine *in_file =
+        quarantine_source_file(inquiry->config, "", &inquiry->diags, &broken);
+    inquiry->report.quarantine_known = in_file != NULL && !broken;
+    inquiry->quarantine = quarantine_source_join(in_files, in_file);
+    quarantine_unref(in_files);
+    quarantine_unref(in_file);
+    return true;
 }
 
 static bool load(struct inquiry *inquiry)
@@ -242,15 +253,15 @@ static bool load(struct inquiry *inquiry)
     if (inquiry->config != NULL) {
         inquiry->policy = policy_load(inquiry->config, &inquiry->diags);
     }
-    if (inquiry->policy == NULL || !inquiry->config->valid) {
+    if (inquiry->policy == NULL || !inquiry->config->valid || !load_quarantine(inquiry)) {
         diag_sort(&inquiry->diags);
         print_diags(inquiry, DIAG_ERROR);
         return false;
     }
     lint_run(inquiry->policy, inquiry->options->now_s, LINT_LOAD, &inquiry->diags);
     diag_sort(&inquiry->diags);
+    print_diags(inquiry, DIAG_ERROR); /* of the quarantine file */
     print_diags(inquiry, DIAG_WARNING);
-    inquiry->quarantine = build_quarantine(inquiry->config);
     return true;
 }
 

@@ -166,6 +166,9 @@ void explain_print_text(const struct explain_report *report)
     if (report->server.asked) {
         print_answer(report, &report->server, "as the server of");
     }
+    if (!report->quarantine_known) {
+        puts("  the quarantine file could not be read, or not all of it: it may hold them");
+    }
 }
 
 /* --- JSON ------------------------------------------------------------------------------------ */
@@ -298,6 +301,7 @@ static size_t write_report(const struct explain_report *report, char *buf, size_
     json_field_string(&w, "to", listener_name(report, first));
     write_time(&w, "at", first->input.now_s);
     json_field_bool(&w, "allowed", explain_is_allowed(report));
+    json_field_bool(&w, "quarantine_known", report->quarantine_known);
     if (report->caller.asked) {
         write_caller(&w, report);
     }

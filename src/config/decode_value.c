@@ -99,8 +99,6 @@ static void check_text(struct decoder *d, enum field_type type, const struct yam
     } else if (type == FIELD_OUTPUT && strcmp(text, "stdout") != 0 && strcmp(text, "none") != 0 &&
                strpbrk(text, "/.") == NULL) {
         report_value(d, node, "must be stdout, none or a file; a file here is written \"./name\"");
-    } else if ((type == FIELD_PATH || type == FIELD_OUTPUT) && strstr(text, "${") != NULL) {
-        report_value(d, node, NO_VARIABLE);
     }
 }
 
@@ -116,9 +114,13 @@ static void decode_string(struct decoder *d, const struct field *field,
     if (text == NULL) {
         return;
     }
-    check_text(d, field->type, node);
     bool is_path =
         field->type == FIELD_PATH || (field->type == FIELD_OUTPUT && strpbrk(text, "/.") != NULL);
+    if (is_path && strstr(text, "${") != NULL) {
+        report_value(d, node, NO_VARIABLE);
+        return; /* a file of that name would be missed besides */
+    }
+    check_text(d, field->type, node);
     char *copy = is_path ? join_path(d->directory, text) : mem_strndup(text, node->count);
     decode_string_store(decoder_at(base, field->offset), copy, decoder_pos(d, node));
 }

@@ -271,7 +271,7 @@ static void publish(struct reload *reload)
     if (reload->sockets != NULL) {
         apply_socket_options(reload);
     }
-    control_follow_metrics(control, reload->candidate->setup);
+    control_follow_metrics(control, reload->snapshot->setup);
     reload->step = RELOAD_SWAPPING;
     reload->waiting = control->running;
     snapshot_unref(control->snapshot);

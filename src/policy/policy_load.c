@@ -282,7 +282,8 @@ static void load_rule(struct loader *loader, struct side *side, size_t index, si
         .mode = rule->mode,
         .ends_s = rule->expires.text.text == NULL ? POLICY_NEVER : rule->expires.s,
         .pos = rule->pos};
-    bool denies = rule->action == CONFIG_ACTION_DENY;
+    /* A shadow deny takes nothing, so a typing error in it widens nothing. */
+    bool denies = rule->action == CONFIG_ACTION_DENY && rule->mode == CONFIG_MODE_ENFORCE;
     uint32_t set = id_matcher_set_new(side->matcher);
     if (rule->mode != CONFIG_MODE_DISABLED) {
         grant_rule(loader, side, index, set);

@@ -8,9 +8,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "config/config.h"
 #include "policy/id_matcher.h"
 
 struct certificate {
@@ -63,18 +65,37 @@ static bool parse_sha256(struct strview hex, uint8_t out[QUARANTINE_SHA256_SIZE]
     return at == hex.len;
 }
 
+#define A_CERTIFICATE                                                                             \
+    "\"sha256:\" and the 64 hexadecimal digits of the SHA-256 of the leaf certificate's DER, as " \
+    "`bulkhead svid FILE` prints it"
+
+/* What is no ID is often a fingerprint in other words, or a group. */
+static int parse_pattern(struct strview text, struct quarantine_item *item, const char **why)
+{
+    if (id_pattern_parse(text, &item->pattern, why) == 0) {
+        return 0;
+    }
+    uint8_t digest[QUARANTINE_SHA256_SIZE];
+    bool is_sha = text.len > 3 && strncasecmp(text.ptr, "sha", 3) == 0;
+    if (is_sha || parse_sha256(text, digest)) {
+        *why = "a certificate is written as " A_CERTIFICATE;
+    } else if (strview_starts_with(text, CONFIG_GROUP_PREFIX)) {
+        *why = "a group has no place here; write its IDs and patterns";
+    }
+    return -1;
+}
+
 int quarantine_item_parse(struct strview text, struct quarantine_item *item, const char **why)
 {
     size_t prefix = strlen(QUARANTINE_SHA256_PREFIX);
     *item = (struct quarantine_item){.is_certificate = false};
     if (text.len < prefix || memcmp(text.ptr, QUARANTINE_SHA256_PREFIX, prefix) != 0) {
-        return id_pattern_parse(text, &item->pattern, why);
+        return parse_pattern(text, item, why);
     }
     item->is_certificate = true;
     struct strview hex = {.ptr = text.ptr + prefix, .len = text.len - prefix};
     if (!parse_sha256(hex, item->sha256)) {
-        *why = "must be \"sha256:\" and the 64 hexadecimal digits of the SHA-256 of the leaf "
-               "certificate's DER, as `bulkhead svid FILE` prints it";
+        *why = "must be " A_CERTIFICATE;
         return -1;
     }
     return 0;

@@ -52,6 +52,7 @@ def test_offline_reads_no_credentials(tmp_path):
 @pytest.mark.parametrize("changes, part", [
     ({"rules": [rule(identity="prod.example/x")]}, "write the ID in full"),
     ({"rules": [rule(to="ordres")]}, 'did you mean "orders"'),
+    ({"quarantine": ["sha256:00"]}, 'quarantine: "sha256:00"'),
     ({"trust": {"Prod.example": {"bundle": "prod.pem"}}}, "Prod.example"),
     ({"identity": {"spiffe_id": "prod.example/x", "files": {
         "certificate": "svid.pem", "private_key": "svid.key"}}}, "identity.spiffe_id"),

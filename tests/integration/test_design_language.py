@@ -24,6 +24,7 @@ from harness.streams import (
     RESET, PlainStream, client_context, dial, server_context, tls_connect, tls_dial,
 )
 from harness.wait import until
+from test_rules_table import ROWS
 
 CONFIGURATION = """\
 version: 1
@@ -368,3 +369,116 @@ def test_one_string_where_a_list_belongs(january, cast):
     assert spare(CONFIGURATION).count("[") == CONFIGURATION.count("[") - 7
     site = january(spare)
     assert site.let_in(cast.svid("web").pair)["rule"] == "storefront-uses-orders"
+
+
+# ---- what the language promises, and where it is held to it -----------------------------------
+
+# "test_x.py::name" is an integration test, "area/test_x.c::name" a unit test; a name may end in
+# "*", for all that begin so. "row NAME" is a row of test_rules_table.py.
+STATEMENTS = [
+    ("mtls to tcp terminates", "test_directions.py::test_terminate_hands_plaintext_to_the_backend"),
+    ("tcp to mtls originates", "test_directions.py::test_originate_speaks_mtls_to_the_server"),
+    ("mtls to mtls bridges", "test_directions.py::test_bridge_speaks_mtls_on_both_sides"),
+    ("tcp to tcp is refused", "config/test_validate.c::test_validate_pairs_of_addresses"),
+    ("any other SVID than the pinned one is refused", "test_any_other_svid_is_refused"),
+    ("one bundle for each trust domain, never merged", "test_everybody_else_is_refused",
+     "test_bundle_forms.py::test_merged_bundles_are_told_what_to_do"),
+    ("a bundle is SPIFFE's JSON or PEM", "test_bundle_forms.py::test_each_form_means_what_its_row_says"),
+    ("Unix sockets on either side, with mode and owner",
+     "test_directions.py::test_unix_socket_behind_terminate",
+     "test_directions.py::test_unix_socket_in_front_of_originate",
+     "test_directions.py::test_a_unix_socket_is_for_its_owner_alone_by_default"),
+    ("the server is who `expect` says, in the terms of `from`",
+     "test_payments_is_reached_and_nobody_else",
+     "test_policy.py::test_a_server_that_is_not_expected_gets_nothing",
+     "policy/test_policy.c::test_policy_expects_servers"),
+    ("groups in `from`", "test_the_storefront_uses_orders"),
+    ("groups in groups and in `expect`", "policy/test_policy_groups.c::test_*",
+     "row group-of-itself", "row groups-nested-too-deep"),
+    ("a shadow rule is counted and logged, and grants nothing",
+     "test_a_shadow_rule_grants_nothing_and_is_logged",
+     "test_enforcement.py::test_a_shadow_rule_is_told_and_does_nothing"),
+    ("a disabled rule is not there", "test_enforcement.py::test_what_no_shadow_rule_matched_*"),
+    ("a rule ends at its moment, and with it what no other rule admits",
+     "test_an_enforced_rule_ends_with_its_connections"),
+    ("a deny wins wherever it stands", "test_a_deny_wins_wherever_it_stands",
+     "policy/test_policy.c::test_policy_decides"),
+    ("the quarantine refuses now and cuts now, above every rule",
+     "test_the_quarantine_is_above_every_rule",
+     "test_quarantine.py::test_a_quarantine_cuts_and_refuses_its_peer_and_nobody_else",
+     "test_quarantine.py::test_no_rule_and_no_audit_lets_it_through"),
+    ("in both directions", "test_payments_is_reached_and_nobody_else",
+     "test_quarantine.py::test_a_server_in_quarantine_gets_neither_certificate_nor_byte"),
+    ("one certificate, and not all its replicas",
+     "test_quarantine.py::test_one_certificate_and_not_its_replicas"),
+    ("tests are run by `check`", "test_its_tests_are_run"),
+    ("rules, groups, quarantine and tests come from included files too",
+     "config/test_include.c::test_include_takes_quarantine_and_tests",
+     "test_rules_files.py::test_a_group_in_one_file_serves_rules_in_another",
+     "row include-with-listeners"),
+    ("a pattern is of validated segments: `*` is one, `**` last, one or more",
+     "policy/test_id_pattern.c::test_id_pattern_matches",
+     "test_a_shadow_rule_grants_nothing_and_is_logged", "row pattern-double-star-inside"),
+    ("no pattern in a trust domain, no regex, no prefix inside a segment, no normalisation",
+     "row pattern-star-in-the-domain", "row pattern-regex", "row pattern-part-of-a-segment",
+     "row pattern-dots", "row pattern-percent"),
+    ("IDs are written in full", "row pattern-without-the-scheme"),
+    ("`$` is reserved for variables of whole trust domains",
+     "config/test_variables.c::test_variables_elsewhere_are_refused"),
+    ("one string where a list belongs is a list of one", "test_one_string_where_a_list_belongs"),
+    ("audit admits what no rule matched, logs it and softens nothing else",
+     "test_enforcement.py::test_audit_lets_through_what_no_rule_matched_and_says_so",
+     "test_enforcement.py::test_audit_softens_nothing_else",
+     "test_enforcement.py::test_audit_does_not_soften_expect"),
+    ("for the whole file or one listener", "test_enforcement.py::test_a_listeners_own_enforcement_wins"),
+    ("audit is loud", "test_enforcement.py::test_audit_is_loud_at_the_start_and_at_each_reload"),
+    ("an unknown or duplicate key is an error, with the nearest known one", "row mode-misspelt",
+     "config/test_yaml_doc.c::test_yaml_doc_refuses_what_yaml_allows"),
+    ("so is a wrong type", "config/test_decode.c::test_decode_refuses_wrong_shapes"),
+    ("so are anchors and aliases", "config/test_yaml_doc.c::test_yaml_doc_refuses_what_yaml_allows"),
+    ("so is an unknown group", "row group-unknown"),
+    ("so is an unknown listener in the main file", "row rule-to-a-misspelt-listener"),
+    ("so is a bad ID or pattern", "row pattern-a-name"),
+    ("so is an originating listener in `to`", "row rule-to-plaintext"),
+    ("so is an mtls upstream without `expect`", "config/test_validate.c::test_validate_expect"),
+    ("so is plaintext off the loopback, unless allowed by name",
+     "config/test_validate.c::test_validate_pairs_of_addresses",
+     "config/test_validate.c::test_validate_takes_a_file_that_fits"),
+    ("so is an anchor that two trust domains share",
+     "test_check.py::test_an_anchor_of_two_domains_is_an_error"),
+    ("so is a leaf inside a bundle", "test_bundle_forms.py::test_each_form_means_what_its_row_says"),
+    ("so is a failing test at a reload; a start goes on and says so", "row test-that-fails",
+     "test_policy_tests.py::test_a_reload_is_refused_by_a_failing_test",
+     "test_policy_tests.py::test_a_start_goes_on_with_a_failing_test_and_says_so"),
+    ("all else is a warning: time alone makes no valid file invalid", "row expired",
+     "test_it_is_valid"),
+    ("nothing that only narrows access refuses a load", "row rule-from-nobody",
+     "row rule-that-a-deny-stands-over", "row rule-of-a-domain-without-a-bundle", "row group-empty"),
+    ("a quarantine always takes effect",
+     "test_quarantine.py::test_a_refused_configuration_adds_its_quarantine",
+     "test_quarantine.py::test_broken_credentials_hold_back_no_quarantine",
+     "config/test_include.c::test_include_keeps_the_quarantine_after_errors"),
+]
+
+HERE = pathlib.Path(__file__).parent
+
+
+def is_there(test):
+    if test.startswith("row "):
+        return test[4:] in {row.name for row in ROWS}
+    file, _, name = test.rpartition("::")
+    if not file:
+        path, start = pathlib.Path(__file__), "def "
+    elif file.endswith(".c"):
+        path, start = HERE.parent / "unit" / file, "static void "
+    else:
+        path, start = HERE / file, "def "
+    end = "" if name.endswith("*") else "("
+    return path.exists() and f"\n{start}{name.rstrip('*')}{end}" in path.read_text()
+
+
+@pytest.mark.parametrize("statement", STATEMENTS, ids=lambda statement: statement[0])
+def test_each_statement_has_tests(statement):
+    assert len(statement) > 1
+    for test in statement[1:]:
+        assert is_there(test), test

@@ -166,6 +166,22 @@ def test_a_single_certificate_may_be_held(file, fingerprint):
     assert explain(file, "--from", f"{SHOP}/web", "--to", "orders", "--sha256", other)[0] == 0
 
 
+def test_the_quarantine_file_counts(file, tmp_path):
+    held = tmp_path / "held"
+    file.write_text(file.read_text() + f"quarantine_file: {held}\n")
+    held.write_text(f"# an incident\n{SHOP}/web\n")
+    code, answer = explain(file, "--from", f"{SHOP}/web", "--to", "orders")
+    assert code == 1 and answer["quarantine"] == f"{SHOP}/web" and answer["quarantine_known"]
+    assert explain(file, "--from", f"{SHOP}/wiki", "--to", "orders")[0] == 1
+    held.write_text(f"nonsense\n{SHOP}/web\n")
+    code, answer = explain(file, "--from", f"{SHOP}/web", "--to", "orders")
+    assert code == 1 and answer["quarantine_known"] is False
+    held.unlink()
+    result = run_command("explain", "-c", file, "--from", f"{SHOP}/web", "--to", "orders")
+    assert result.returncode == 0 and "could not be read" in result.stdout
+    assert f"{file}:" in result.stderr and str(held) in result.stderr
+
+
 def test_servers_are_asked_about_with_expect(file):
     code, answer = explain(file, "--to", "out", "--server", f"{SHOP}/payments")
     assert code == 0 and "from" not in answer and answer["server"]["decision"] == "allow"
@@ -232,6 +248,13 @@ def test_a_wrong_configuration_answers_nothing(file):
     result = run_command("explain", "-c", file, "--from", f"{SHOP}/web", "--to", "orders")
     assert result.returncode == 2 and result.stdout == ""
     assert ": error: rules[0].to" in result.stderr
+
+
+def test_a_wrong_quarantine_answers_nothing(file):
+    file.write_text(file.read_text().replace(f"sha256:{LEAF}", "sha256:00"))
+    result = run_command("explain", "-c", file, "--from", f"{SHOP}/web", "--to", "orders")
+    assert result.returncode == 2 and result.stdout == ""
+    assert ': error: quarantine: "sha256:00"' in result.stderr
 
 
 def test_help_has_examples():

@@ -378,6 +378,51 @@ TESTS = [
              (WARNING, "no peer has this ID", '`trust` has no bundle for "prod.exmaple"')),
 ]
 
+DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
+def held(name, entry, *messages):
+    return Row(f"quarantine-{name}", f"{RULES}quarantine:\n  - spiffe://prod.example/ok\n  - {entry}\n",
+               *messages)
+
+
+def listed(name, line, *messages):
+    """The same in a file of its own."""
+    return Row(f"quarantine-file-{name}", f"{RULES}quarantine_file: held\n", *messages,
+               files={"held": f"# an incident\nspiffe://prod.example/ok\n{line}\n"})
+
+
+QUARANTINES = [
+    held("short-fingerprint", "§sha256:9f86d081",
+         (ERROR, 'quarantine: "sha256:9f86d081": must be', "the 64 hexadecimal digits")),
+    held("of-another-digest", f"§sha1:{DIGEST[:40]}",
+         (ERROR, f'quarantine: "sha1:{DIGEST[:40]}"', 'a certificate is written as "sha256:"')),
+    held("digits-alone", f"§{DIGEST}",
+         (ERROR, f'quarantine: "{DIGEST}"', 'a certificate is written as "sha256:"')),
+    held("of-a-group", "§group:shop",
+         (ERROR, 'quarantine: "group:shop": a group has no place', "write its IDs and patterns")),
+    held("without-the-scheme", "§prod.example/ns/wiki",
+         (ERROR, 'quarantine: "prod.example/ns/wiki"', "write the ID in full")),
+    held("part-of-a-segment", "§spiffe://prod.example/ns/wiki-*",
+         (ERROR, 'quarantine: "spiffe://prod.example/ns/wiki-*"', "exactly one whole segment")),
+    held("of-an-unknown-variable", "§spiffe://${prod}/ns/wiki",
+         (ERROR, 'quarantine[1]: "spiffe://${prod}/ns/wiki": unknown variable', "--var prod=...")),
+    held("of-a-domain-without-a-bundle", "§spiffe://prod.exmaple/ns/wiki",
+         (WARNING, '`trust` has no "prod.exmaple"', "this entry holds nobody")),
+    Row("quarantine-as-a-map", RULES + "quarantine: §{wiki: spiffe://prod.example/wiki}\n",
+        (ERROR, "quarantine: must be text or a list of texts", "not a map")),
+    listed("short-fingerprint", "§sha256:9f86d081",
+           (ERROR, 'quarantine_file: "sha256:9f86d081": must be', "the 64 hexadecimal digits")),
+    listed("with-a-word", "§wiki",
+           (ERROR, 'quarantine_file: "wiki"', "write the ID in full")),
+    listed("with-a-variable", "§spiffe://${prod}/wiki",
+           (ERROR, "`$` is reserved", "write the trust domain itself")),
+    listed("of-a-domain-without-a-bundle", "§spiffe://prod.exmaple/wiki",
+           (WARNING, '`trust` has no "prod.exmaple"', "this entry holds nobody")),
+    Row("quarantine-file-that-is-missing", RULES + "quarantine_file: §held\n",
+        (ERROR, "quarantine_file: can't open", "No such file or directory")),
+]
+
 LINTS = [
     Row("rule-that-a-deny-stands-over",
         RULES + "  - §{name: more, from: spiffe://prod.example/ns/shop/sa/api, to: stock}\n"
@@ -405,7 +450,7 @@ LINTS = [
          "of the trust domain")),
 ]
 
-ROWS = [*PATTERNS, *VARIABLES, *GROUPS, *INCLUDES, *MODES, *TESTS, *LINTS]
+ROWS = [*PATTERNS, *VARIABLES, *GROUPS, *INCLUDES, *MODES, *TESTS, *QUARANTINES, *LINTS]
 
 
 def take_marks(files):

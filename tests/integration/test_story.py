@@ -91,7 +91,7 @@ class Play:
         for wanted in shown(self.step):
             found = [line for line in lines
                      if all(line.get(key) == value for key, value in wanted.items())]
-            assert found, (wanted, lines)
+            assert found, f"{wanted} is none of {json.dumps(lines, indent=1)}"
             assert "would_deny" in wanted or all("would_deny" not in line for line in found)
             assert "shadow_rule" in wanted or all("shadow_rule" not in line for line in found)
 

@@ -176,7 +176,9 @@ static void test_include_leaves_out_what_is_for_others(void **state)
                           "- {name: a, from: spiffe://prod.example/x, to: [in, billing]}\n"
                           "- {name: b, from: spiffe://other.example/x, to: in}\n"
                           "- {name: c, action: deny, from: spiffe://prod.example/x, to: inn}\n"
-                          "- {name: d, action: deny, from: spiffe://other.example/x, to: in}\n");
+                          "- {name: d, action: deny, from: spiffe://other.example/x, to: in}\n"
+                          "- {name: e, action: deny, mode: shadow, from: spiffe://other.example/x,"
+                          " to: in}\n");
     load(site);
     struct policy *policy = policy_load(site->config, &site->diags);
     assert_non_null(policy);
@@ -189,6 +191,7 @@ static void test_include_leaves_out_what_is_for_others(void **state)
         "rules.d/a.yaml:4:62: warning: rules[2].to[0]: denies nobody: there is no listener \"inn\" "
         "here; did you mean \"in\"?",
         "rules.d/a.yaml:5:33: warning: rules[3].from[0]: \"spiffe://other.example/x\": never",
+        "rules.d/a.yaml:6:47: note: rules[4].from[0]: \"spiffe://other.example/x\": never",
     };
     assert_diags(&site->diags, wanted);
     assert_int_equal(site->diags.warning_count, 2);

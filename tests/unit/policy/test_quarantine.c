@@ -86,6 +86,33 @@ static void test_quarantine_item_refuses_what_is_none(void **state)
     }
 }
 
+/* In an incident nobody has time to look the form up. */
+static void test_quarantine_item_says_what_would_be_right(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *why;
+    } rows[] = {
+        {"sha256:9f", "must be \"sha256:\" and the 64 hexadecimal digits"},
+        {"SHA256:" HEX, "a certificate is written as \"sha256:\" and the 64"},
+        {"sha1:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b", "a certificate is written as"},
+        {"SHA256 Fingerprint=9F:86", "a certificate is written as"},
+        {HEX, "a certificate is written as"},
+        {HEX_COLONS, "a certificate is written as"},
+        {"group:web", "a group has no place here; write its IDs and patterns"},
+        {"a.example/x", "must start with \"spiffe://\"; write the ID in full"},
+        {A "x*", "`*` stands for exactly one whole segment"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct quarantine_item item;
+        const char *why = "";
+        print_message("%s\n", rows[i].text);
+        assert_int_equal(quarantine_item_parse(strview_from(rows[i].text), &item, &why), -1);
+        assert_memory_equal(why, rows[i].why, strlen(rows[i].why));
+    }
+}
+
 static void test_quarantine_holds_what_it_names(void **state)
 {
     (void)state;
@@ -249,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_quarantine_item_takes_fingerprints_as_tools_print_them),
         cmocka_unit_test(test_quarantine_item_refuses_what_is_none),
+        cmocka_unit_test(test_quarantine_item_says_what_would_be_right),
         cmocka_unit_test(test_quarantine_holds_what_it_names),
         cmocka_unit_test(test_quarantine_holds_single_certificates),
         cmocka_unit_test(test_quarantine_without_entries_holds_nobody),

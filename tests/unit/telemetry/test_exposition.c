@@ -38,7 +38,8 @@ static void test_a_counter_in_both_formats(void **state)
                  "# TYPE process_cpu_seconds_total counter\n"
                  "process_cpu_seconds_total 12.345678\n"
                  "# HELP bulkhead_reloads_total Reloads since the start, by result: in_force, "
-                 "unchanged, refused. A changed credential file counts as one.\n"
+                 "unchanged, refused, quarantine_alone (refused, but for what the quarantine has "
+                 "gained). A changed credential file counts as one.\n"
                  "# TYPE bulkhead_reloads_total counter\n"
                  "bulkhead_reloads_total{result=\"refused\"} 18446744073709551615\n");
     e = (struct exposition){.format = EXPOSITION_OPENMETRICS, .out = &out};
