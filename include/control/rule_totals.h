@@ -33,7 +33,7 @@ struct rule_hits *const *rule_totals_prepare(struct rule_totals *totals, struct 
 /* Every worker has swapped. */
 void rule_totals_settle(struct rule_totals *totals);
 /* The setup whose rules and listeners are counted, by config index. */
-const struct setup *rule_totals_setup(const struct rule_totals *totals);
+struct setup *rule_totals_setup(const struct rule_totals *totals);
 /* How many setups there were before it: whether an index still means the same. */
 uint64_t rule_totals_epoch(const struct rule_totals *totals);
 struct rule_total rule_totals_rule(const struct rule_totals *totals, size_t index);

@@ -15,15 +15,21 @@
 #include <stdint.h>
 
 struct dialer;
-/* fd ≥ 0: connected and the callee's; else why says what failed (REASON_UPSTREAM_CONNECT_*,
-   REASON_OUT_OF_DESCRIPTORS, REASON_OUT_OF_MEMORY). The dialer is gone when this runs. */
-typedef void dialer_done_fn(void *arg, int fd, enum reason why);
+
+struct dial_failure {
+    enum reason reason; /* REASON_UPSTREAM_CONNECT_*, REASON_OUT_OF_*; REASON_NONE: connected */
+    int error;          /* the kernel's, an errno; 0: none */
+};
+
+/* fd ≥ 0: connected and the callee's; else failure says why. The dialer is gone when this runs. */
+typedef void dialer_done_fn(void *arg, int fd, struct dial_failure failure);
 
 /* Copies addr and options. On success *out is owned by the caller until the callback or
-   dialer_cancel(). -1 and *why when no socket can be made. */
+   dialer_cancel(). -1 and *failure when no socket can be made. */
 int dialer_start(struct loop *loop, const struct netaddr *addr, uint64_t timeout_ms,
                  const struct socket_options *options, dialer_done_fn *done, void *arg,
-                 struct dialer **out, enum reason *why) __attribute__((warn_unused_result));
+                 struct dialer **out, struct dial_failure *failure)
+    __attribute__((warn_unused_result));
 /* No callback any more. NULL is fine. */
 void dialer_cancel(struct dialer *dialer);
 

@@ -40,7 +40,7 @@ struct upstream {
     size_t next_address;
     struct netaddr address; /* being dialled, or dialled last */
     struct netaddr local;
-    enum reason last_failure;
+    struct dial_failure last_failure;
     struct loop_deferred deferred;
     bool pending_failure;
     bool in_handshake;

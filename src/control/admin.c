@@ -131,7 +131,11 @@ static void on_metrics(struct admin *admin, struct http_call *call)
     const struct http_header *accept = http_request_header(http_call_request(call), "Accept");
     enum exposition_format format =
         exposition_choose(accept == NULL ? strview_from("") : accept->value);
-    const struct http_stream stream = scrape_stream(admin->control, format);
+    struct http_stream stream;
+    if (!scrape_stream(admin->control, format, &stream)) {
+        http_call_refuse(call, STATUS_NO_MEMORY, "memory is out");
+        return;
+    }
     const struct http_answer answer = {
         .status = STATUS_OK, .content_type = exposition_content_type(format), .stream = &stream};
     http_call_answer(call, &answer);

@@ -181,7 +181,7 @@ void rule_totals_settle(struct rule_totals *totals)
     totals->epoch++;
 }
 
-const struct setup *rule_totals_setup(const struct rule_totals *totals)
+struct setup *rule_totals_setup(const struct rule_totals *totals)
 {
     return totals->now.setup;
 }

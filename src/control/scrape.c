@@ -6,9 +6,9 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "control/rule_totals.h"
 #include "control_private.h"
 #include "proxy/setup.h"
-#include "proxy/snapshot.h"
 
 enum { PIECE_SIZE = 32 * 1024 };
 
@@ -22,6 +22,9 @@ static const struct scrape_source sources[METRIC_COUNT] = {
     [METRIC_QUARANTINE_ENTRIES] = {NULL, scrape_state},
     [METRIC_FAILING_TESTS] = {NULL, scrape_state},
     [METRIC_ENFORCEMENT_AUDIT] = {scrape_audit_items, scrape_audit},
+    [METRIC_RULE_HITS] = {scrape_rule_items, scrape_rule_hits},
+    [METRIC_RULE_LAST_HIT] = {scrape_rule_items, scrape_rule_times},
+    [METRIC_RULE_EXPIRY] = {scrape_rule_items, scrape_rule_times},
     [METRIC_CONNECTIONS_ACCEPTED] = {scrape_listener_items, scrape_listener_count},
     [METRIC_CONNECTIONS_ACTIVE] = {scrape_listener_items, scrape_listener_count},
     [METRIC_CONNECTIONS_HALF_OPEN] = {scrape_listener_items, scrape_listener_count},
@@ -99,19 +102,39 @@ static enum http_piece next_piece(void *arg, struct bytebuf *out)
     return last ? HTTP_PIECE_LAST : HTTP_PIECE_MORE;
 }
 
-static void on_done(void *arg)
+static void scrape_free(void *arg)
 {
     struct scrape *scrape = arg;
     setup_unref(scrape->setup);
+    mem_free(scrape->rules);
     mem_free(scrape);
 }
 
-struct http_stream scrape_stream(struct control *control, enum exposition_format format)
+static bool take_rules(struct scrape *scrape)
 {
-    struct scrape *scrape = mem_alloc(sizeof(*scrape));
+    const struct rule_totals *totals = scrape->control->rule_totals;
+    size_t count = scrape->setup->config->rule_count;
+    scrape->rules = mem_try_alloc(count * sizeof(*scrape->rules));
+    for (size_t i = 0; scrape->rules != NULL && i < count; i++) {
+        scrape->rules[i] = rule_totals_rule(totals, i);
+    }
+    return scrape->rules != NULL;
+}
+
+bool scrape_stream(struct control *control, enum exposition_format format, struct http_stream *out)
+{
+    struct scrape *scrape = mem_try_alloc(sizeof(*scrape));
+    if (scrape == NULL) {
+        return false;
+    }
     scrape->control = control;
-    scrape->setup = setup_ref(control->snapshot->setup);
+    scrape->setup = setup_ref(rule_totals_setup(control->rule_totals));
     scrape->text = (struct exposition){.format = format};
+    if (!take_rules(scrape)) {
+        scrape_free(scrape);
+        return false;
+    }
     enter_family(scrape, 0);
-    return (struct http_stream){.next = next_piece, .done = on_done, .arg = scrape};
+    *out = (struct http_stream){.next = next_piece, .done = scrape_free, .arg = scrape};
+    return true;
 }

@@ -8,22 +8,26 @@
 #include "net/http_server.h"
 #include "telemetry/exposition.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct control;
 struct material;
+struct rule_total;
 struct setup;
 
 struct scrape {
     struct control *control;
-    struct setup *setup; /* in force at the start; counted. What is listed of it stays one */
+    struct setup *setup;           /* in force at the start; counted */
+    struct rule_total *rules;      /* of its rules, as they were then: a reload may come between two
+                                      pieces, and no rule may be told twice */
     struct exposition text;
     enum metric family;
     size_t item; /* of the family: the next to be written */
 };
 
-/* A new one, for http_call_answer. */
-struct http_stream scrape_stream(struct control *control, enum exposition_format format);
+/* A new one, for http_call_answer. False: memory is out. */
+bool scrape_stream(struct control *control, enum exposition_format format, struct http_stream *out);
 
 /* How one family is written: item by item. items NULL: one. */
 struct scrape_source {
@@ -44,6 +48,11 @@ void scrape_log_lines(struct scrape *scrape, size_t item);
 size_t scrape_peer_items(const struct scrape *scrape);
 void scrape_peer(struct scrape *scrape, size_t item);
 void scrape_process(struct scrape *scrape, size_t item);
+
+/* scrape_rules.c */
+size_t scrape_rule_items(const struct scrape *scrape);
+void scrape_rule_hits(struct scrape *scrape, size_t item);
+void scrape_rule_times(struct scrape *scrape, size_t item);
 
 /* scrape_listeners.c: the counts of workers, by listener's name. */
 size_t scrape_listener_items(const struct scrape *scrape);

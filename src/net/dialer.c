@@ -30,11 +30,13 @@ struct dialer {
     bool retrying;
     bool deferring; /* the outcome below waits for the end of the turn */
     bool connected;
-    enum reason why;
+    struct dial_failure failure;
     dialer_done_fn *done; /* NULL: cancelled */
     void *arg;
     struct loop_deferred deferred;
 };
+
+static const struct dial_failure out_of_memory = {.reason = REASON_OUT_OF_MEMORY};
 
 static enum reason reason_of(int error)
 {
@@ -66,7 +68,7 @@ static void destroy(struct dialer *dialer)
 }
 
 /* Never from inside dialer_start. */
-static void finish(struct dialer *dialer, bool connected, enum reason why)
+static void finish(struct dialer *dialer, bool connected, struct dial_failure failure)
 {
     dialer_done_fn *done = dialer->done;
     void *arg = dialer->arg;
@@ -77,7 +79,7 @@ static void finish(struct dialer *dialer, bool connected, enum reason why)
     }
     destroy(dialer);
     if (done != NULL) {
-        done(arg, fd, why);
+        done(arg, fd, failure);
     }
 }
 
@@ -85,13 +87,13 @@ static void on_turn_end(void *arg)
 {
     struct dialer *dialer = arg;
     CHECK_MAGIC(dialer, DIALER_MAGIC);
-    finish(dialer, dialer->connected, dialer->why);
+    finish(dialer, dialer->connected, dialer->failure);
 }
 
-static void finish_later(struct dialer *dialer, bool connected, enum reason why)
+static void finish_later(struct dialer *dialer, bool connected, struct dial_failure failure)
 {
     dialer->connected = connected;
-    dialer->why = why;
+    dialer->failure = failure;
     dialer->deferring = true;
     /* The outcome stands: neither the deadline nor the socket has a say any more. */
     timer_cancel(dialer->timer);
@@ -120,15 +122,14 @@ static bool is_connected_to_itself(const struct dialer *dialer)
     return strcmp(netaddr_format(&local, local_text), netaddr_format(&peer, peer_text)) == 0;
 }
 
-static void judge(struct dialer *dialer, int error, bool *connected, enum reason *why)
+static bool judge(struct dialer *dialer, int error, struct dial_failure *failure)
 {
-    *connected = error == 0;
-    *why = error == 0 ? REASON_NONE : reason_of(error);
+    *failure = (struct dial_failure){error == 0 ? REASON_NONE : reason_of(error), error};
     if (error == 0 && is_connected_to_itself(dialer)) {
         socket_set_reset_on_close(dialer->fd);
-        *connected = false;
-        *why = REASON_UPSTREAM_CONNECT_REFUSED;
+        failure->reason = REASON_UPSTREAM_CONNECT_REFUSED;
     }
+    return failure->reason == REASON_NONE;
 }
 
 static void on_writable(void *arg, unsigned events)
@@ -141,10 +142,9 @@ static void on_writable(void *arg, unsigned events)
     if (getsockopt(dialer->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) {
         error = errno;
     }
-    bool connected;
-    enum reason why;
-    judge(dialer, error, &connected, &why);
-    finish(dialer, connected, why);
+    struct dial_failure failure;
+    bool connected = judge(dialer, error, &failure);
+    finish(dialer, connected, failure);
 }
 
 static uint64_t time_left(const struct dialer *dialer)
@@ -167,16 +167,15 @@ static void try_connect(struct dialer *dialer)
     }
     if (error == EINPROGRESS || error == EINTR) {
         if (io_watch_set(dialer->watch, IO_WRITE) != 0) {
-            finish_later(dialer, false, REASON_OUT_OF_MEMORY);
+            finish_later(dialer, false, out_of_memory);
             return;
         }
         timer_set(dialer->timer, time_left(dialer));
         return;
     }
-    bool connected;
-    enum reason why;
-    judge(dialer, error, &connected, &why);
-    finish_later(dialer, connected, why);
+    struct dial_failure failure;
+    bool connected = judge(dialer, error, &failure);
+    finish_later(dialer, connected, failure);
 }
 
 static void on_timer(void *arg)
@@ -187,18 +186,18 @@ static void on_timer(void *arg)
         try_connect(dialer);
         return;
     }
-    finish(dialer, false, REASON_UPSTREAM_CONNECT_TIMEOUT);
+    finish(dialer, false, (struct dial_failure){.reason = REASON_UPSTREAM_CONNECT_TIMEOUT});
 }
 
 int dialer_start(struct loop *loop, const struct netaddr *addr, uint64_t timeout_ms,
                  const struct socket_options *options, dialer_done_fn *done, void *arg,
-                 struct dialer **out, enum reason *why)
+                 struct dialer **out, struct dial_failure *failure)
 {
     ASSERT(done != NULL);
     *out = NULL;
     struct dialer *dialer = mem_try_alloc(sizeof(*dialer));
     if (dialer == NULL) {
-        *why = REASON_OUT_OF_MEMORY;
+        *failure = out_of_memory;
         return -1;
     }
     dialer->magic = DIALER_MAGIC;
@@ -210,14 +209,14 @@ int dialer_start(struct loop *loop, const struct netaddr *addr, uint64_t timeout
     dialer->deadline_ms = timeout_ms < UINT64_MAX - now ? now + timeout_ms : UINT64_MAX;
     dialer->fd = socket(addr->u.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (dialer->fd < 0) {
-        *why = reason_of(errno);
+        *failure = (struct dial_failure){reason_of(errno), errno};
         destroy(dialer);
         return -1;
     }
     dialer->watch = io_watch_new(loop, dialer->fd, on_writable, dialer);
     dialer->timer = timer_new(loop, on_timer, dialer);
     if (dialer->watch == NULL || dialer->timer == NULL) {
-        *why = REASON_OUT_OF_MEMORY;
+        *failure = out_of_memory;
         destroy(dialer);
         return -1;
     }

@@ -20,6 +20,7 @@
 #include "proxy/worker.h"
 
 enum { MAX_ADDRESSES = 16 };
+static const struct dial_failure out_of_memory = {.reason = REASON_OUT_OF_MEMORY};
 
 static void on_timer(void *arg);
 
@@ -48,19 +49,32 @@ static void done(struct upstream *upstream, struct conn *conn, enum reason reaso
     upstream->owner->on_done(upstream->owner_arg, conn, reason, failure, detail);
 }
 
+/* No address could be dialled: the last failure counts. */
+static void dialling_failed(struct upstream *upstream)
+{
+    const struct dial_failure *last = &upstream->last_failure;
+    char text[128] = "";
+    const char *detail = text;
+    /* What the reason says by itself needs no detail. */
+    if (last->reason == REASON_UPSTREAM_CONNECT_FAILED && last->error != 0) {
+        detail = strerror_r(last->error, text, sizeof(text));
+    }
+    done(upstream, NULL, last->reason, NULL, detail);
+}
+
 static void on_deferred_failure(void *arg)
 {
     struct upstream *upstream = arg;
     if (upstream->pending_failure) {
         upstream->pending_failure = false;
-        done(upstream, NULL, upstream->last_failure, NULL, "");
+        dialling_failed(upstream);
     }
 }
 
 /* For failures on the way in: on_done never runs from inside upstream_start. */
-static void fail_later(struct upstream *upstream, enum reason reason)
+static void fail_later(struct upstream *upstream, struct dial_failure failure)
 {
-    upstream->last_failure = reason;
+    upstream->last_failure = failure;
     upstream->pending_failure = true;
     loop_defer(upstream->worker->loop, &upstream->deferred, on_deferred_failure, upstream);
 }
@@ -132,7 +146,7 @@ static void connected(struct upstream *upstream, int fd)
 
 static bool dial_next(struct upstream *upstream);
 
-static void on_dialled(void *arg, int fd, enum reason why)
+static void on_dialled(void *arg, int fd, struct dial_failure failure)
 {
     struct upstream *upstream = arg;
     upstream->dialer = NULL;
@@ -140,9 +154,9 @@ static void on_dialled(void *arg, int fd, enum reason why)
         connected(upstream, fd);
         return;
     }
-    upstream->last_failure = why;
+    upstream->last_failure = failure;
     if (!dial_next(upstream)) {
-        done(upstream, NULL, upstream->last_failure, NULL, "");
+        dialling_failed(upstream);
     }
 }
 
@@ -154,7 +168,7 @@ static bool dial_next(struct upstream *upstream)
         const struct netaddr *addr = &upstream->addresses[upstream->next_address++];
         upstream->address = *addr;
         if (!may_dial(upstream, addr)) {
-            upstream->last_failure = REASON_PLAINTEXT_OFF_LOOPBACK;
+            upstream->last_failure = (struct dial_failure){.reason = REASON_PLAINTEXT_OFF_LOOPBACK};
             continue;
         }
         if (dialer_start(upstream->worker->loop, addr, listener->config->timeouts.connect_ms,
@@ -193,7 +207,7 @@ static void on_resolved(void *arg, const struct netaddr *addresses, size_t count
         return;
     }
     if (!dial_next(upstream)) {
-        done(upstream, NULL, upstream->last_failure, NULL, "");
+        dialling_failed(upstream);
     }
 }
 
@@ -218,7 +232,7 @@ static void resolve(struct upstream *upstream)
     upstream->query = resolver_start(upstream->worker->resolver, config->forward.host,
                                      config->forward.port, on_resolved, upstream);
     if (upstream->query == NULL) {
-        fail_later(upstream, REASON_OUT_OF_MEMORY);
+        fail_later(upstream, out_of_memory);
         return;
     }
     timer_set(upstream->timer, config->timeouts.connect_ms);
@@ -235,11 +249,11 @@ void upstream_start(struct upstream *upstream, struct worker *worker,
         .owner_arg = arg,
         .alpn = alpn,
         .began_us = count_now_us(),
-        .last_failure = REASON_UPSTREAM_CONNECT_FAILED,
+        .last_failure = {.reason = REASON_UPSTREAM_CONNECT_FAILED},
     };
     upstream->timer = timer_new(worker->loop, on_timer, upstream);
     if (upstream->timer == NULL) {
-        fail_later(upstream, REASON_OUT_OF_MEMORY);
+        fail_later(upstream, out_of_memory);
         return;
     }
     if (listener->forward.len == 0) {
@@ -247,7 +261,7 @@ void upstream_start(struct upstream *upstream, struct worker *worker,
         return;
     }
     if (!keep_addresses(upstream, &listener->forward, 1)) {
-        fail_later(upstream, REASON_OUT_OF_MEMORY);
+        fail_later(upstream, out_of_memory);
         return;
     }
     if (!dial_next(upstream)) {

@@ -257,7 +257,9 @@ static void forget_oldest(struct metrics *metrics)
             oldest = name;
         }
     }
-    ASSERT(oldest != NULL);
+    if (oldest == NULL) {
+        return; /* none was removed */
+    }
     mem_free(*oldest);
     *oldest = NULL;
     metrics->removed_count--;

@@ -40,8 +40,9 @@ def block(language, holds):
 def run_script(script, directory):
     """With -m, as in a terminal: without it a shell's jobs ignore some signals. What a failure
     leaves behind ends with the shell."""
-    script = "trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n" + re.sub(
-        r"^( *)bulkhead ", rf"\1{program()} ", script, flags=re.M)
+    script = re.sub(r"^( *)bulkhead ", rf"\1{program()} ", script, flags=re.M)
+    # wait: a second signal, from the trap, would cut what still drains.
+    script = f"trap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n{script}\nwait\n"
     return subprocess.run(["bash", "-em"], input=script, text=True, capture_output=True,
                           cwd=directory, timeout=60)
 

@@ -5,12 +5,14 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 import yaml
 
 from harness.bulkhead import (
-    ROOT, bridge, configuration, originate, program, rule, run_command, terminate,
+    ROOT, bridge, configuration, is_sanitizer_build, originate, program, rule, run_command,
+    terminate,
 )
 from harness.metrics import TEXT, Metrics, http_get, scrape, wait_metrics
 from harness.openssl import Interactive, s_client
@@ -392,6 +394,85 @@ def test_a_broken_source_is_no_success_though_others_go_through(site, credential
     assert m("bulkhead_config_last_reload_successful") == 0
 
 
+# ---- rules --------------------------------------------------------------------------------------
+
+
+def hits(metrics, mode):
+    return metrics.by("bulkhead_rule_hits_total", "rule", mode=mode)
+
+
+def test_rules_hits_times_and_modes(site):
+    rules = [rule("web", WEB, "in", expires="2099-01-31"), rule("idle", f"{WEB}2", "in"),
+             rule("no-orders", ORDERS, "in", action="deny"),
+             rule("try-no-web", WEB, "in", action="deny", mode="shadow"),
+             rule("off", WEB, "in", mode="disabled")]
+    here = site(rules=rules)
+    began = time.time()
+    for _ in range(3):
+        here.connect().close()
+    client(here, "orders")
+    m = here.wait_ended(4)
+    assert hits(m, "enforce") == {"web": 3, "idle": 0, "no-orders": 1}
+    assert hits(m, "shadow") == {"try-no-web": 3}
+    assert m("bulkhead_rule_hits_total", rule="no-orders", action="deny", mode="enforce") == 1
+    last = m.by("bulkhead_rule_last_hit_timestamp_seconds", "rule")
+    assert set(last) == {"web", "no-orders", "try-no-web"}
+    assert all(began - 1 <= at <= time.time() + 1 for at in last.values())
+    assert m.by("bulkhead_rule_expiry_timestamp_seconds", "rule") == {"web": 4073500800}
+    assert decisions(m) == {"allow": 3, "deny": 1}
+    assert decisions(m, mode="shadow") == {"allow": 0, "deny": 3}
+    here.reload(rules=[rules[0], rules[1], rules[2], rule("try-no-web", f"{WEB}3", "in",
+                                                          action="deny")])
+    m = here.scrape()
+    assert hits(m, "enforce") == {"web": 3, "idle": 0, "no-orders": 1, "try-no-web": 0}
+    assert hits(m, "shadow") == {"try-no-web": 3}, "what it was counted for before"
+
+
+def test_audit_admits_and_counts(site, backends):
+    here = site(terminate(backends.plain().url, enforcement="audit"))
+    here.connect().close()
+    here.connect("orders").close()
+    m = here.wait_ended(2)
+    assert decisions(m) == {"allow": 1, "deny": 0}
+    assert decisions(m, mode="audit") == {"allow": 1}
+
+
+def memory_peak_kib(bulkhead):
+    status = open(f"/proc/{bulkhead.pid}/status", encoding="ascii").read()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+
+
+def test_many_rules_come_in_pieces_and_each_once(site):
+    """And take no memory of the answer's size."""
+    count = 30000
+    here = site(rules=[rule(f"rule-number-{i}", f"spiffe://prod.example/ns/shop/sa/s{i}", "in")
+                       for i in range(count)])
+    before = memory_peak_kib(here.bulkhead)
+    status, _, body = http_get(here.socket, "/metrics")
+    assert status == 200 and len(body) > 2 << 20
+    if not is_sanitizer_build():
+        assert memory_peak_kib(here.bulkhead) - before < 1800, "counts of rules, and pieces"
+    assert len(hits(Metrics(body), "enforce")) == count
+
+
+def test_a_reload_in_the_middle_tells_no_rule_twice(site):
+    """The answer waits in the socket while the rules change places."""
+    rules = [rule(f"rule-{i:05}", f"spiffe://prod.example/ns/shop/sa/s{i}", "in")
+             for i in range(20000)]
+    here = site(rules=rules)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(60)
+        sock.connect(here.socket)
+        sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        answer = sock.recv(1000)
+        here.reload(rules=rules[::-1][:10000])
+        assert here.scrape()("bulkhead_generation") == 2
+        while piece := sock.recv(1 << 20):
+            answer += piece
+    m = Metrics(answer.partition(b"\r\n\r\n")[2])
+    assert len(hits(m, "enforce")) == 20000
+
+
 # ---- state --------------------------------------------------------------------------------------
 
 
@@ -563,12 +644,12 @@ def test_every_documented_family_is_served_and_no_other(site, backends, credenti
     trust = {"prod.example": {"bundle": credentials.bundle("prod.example")},
              "partner.example": {"bundle": credentials.bundle("partner.example"),
                                  "crl": str(crl)}}
-    here = site(trust=trust, metrics={"peers": 1},
-                rules=[rule("web", WEB, "in"), rule("orders", ORDERS, "in")])
-    client(here, "wiki")
+    orders = rule("orders", ORDERS, "in", expires="2099-01-31")
+    here = site(trust=trust, metrics={"peers": 1}, rules=[rule("web", WEB, "in"), orders])
+    here.connect("orders").close()
     without_certificate(here)
     with here.connect():
-        here.reload(rules=[rule("orders", ORDERS, "in")])
+        here.reload(rules=[orders])
     m = here.wait_ended(3)
     text = (ROOT / "config" / "METRICS.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", text, re.M))

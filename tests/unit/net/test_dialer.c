@@ -18,14 +18,16 @@ struct dial {
     unsigned calls;
     int fd;
     enum reason why;
+    int error;
 };
 
-static void on_done(void *arg, int fd, enum reason why)
+static void on_done(void *arg, int fd, struct dial_failure failure)
 {
     struct dial *dial = arg;
     dial->calls++;
     dial->fd = fd;
-    dial->why = why;
+    dial->why = failure.reason;
+    dial->error = failure.error;
     dial->dialer = NULL;
     loop_stop(dial->loop);
 }
@@ -33,10 +35,10 @@ static void on_done(void *arg, int fd, enum reason why)
 static void start(struct dial *dial, const struct netaddr *addr, uint64_t timeout_ms)
 {
     *dial = (struct dial){.loop = new_loop(), .fd = -1};
-    enum reason why = REASON_NONE;
-    assert_int_equal(
-        dialer_start(dial->loop, addr, timeout_ms, &options, on_done, dial, &dial->dialer, &why),
-        0);
+    struct dial_failure failure;
+    assert_int_equal(dialer_start(dial->loop, addr, timeout_ms, &options, on_done, dial,
+                                  &dial->dialer, &failure),
+                     0);
     assert_int_equal(dial->calls, 0); /* never from inside */
     assert_non_null(dial->dialer);
 }
@@ -49,13 +51,16 @@ static void finish(struct dial *dial)
     loop_free(dial->loop);
 }
 
-static void expect_failure(const struct netaddr *addr, uint64_t timeout_ms, enum reason why)
+/* error: the kernel's. */
+static void expect_failure(const struct netaddr *addr, uint64_t timeout_ms, enum reason why,
+                           int error)
 {
     struct dial dial;
     start(&dial, addr, timeout_ms);
     run_loop(dial.loop);
     assert_int_equal(dial.fd, -1);
     assert_string_equal(reason_label(dial.why), reason_label(why));
+    assert_int_equal(dial.error, error);
     run_loop_ms(dial.loop, 5);
     assert_int_equal(dial.calls, 1);
     finish(&dial);
@@ -106,7 +111,7 @@ static void test_refused(void **state)
     (void)state;
     struct netaddr addr;
     int fd = refusing(&addr);
-    expect_failure(&addr, 5000, REASON_UPSTREAM_CONNECT_REFUSED);
+    expect_failure(&addr, 5000, REASON_UPSTREAM_CONNECT_REFUSED, ECONNREFUSED);
     (void)close(fd);
 }
 
@@ -116,7 +121,7 @@ static void test_what_cannot_be_reached_has_failed(void **state)
     struct netaddr addr;
     /* TCP has no broadcast. */
     assert_true(netaddr_from_ip(&addr, "255.255.255.255", 9));
-    expect_failure(&addr, 5000, REASON_UPSTREAM_CONNECT_FAILED);
+    expect_failure(&addr, 5000, REASON_UPSTREAM_CONNECT_FAILED, ENETUNREACH);
 }
 
 /* A full queue drops every further SYN, so that connect() hangs. */
@@ -187,12 +192,13 @@ struct chain {
     const struct netaddr *next;
 };
 
-static void on_first_done(void *arg, int fd, enum reason why)
+static void on_first_done(void *arg, int fd, struct dial_failure failure)
 {
     struct chain *chain = arg;
     assert_int_equal(fd, -1);
-    assert_int_equal(why, REASON_UPSTREAM_CONNECT_REFUSED);
-    enum reason start_why;
+    assert_int_equal(failure.reason, REASON_UPSTREAM_CONNECT_REFUSED);
+    assert_int_equal(failure.error, ECONNREFUSED);
+    struct dial_failure start_why;
     assert_int_equal(dialer_start(chain->dial.loop, chain->next, 5000, &options, on_done,
                                   &chain->dial, &chain->dial.dialer, &start_why),
                      0);
@@ -206,7 +212,7 @@ static void test_the_callback_may_dial_the_next_address(void **state)
     int fd = refusing(&refused);
     int listener = listen_on("127.0.0.1", 5, &good);
     struct chain chain = {.dial = {.loop = new_loop(), .fd = -1}, .next = &good};
-    enum reason why;
+    struct dial_failure why;
     assert_int_equal(dialer_start(chain.dial.loop, &refused, 5000, &options, on_first_done, &chain,
                                   &chain.dial.dialer, &why),
                      0);
@@ -252,7 +258,7 @@ static void test_unix_connects_is_missing_or_stale(void **state)
     (void)state;
     struct place place;
     make_place(&place);
-    expect_failure(&place.addr, 5000, REASON_UPSTREAM_CONNECT_FAILED); /* no such file */
+    expect_failure(&place.addr, 5000, REASON_UPSTREAM_CONNECT_FAILED, ENOENT); /* no such file */
     int listener = listen_unix(&place, 5);
     struct dial dial;
     start(&dial, &place.addr, 5000);
@@ -260,7 +266,8 @@ static void test_unix_connects_is_missing_or_stale(void **state)
     assert_true(dial.fd >= 0);
     finish(&dial);
     (void)close(listener);
-    expect_failure(&place.addr, 5000, REASON_UPSTREAM_CONNECT_REFUSED); /* nobody answers */
+    expect_failure(&place.addr, 5000, REASON_UPSTREAM_CONNECT_REFUSED,
+                   ECONNREFUSED); /* nobody answers */
     remove_place(&place);
 }
 
@@ -283,7 +290,7 @@ static void test_unix_full_queue_is_tried_again_until_the_timeout(void **state)
     struct unblocker unblocker = {.listener = listen_unix(&place, 0), .accepted = -1};
     int filler = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_return_code(connect(filler, &place.addr.u.sa, place.addr.len), errno);
-    expect_failure(&place.addr, 50, REASON_UPSTREAM_CONNECT_TIMEOUT);
+    expect_failure(&place.addr, 50, REASON_UPSTREAM_CONNECT_TIMEOUT, 0);
     struct dial dial;
     start(&dial, &place.addr, 5000);
     struct timer *timer = timer_new(dial.loop, accept_one, &unblocker);
@@ -310,12 +317,13 @@ static void test_no_descriptor_is_left(void **state)
         struct loop *loop = new_loop();
         struct rlimit limit;
         struct dialer *dialer = NULL;
-        enum reason why = REASON_NONE;
+        struct dial_failure failure = {0};
         bool ok = getrlimit(RLIMIT_NOFILE, &limit) == 0;
         limit.rlim_cur = 3; /* the hard limit stays: valgrind lets nobody change it */
         ok = ok && setrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-             dialer_start(loop, &addr, 1000, &options, on_done, NULL, &dialer, &why) == -1 &&
-             dialer == NULL && why == REASON_OUT_OF_DESCRIPTORS;
+             dialer_start(loop, &addr, 1000, &options, on_done, NULL, &dialer, &failure) == -1 &&
+             dialer == NULL && failure.reason == REASON_OUT_OF_DESCRIPTORS &&
+             failure.error == EMFILE;
         _exit(ok ? 0 : 1);
     }
     int status;
@@ -358,7 +366,7 @@ static void test_a_socket_connected_to_itself_counts_as_refused(void **state)
     assert_return_code(connect(fd, &addr.u.sa, addr.len), errno); /* it does happen */
     socket_set_reset_on_close(fd);                                /* and leaves no TIME_WAIT */
     (void)close(fd);
-    expect_failure(&addr, 2000, REASON_UPSTREAM_CONNECT_REFUSED);
+    expect_failure(&addr, 2000, REASON_UPSTREAM_CONNECT_REFUSED, 0);
 }
 
 int main(void)

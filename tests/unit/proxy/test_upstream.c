@@ -147,6 +147,7 @@ static void test_upstream_refused(void **state)
     struct dial *dial = dial_new(forward, "");
     dial_run(dial);
     assert_failed(dial, REASON_UPSTREAM_CONNECT_REFUSED);
+    assert_string_equal(dial->detail, ""); /* the reason says it */
     assert_false(dial->had_failure);
     assert_int_equal(dial->upstream.address.len, backend.addr.len); /* for the access line */
     dial_free(dial);
@@ -172,6 +173,7 @@ static void test_upstream_missing_unix_socket(void **state)
     struct dial *dial = dial_new("unix:///nonexistent/bulkhead.sock", "");
     dial_run(dial);
     assert_failed(dial, REASON_UPSTREAM_CONNECT_FAILED);
+    assert_string_equal(dial->detail, "No such file or directory");
     dial_free(dial);
 }
 
