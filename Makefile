@@ -81,7 +81,7 @@ LDFLAGS     += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(FLAGS_$
 
 .PHONY: all build debug test check fmt fmt-check lint layers asan tsan valgrind fuzz coverage \
         certs demo deps help install dist clean compile_commands werror unit reference analyze bench soak \
-        test-programs prometheus bench-telemetry
+        test-programs prometheus bench-telemetry bench-policy
 
 all: build
 
@@ -253,6 +253,10 @@ bench: ## first figures next to HAProxy and nginx
 	$(Q).ci/deps bench
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BENCH_BIN)
 	$(Q)$(PYTHON) bench/run.py --bulkhead build/bulkhead --build $(BUILD)
+
+bench-policy: ## what rules cost to load, to keep and to decide by, from 100 to 100,000 of them
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/bench/policy
+	$(Q)$(BUILD)/bench/policy
 
 bench-telemetry: ## what metrics and logs cost: all on against all off, CPU per handshake and per byte
 	$(Q).ci/deps demo

@@ -152,7 +152,7 @@ static void print_text(const struct options *options, const struct diag_list *di
     }
     size_t warnings = diags->warning_count;
     size_t errors = diags->error_count + diags->test_count;
-    if (errors > 0) {
+    if (errors > 0 || material == NULL) {
         printf("%s: %zu error%s, %zu warning%s\n", options->file, errors, plural(errors), warnings,
                plural(warnings));
         return;

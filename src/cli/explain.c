@@ -253,7 +253,8 @@ static bool load(struct inquiry *inquiry)
     if (inquiry->config != NULL) {
         inquiry->policy = policy_load(inquiry->config, &inquiry->diags);
     }
-    if (inquiry->policy == NULL || !inquiry->config->valid || !load_quarantine(inquiry)) {
+    if (inquiry->config == NULL || inquiry->policy == NULL || !inquiry->config->valid ||
+        !load_quarantine(inquiry)) {
         diag_sort(&inquiry->diags);
         print_diags(inquiry, DIAG_ERROR);
         return false;

@@ -186,7 +186,7 @@ static bool take_time_of_day(const char **text, int64_t *seconds)
         hour > 23 || minute > 59 || !take_seconds(text, &second)) {
         return false;
     }
-    *seconds = (int64_t)hour * 3600 + minute * 60 + second;
+    *seconds = (int64_t)hour * 3600 + (int64_t)minute * 60 + second;
     return true;
 }
 

@@ -311,6 +311,7 @@ static void add_covering(void *arg, uint32_t rank)
 static void find_covering(const struct covers *c, uint32_t pattern, struct covering *covering)
 {
     *covering = (struct covering){.count = 0};
+    ASSERT(c->patterns != NULL && pattern < c->pattern_count);
     if (c->patterns[pattern].exact) {
         covering->patterns[covering->count++] = pattern;
     }

@@ -228,7 +228,7 @@ static int by_hash(const void *left, const void *right)
 
 static void find_variants(struct slips *s)
 {
-    uint64_t size = 1 << 16;
+    uint64_t size = 1 << 10;
     while (size < 4 * (uint64_t)s->bytes && size < COUNTERS_MAX) {
         size *= 2;
     }

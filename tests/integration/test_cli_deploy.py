@@ -67,7 +67,8 @@ def test_readme_by_hand(tmp_path):
     lines = ran.stdout.splitlines()
     assert "hello" in lines
     passed = [json.loads(line) for line in lines if '"decision":"allow"' in line]
-    assert {line["listener"] for line in passed if line["reason"] == "closed"} == {
+    # The answer went through both; the script may end them before they see the end of the stream.
+    assert {line["listener"] for line in passed if line.get("bytes_down", 0) > 0} == {
         "orders", "to-orders"}, ran.stdout
 
 

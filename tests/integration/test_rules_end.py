@@ -10,7 +10,7 @@ from harness.bulkhead import bridge, rule, run_command, terminate
 from harness.halting import Hanging
 from harness.reloading import ping
 from harness.streams import (
-    RESET, client_context, server_context, tls_connect, tls_dial,
+    RESET, client_context, tls_connect, tls_dial,
 )
 from harness.wait import until
 

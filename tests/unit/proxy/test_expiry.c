@@ -160,6 +160,84 @@ static void test_expiry_of_our_own_svid(void **state)
     }
 }
 
+/* A site whose rules admit the peer until each of those hours from now. */
+static void scene_start_ending(struct scene *scene, const int *hours, size_t count)
+{
+    char text[1024];
+    char rules[512] = "";
+    for (size_t i = 0; i < count; i++) {
+        char moment[CLOCK_TEXT_SIZE];
+        size_t len = strlen(rules);
+        (void)snprintf(rules + len, sizeof(rules) - len,
+                       "%s{name: r%zu, from: '" PEER_ID "', to: in, expires: '%s'}",
+                       i > 0 ? ", " : "", i,
+                       clock_format_s(clock_wall_s() + hours[i] * HOUR, moment));
+    }
+    backend_open(&scene->backend);
+    (void)snprintf(text, sizeof(text),
+                   "listeners: [{name: in, accept: 'mtls://127.0.0.1:0', forward: 'tcp://%s', "
+                   "close_on_expiry: false}]\nrules: [%s]\n",
+                   scene->backend.host_port, rules);
+    scene->site = site_new(text);
+}
+
+static void test_expiry_of_a_rule(void **state)
+{
+    (void)state;
+    static const int hours[] = {1};
+    struct scene scene;
+    scene_start_ending(&scene, hours, 1);
+    connect_peer(&scene, &scene.site->world.peer);
+    assert_int_equal(hours_left(scene.site), 1);
+    assert_int_equal(cause, REASON_RULE_EXPIRED);
+    turn_clock(2);
+    expiry_clock_set(scene.site->worker->expiry);
+    assert_ended(scene.site, REASON_RULE_EXPIRED, "close");
+    assert_line_has(scene.site, "rule \\\"r0\\\" ended at ");
+    assert_int_equal(wait_for_end(scene.site, scene.backend.fd), ECONNRESET);
+    scene_end(&scene);
+}
+
+/* The deadline follows from rule to rule, the clock forth and back. */
+static void test_expiry_of_one_rule_after_another(void **state)
+{
+    (void)state;
+    static const int hours[] = {1, 9, 5};
+    struct scene scene;
+    scene_start_ending(&scene, hours, 3);
+    connect_peer(&scene, &scene.site->world.peer);
+    const struct decision *decision = &site_session(scene.site)->exchange.decision;
+    assert_string_equal(decision->rule->name, "r0");
+    turn_clock(2);
+    run_loop_ms(scene.site->world.loop, 1500);
+    assert_string_equal(decision->rule->name, "r1"); /* it stands before r2, which ends sooner */
+    assert_int_equal(hours_left(scene.site), 7);
+    turn_clock(-30);
+    run_loop_ms(scene.site->world.loop, 1500);
+    assert_int_equal(hours_left(scene.site), 39);
+    assert_true(is_relaying(scene.site));
+    turn_clock(10);
+    assert_ended(scene.site, REASON_RULE_EXPIRED, "close");
+    scene_end(&scene);
+}
+
+/* It has no end but its rule's: nothing is early. */
+static void test_expiry_of_a_rule_looks_for_no_quiet_moment(void **state)
+{
+    (void)state;
+    static const int hours[] = {1};
+    struct scene scene;
+    scene_start_ending(&scene, hours, 1);
+    connect_peer(&scene, &scene.site->world.peer);
+    const uint64_t end_ms = (uint64_t)site_session(scene.site)->exchange.decision.until_s * 1000;
+    test_offset_ms = &ahead;
+    ahead = HOUR * 1000 - 4000; /* all of it quiet; a tenth of what is left would be early */
+    run_until(&scene.site->world, site_has_none, scene.site);
+    assert_in_range(clock_wall_ms(), end_ms, end_ms + 5000);
+    assert_ended(scene.site, REASON_RULE_EXPIRED, "close");
+    scene_end(&scene);
+}
+
 static bool has_answer(void *arg)
 {
     struct backend *backend = arg;
@@ -194,6 +272,9 @@ int main(void)
         cmocka_unit_test(test_expiry_follows_a_step_back_and_forward),
         cmocka_unit_test(test_expiry_max_age),
         cmocka_unit_test(test_expiry_of_our_own_svid),
+        cmocka_unit_test(test_expiry_of_a_rule),
+        cmocka_unit_test(test_expiry_of_one_rule_after_another),
+        cmocka_unit_test(test_expiry_of_a_rule_looks_for_no_quiet_moment),
         cmocka_unit_test(test_expiry_a_busy_session_has_all_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -187,6 +187,69 @@ static void test_swap_judges_handshakes_by_their_listener(void **state)
     }
 }
 
+/* The same setup and credentials, and that entry in quarantine (NULL: none). */
+static struct snapshot *swap_quarantine(struct scene *scene, const char *entry)
+{
+    struct site *site = scene->site;
+    struct snapshot *former = site->worker->snapshot;
+    struct quarantine *quarantine = quarantine_build(&entry, entry != NULL);
+    struct snapshot *next = snapshot_new(former->setup, former->credentials, quarantine, 2);
+    const struct worker_next order = {.snapshot = next}; /* the listeners stay as they are */
+    quarantine_unref(quarantine);
+    site->said_in_force = 0;
+    worker_swap(site->worker, &order);
+    run_until(&site->world, is_in_force, site);
+    snapshot_unref(next);
+    return next;
+}
+
+static void test_swap_of_the_quarantine_alone(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *entry;
+        bool held;
+    } rows[] = {
+        {PEER_ID, true},
+        {"spiffe://" DOMAIN "/**", true},
+        {"spiffe://other.example/**", false},
+        {"spiffe://" DOMAIN "/nobody", false},
+        {"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", false},
+        {NULL, false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct scene scene;
+        scene_start(&scene);
+        relay_stands(&scene);
+        const struct policy_rule *rule = site_session(scene.site)->exchange.decision.rule;
+        const struct snapshot *now = swap_quarantine(&scene, rows[i].entry);
+        assert_fate(&scene, now, rows[i].held ? REASON_QUARANTINED : REASON_NONE, "close");
+        if (rows[i].held) {
+            assert_line_has(scene.site, rows[i].entry);
+            assert_int_equal(wait_for_end(scene.site, scene.backend.fd), ECONNRESET);
+        } else {
+            assert_ptr_equal(site_session(scene.site)->exchange.decision.rule, rule);
+        }
+        scene_end(&scene);
+    }
+}
+
+static void test_swap_of_the_quarantine_in_a_handshake(void **state)
+{
+    (void)state;
+    struct scene scene;
+    scene_start(&scene);
+    struct site *site = scene.site;
+    int fd = site_dial(site, 0);
+    run_until(&site->world, is_there, site);
+    (void)swap_quarantine(&scene, PEER_ID);
+    const struct peer_options options = {.show = &site->world.peer};
+    peer_init(&site->world, &scene.peer, &options, fd);
+    assert_ended(site, REASON_POLICY_QUARANTINE, "deny");
+    assert_false(backend_accepted(&scene.backend));
+    scene_end(&scene);
+}
+
 /* The handshake goes on under what came meanwhile. */
 static void test_swap_a_handshake_that_ends_later_is_decided_anew(void **state)
 {
@@ -303,6 +366,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_swap_judges_live_sessions),
         cmocka_unit_test(test_swap_judges_handshakes_by_their_listener),
+        cmocka_unit_test(test_swap_of_the_quarantine_alone),
+        cmocka_unit_test(test_swap_of_the_quarantine_in_a_handshake),
         cmocka_unit_test(test_swap_a_handshake_that_ends_later_is_decided_anew),
         cmocka_unit_test(test_swap_of_credentials),
         cmocka_unit_test(test_authority_a_look_changes_nothing),
