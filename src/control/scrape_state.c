@@ -181,9 +181,7 @@ size_t scrape_peer_items(const struct scrape *scrape)
 void scrape_peer(struct scrape *scrape, size_t item)
 {
     struct peer_count count;
-    if (!peer_counts_get(scrape->control->peer_counts, item, &count)) {
-        return;
-    }
+    peer_counts_get(scrape->control->peer_counts, item, &count);
     struct metric_label labels[] = {
         {"peer", count.id.len > 0 ? count.id : strview_from("other")},
         {"decision", strview_from("allow")},

@@ -1,10 +1,9 @@
 /*
- * An open hash table of pointers, twice as large as the most it may hold, and a list in the order
- * of arrival. To add a peer: reserve a place (a counter that never exceeds the capacity), make the
- * entry, and compare-and-swap it into the first free cell of its probe sequence. Cells are filled
- * and never emptied, so whoever looks for a peer meets it before the first free cell, or it is not
- * there. Two workers that add one peer at a time: one swap fails, sees the other's entry, and gives
- * its place back.
+ * The list in the order of arrival is what counts: a new peer goes, by compare-and-swap, into its
+ * first free place, and whoever adds one has met every peer before that place. So it is always a
+ * prefix, no peer stands in it twice, and it never holds more than its capacity. It is walked once
+ * for each peer that is added. All other looks go to an open hash table of the same entries, twice
+ * as large as the most there may be, which follows the list: cells are filled and never emptied.
  */
 #include "telemetry/peer_counts.h"
 
@@ -40,8 +39,7 @@ struct peer_counts {
     size_t mask;
     _Atomic(struct entry *) *table; /* mask + 1 of them */
     _Atomic(struct entry *) *list;
-    _Atomic size_t reserved;
-    _Atomic size_t listed;
+    _Atomic size_t in_table; /* of the list's; all of its first so many places are taken */
     struct entry *others;
 };
 
@@ -105,66 +103,65 @@ static bool is_of(const struct entry *entry, struct strview id, uint64_t hash)
     return entry->hash == hash && entry->len == id.len && memcmp(entry->text, id.ptr, id.len) == 0;
 }
 
-/* The peer's entry, or NULL with the cell where it would stand. */
-static struct entry *find(struct peer_counts *counts, struct strview id, uint64_t hash, size_t *at)
+static struct entry *find(struct peer_counts *counts, struct strview id, uint64_t hash)
 {
     for (size_t i = (size_t)hash & counts->mask;; i = (i + 1) & counts->mask) {
         struct entry *entry = atomic_load_explicit(&counts->table[i], memory_order_acquire);
         if (entry == NULL || is_of(entry, id, hash)) {
-            *at = i;
             return entry;
         }
     }
 }
 
-static bool reserve(struct peer_counts *counts)
+/* It is in the list, and no other of its peer. */
+static void put_in_table(struct peer_counts *counts, struct entry *entry)
 {
-    size_t taken = atomic_load_explicit(&counts->reserved, memory_order_relaxed);
-    while (taken < counts->capacity) {
-        if (atomic_compare_exchange_weak_explicit(&counts->reserved, &taken, taken + 1,
-                                                  memory_order_relaxed, memory_order_relaxed)) {
-            return true;
-        }
+    size_t at = (size_t)entry->hash & counts->mask;
+    struct entry *there = NULL;
+    while (!atomic_compare_exchange_strong_explicit(&counts->table[at], &there, entry,
+                                                    memory_order_acq_rel, memory_order_relaxed)) {
+        there = NULL;
+        at = (at + 1) & counts->mask;
     }
-    return false;
+    atomic_fetch_add_explicit(&counts->in_table, 1, memory_order_release);
 }
 
-/* The entry in the table now: this one, or another worker's of the same peer. */
-static struct entry *publish(struct peer_counts *counts, struct entry *entry, size_t at)
+/* Of a peer that was not in the table. NULL: it has no place, or no memory. */
+static struct entry *add(struct peer_counts *counts, struct strview id, uint64_t hash)
 {
-    struct strview id = {entry->text, entry->len};
-    for (;;) {
-        struct entry *there = NULL;
-        if (atomic_compare_exchange_strong_explicit(&counts->table[at], &there, entry,
-                                                    memory_order_acq_rel, memory_order_acquire)) {
-            size_t place = atomic_fetch_add_explicit(&counts->listed, 1, memory_order_relaxed);
-            atomic_store_explicit(&counts->list[place], entry, memory_order_release);
-            return entry;
+    struct entry *own = NULL;
+    for (size_t i = 0; i < counts->capacity; i++) {
+        struct entry *there = atomic_load_explicit(&counts->list[i], memory_order_acquire);
+        if (there == NULL) {
+            own = own != NULL ? own : new_entry(counts->workers, id, hash);
+            if (own == NULL) {
+                return NULL;
+            }
+            if (atomic_compare_exchange_strong_explicit(
+                    &counts->list[i], &there, own, memory_order_acq_rel, memory_order_acquire)) {
+                put_in_table(counts, own);
+                return own;
+            }
         }
-        there = find(counts, id, entry->hash, &at);
-        if (there != NULL) {
+        if (is_of(there, id, hash)) {
+            mem_free(own);
             return there;
         }
     }
+    mem_free(own);
+    return NULL;
 }
 
 /* The entry to count in. */
 static struct entry *entry_of(struct peer_counts *counts, struct strview id)
 {
-    size_t at = 0;
     uint64_t hash = hash_bytes(id.ptr, id.len, counts->seed);
-    struct entry *found = find(counts, id, hash, &at);
-    if (found != NULL) {
-        return found;
-    }
-    if (!reserve(counts)) {
-        return counts->others;
-    }
-    struct entry *entry = new_entry(counts->workers, id, hash);
-    found = entry == NULL ? NULL : publish(counts, entry, at);
-    if (found != entry || entry == NULL) {
-        mem_free(entry);
-        atomic_fetch_sub_explicit(&counts->reserved, 1, memory_order_relaxed);
+    /* Before the look: then what the look does not find is not in a full list either. */
+    bool is_full =
+        atomic_load_explicit(&counts->in_table, memory_order_acquire) == counts->capacity;
+    struct entry *found = find(counts, id, hash);
+    if (found == NULL && !is_full) {
+        found = add(counts, id, hash);
     }
     return found != NULL ? found : counts->others;
 }
@@ -180,23 +177,17 @@ void peer_counts_add(struct peer_counts *counts, size_t worker, struct strview i
 
 size_t peer_counts_size(const struct peer_counts *counts)
 {
-    return atomic_load_explicit(&counts->listed, memory_order_relaxed) + 1;
+    return atomic_load_explicit(&counts->in_table, memory_order_acquire) + 1;
 }
 
-bool peer_counts_get(const struct peer_counts *counts, size_t i, struct peer_count *out)
+void peer_counts_get(const struct peer_counts *counts, size_t i, struct peer_count *out)
 {
-    const struct entry *entry = counts->others;
-    ASSERT(i <= counts->capacity);
-    if (i > 0) {
-        entry = atomic_load_explicit(&counts->list[i - 1], memory_order_acquire);
-    }
-    if (entry == NULL) {
-        return false;
-    }
+    ASSERT(i < peer_counts_size(counts));
+    const struct entry *entry =
+        i == 0 ? counts->others : atomic_load_explicit(&counts->list[i - 1], memory_order_acquire);
     *out = (struct peer_count){.id = {entry->text, entry->len}};
     for (size_t w = 0; w < counts->workers; w++) {
         out->allowed += atomic_load_explicit(&entry->cells[w].allowed, memory_order_relaxed);
         out->denied += atomic_load_explicit(&entry->cells[w].denied, memory_order_relaxed);
     }
-    return true;
 }
