@@ -9,9 +9,7 @@ import pytest
 from harness.bulkhead import bridge, rule, run_command, terminate
 from harness.halting import Hanging
 from harness.reloading import ping
-from harness.streams import (
-    RESET, client_context, server_context, tls_connect, tls_dial,
-)
+from harness.streams import RESET, client_context, tls_connect, tls_dial
 from harness.wait import until
 
 HOUR = 3600
