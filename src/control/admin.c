@@ -13,6 +13,7 @@
 #include "admin_rules.h"
 #include "base/bytebuf.h"
 #include "base/memory.h"
+#include "control/drain.h"
 #include "control/readiness.h"
 #include "control/reload.h"
 #include "control_private.h"
@@ -156,6 +157,11 @@ static void on_reload(struct admin *admin, struct http_call *call)
     start(admin, call, &request);
 }
 
+static void on_drain(struct admin *admin, struct http_call *call)
+{
+    drain_answer(admin->control, call);
+}
+
 /*
  * The errors of a configuration quote it, and we may read what the caller may not: who may only
  * connect to the socket could have any file told to them, by its name or by an `include`.
@@ -201,6 +207,7 @@ static const struct route routes[] = {
     {"/readyz", HTTP_METHOD_GET, "json", on_ready},
     {"/reload", HTTP_METHOD_POST, "dry_run", on_reload},
     {"/check", HTTP_METHOD_POST, "file", on_check},
+    {"/drain", HTTP_METHOD_POST, NULL, on_drain},
 };
 
 /* A misspelt dry_run must not be a reload. */
@@ -243,9 +250,9 @@ static void on_call(void *arg, struct http_call *call)
         }
         return;
     }
-    http_call_refuse(
-        call, STATUS_NOT_FOUND,
-        "there is no such path: /sessions, /rules, /metrics, /livez, /readyz, /reload, /check");
+    http_call_refuse(call, STATUS_NOT_FOUND,
+                     "there is no such path: /sessions, /rules, /metrics, /livez, /readyz, "
+                     "/reload, /check, /drain");
 }
 
 /* --- the socket ------------------------------------------------------------------------------ */
