@@ -34,6 +34,7 @@
 #include "control/rule_totals.h"
 #include "control/sockets.h"
 #include "control/sources.h"
+#include "control/systemd.h"
 #include "control/watching.h"
 #include "control_private.h"
 #include "net/clock_watch.h"
@@ -466,6 +467,7 @@ static void log_ready(struct control *control)
     log_strview(&control->log, "spiffe_id", x509_svid_id(own)->text);
     log_str(&control->log, "expires", clock_format_s(x509_svid_not_after(own), expires));
     log_end(&control->log);
+    systemd_ready(control->systemd);
 }
 
 static void log_stopped(struct control *control)
@@ -509,6 +511,7 @@ static void log_not_started(struct control *control, const char *error)
     log_begin(&control->log, LOG_ERROR, "not_started");
     log_str(&control->log, "error", error);
     log_end(&control->log);
+    systemd_not_started(control->systemd, error);
 }
 
 /* Everything between the configuration and "ready". */
@@ -553,6 +556,7 @@ static void fini(struct control *control)
     rule_totals_free(control->rule_totals);
     admin_free(control->admin);
     probes_free(control->probes);
+    systemd_free(control->systemd);
     pulse_free(control->pulse);
     metrics_free(control->metrics);
     peer_counts_free(control->peer_counts);
@@ -605,10 +609,12 @@ int control_run(const char *config_path, const struct config_options *options)
     control->started_wall_ms = clock_wall_ms();
     control->stderr_fd = STDERR_FILENO;
     process_prepare();
+    control->systemd = systemd_new();
     int code = load(control, config_path, options);
     process_close_inherited();
     if (code == 0) {
         struct errbuf err;
+        systemd_open(control->systemd, control);
         mask_signals(SIG_BLOCK);
         if (start(control, &err) != 0) {
             log_not_started(control, err.text);

@@ -33,6 +33,7 @@ struct listen_sockets;
 struct socket_table;
 struct tls_session_store;
 struct sources;
+struct systemd;
 struct watching;
 
 enum control_state { CONTROL_RUNNING = 0, CONTROL_DELAYED, CONTROL_DRAINING, CONTROL_STOPPING };
@@ -66,6 +67,7 @@ struct control {
     struct admin *admin;   /* NULL: none is configured */
     struct probes *probes; /* NULL: none are configured */
     struct pulse *pulse;
+    struct systemd *systemd;
     struct clock_watch *clock_watch;
     struct worker **workers;
     unsigned worker_count;
