@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "control/activation.h"
 #include "control/admin.h"
 #include "control/drain.h"
 #include "control/material.h"
@@ -255,11 +256,23 @@ static int load(struct control *control, const char *config_path,
     return control->snapshot == NULL ? 2 : 0;
 }
 
+/* 0, or the exit code. */
+static int take_passed(struct control *control)
+{
+    struct errbuf err;
+    control->activation = activation_new(&err);
+    if (control->activation == NULL) {
+        fprintf(stderr, "bulkhead: not started: %s\n", err.text);
+        return 1;
+    }
+    return 0;
+}
+
 static int open_sockets(struct control *control, struct errbuf *err)
 {
-    control->sockets = socket_table_new(control->worker_count);
+    control->sockets = socket_table_new(control->worker_count, control->activation);
     control->start_sockets = socket_table_open(control->sockets, control->snapshot->setup, err);
-    if (control->start_sockets == NULL) {
+    if (control->start_sockets == NULL || activation_check_taken(control->activation, err) != 0) {
         return -1;
     }
     socket_table_settle(control->sockets, control->snapshot->setup);
@@ -573,6 +586,7 @@ static void fini(struct control *control)
     }
     reload_free(control->reload);
     socket_table_free(control->sockets);
+    activation_free(control->activation);
     mem_free(control->start_sockets);
     loop_free(control->loop);
     limits_fini(&control->limits);
@@ -610,8 +624,12 @@ int control_run(const char *config_path, const struct config_options *options)
     control->stderr_fd = STDERR_FILENO;
     process_prepare();
     control->systemd = systemd_new();
-    int code = load(control, config_path, options);
-    process_close_inherited();
+    int code = take_passed(control);
+    if (code == 0) {
+        code = load(control, config_path, options);
+    }
+    process_close_inherited(control->activation == NULL ? 0
+                                                        : activation_count(control->activation));
     if (code == 0) {
         struct errbuf err;
         systemd_open(control->systemd, control);

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct activation;
 struct admin;
 struct clock_watch;
 struct crypto;
@@ -53,6 +54,7 @@ struct control {
     struct log log;
     int stderr_fd; /* where it goes while there is no log writer */
     struct log_writer *log_writer;
+    struct activation *activation; /* NULL: what was passed can't be understood */
     struct socket_table *sockets;
     struct listen_sockets **start_sockets; /* by config index, of the first setup */
     struct limits limits;

@@ -1,16 +1,21 @@
 """The service manager's side: sd_notify(3), the watchdog, sockets that it passes."""
 
 import os
+import shutil
 import signal
+import socket
+import sys
 import threading
 import time
 
 import pytest
 
-from harness.bulkhead import configuration, rule, terminate
+from harness.bulkhead import ROOT, configuration, originate, rule, terminate
 from harness.notify import Manager
 from harness.reloading import Reloadable
-from harness.streams import RESET, client_context, tls_connect
+from harness.streams import (
+    CLEAN, RESET, PlainStream, client_context, dial, server_context, tls_connect,
+)
 from harness.threads import halted_thread
 from harness.wait import DEADLINE_S, until
 
@@ -174,3 +179,157 @@ def test_a_stuck_worker_starves_the_watchdog(start, backends, credentials, manag
         assert len(manager.of("WATCHDOG")) <= fed + 1
     bulkhead.wait_log("worker_recovered")
     manager.wait("WATCHDOG", fed + 5)
+
+
+# ---- sockets that it passes -------------------------------------------------------------------
+
+
+def listening(kind=socket.SOCK_STREAM, host="127.0.0.1", family=socket.AF_INET, backlog=16):
+    sock = socket.socket(family, kind)
+    sock.bind((host, 0) if family != socket.AF_UNIX else host)
+    if kind == socket.SOCK_STREAM and backlog:
+        sock.listen(backlog)
+    return sock
+
+
+@pytest.fixture
+def activated(start):
+    """activated(config, {name: socket}) -> a bulkhead that was started with them."""
+    def begin(config, sockets, names=None, **more):
+        fds = [sock.fileno() for sock in sockets.values()]
+        names = ":".join(sockets) if names is None else names
+        through = (sys.executable, str(ROOT / "tests/integration/harness/activate.py"),
+                   ",".join(map(str, fds)), names)
+        return start(config, through=through, pass_fds=fds, **more)
+
+    return begin
+
+
+def on(address, forward, name="in", **more):
+    return {**terminate(forward, name), "accept": address, **more}
+
+
+def echo(address, credentials):
+    with tls_connect(address, client_context(credentials.pair("web"))) as stream:
+        ping(stream)
+        stream.end()
+        assert stream.read_to_end() == (b"", CLEAN)
+
+
+def test_listeners_take_the_sockets_of_their_names(activated, backends, credentials, tmp_path):
+    backend, path = backends.plain().url, str(tmp_path / "in.sock")
+    sockets = {"orders": listening(), "edge.socket": listening(family=socket.AF_UNIX, host=path),
+               "six": listening(family=socket.AF_INET6, host="::1")}
+    bulkhead = activated(configuration(
+        credentials, on("mtls+unix://systemd:edge.socket", backend, "a"),
+        on("mtls://systemd:orders", backend, "b"), on("mtls://systemd:six", backend, "c"),
+        workers=4), sockets)
+    assert bulkhead.address("a") == path
+    assert bulkhead.address("b") == sockets["orders"].getsockname()
+    assert bulkhead.port("c") == sockets["six"].getsockname()[1]
+    for _ in range(8):
+        echo(path, credentials)
+        echo(bulkhead.address("b"), credentials)
+    assert len([f for f in bulkhead.open_files() if f and "socket" in f]) < 16
+    bulkhead.stop()
+    assert os.path.exists(path), "its file is the manager's"
+
+
+def test_who_comes_between_two_runs_waits(activated, backends, credentials):
+    """The manager keeps the socket: nobody is refused over a restart."""
+    config = configuration(credentials, on("mtls://systemd:orders", backends.plain().url))
+    sock = listening()
+    first = activated(config, {"orders": sock})
+    echo(sock.getsockname(), credentials)
+    first.stop()
+    waiting = dial(sock.getsockname())
+    activated(config, {"orders": sock})
+    with PlainStream(waiting) as stream:
+        stream.send(b"GET / HTTP/1.0\r\n\r\n")
+        stream.read_to_end()  # an alert: somebody is there
+    echo(sock.getsockname(), credentials)
+
+
+def test_a_reload_keeps_a_socket_and_can_give_it_up_for_good(start, activated, backends, issuer,
+                                                              shop, tmp_path):
+    sock, backend = listening(), backends.plain().url
+
+    def begin(config, **_):
+        return activated(config, {"orders": sock})
+
+    place = Reloadable(begin, tmp_path, issuer, on("mtls://systemd:orders", backend),
+                       own=shop("orders"), rules=[rule("all", "spiffe://prod.example/**", "all")])
+    place.write(listeners=[on("mtls://systemd:orders", backend, "renamed")])
+    assert place.reload()["result"] == "in_force"
+    with tls_connect(sock.getsockname(), client_context(shop("web").pair)) as stream:
+        ping(stream)
+    place.write(listeners=[on("mtls://127.0.0.1:0", backend, "renamed")])
+    assert place.reload()["result"] == "in_force"
+    place.write(listeners=[on("mtls://systemd:orders", backend, "renamed")])
+    assert place.reload()["result"] == "refused"
+    assert "given up by an earlier reload" in place.log.text()
+
+
+@pytest.mark.parametrize("accept, sockets, names, why", [
+    ("mtls://systemd:orders", {}, "-", "none was passed to this process"),
+    ("mtls://systemd:orders", {"other": {}}, None, "no socket \"orders\" was passed; there are "
+     "\"other\""),
+    ("mtls://systemd:orders", {"orders": {}, "more": {}}, None,
+     "no listener takes the socket \"more\""),
+    ("mtls://127.0.0.1:0", {"orders": {}}, None, "no listener takes the socket \"orders\""),
+    ("mtls://127.0.0.1:0", {"orders": {}}, "-", "a socket without a name was passed"),
+    ("mtls://systemd:orders", {"orders": {}, "more": {}}, "orders:orders",
+     "2 sockets named \"orders\" were passed"),
+    ("mtls://systemd:orders", {"orders": {"kind": socket.SOCK_DGRAM}}, None, "no stream socket"),
+    ("mtls://systemd:orders", {"orders": {"backlog": 0}}, None, "does not listen"),
+    ("mtls+unix://systemd:orders", {"orders": {}}, None, "wants a Unix socket"),
+    ("mtls://systemd:orders", {"orders": {"family": socket.AF_UNIX, "host": "\0bulkhead-x"}}, None,
+     "wants TCP"),
+    ("tcp://systemd:orders", {"orders": {"host": "0.0.0.0"}}, None, "plaintext off the loopback"),
+    ("mtls://systemd:orders", {"orders": {}}, "orders:more", "has not as many names"),
+    ("mtls://systemd:orders", {"orders": {}, "more": {}}, "orders", "has not as many names"),
+])
+def test_what_does_not_fit_refuses_the_start(activated, backends, credentials, accept, sockets,
+                                             names, why):
+    backend = backends.tls(server_context(credentials.pair("payments"))).url
+    listener = {**originate(backend), "accept": accept}
+    made = {name: listening(**how) for name, how in sockets.items()}
+    bulkhead = activated(configuration(credentials, listener), made, names, wait=False)
+    bulkhead.wait_exit(1)
+    assert why in bulkhead.log.text().replace('\\"', '"')
+
+
+@pytest.mark.parametrize("forged, why", [
+    ({"FORGED_FDS": "x"}, "LISTEN_FDS=\"x\""), ({"FORGED_FDS": "-1"}, "LISTEN_FDS=\"-1\""),
+    ({"FORGED_FDS": "100000"}, "1024 at most"), ({"FORGED_PID": "me"}, "LISTEN_PID=\"me\""),
+])
+def test_variables_that_make_no_sense_refuse_the_start(activated, backends, credentials, forged,
+                                                       why):
+    bulkhead = activated(configuration(credentials, terminate(backends.plain().url)), {}, "-",
+                         wait=False, env=forged)
+    bulkhead.wait_exit(1)
+    assert why in bulkhead.log.text()
+
+
+def test_sockets_of_another_process_are_closed(activated, backends, credentials):
+    """LISTEN_PID is not ours: a parent has left its variables in the environment."""
+    bulkhead = activated(configuration(credentials, terminate(backends.plain().url)),
+                         {"orders": listening()}, env={"FORGED_PID": "1"})
+    echo(bulkhead.address(), credentials)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="systemd is not here")
+def test_systemds_own_tool_starts_it_at_the_first_connection(start, backends, credentials):
+    with listening() as sock:
+        port = sock.getsockname()[1]
+    bulkhead = start(
+        configuration(credentials, on("mtls://systemd:orders", backends.plain().url)), wait=False,
+        through=("systemd-socket-activate", "-l", f"127.0.0.1:{port}", "--fdname=orders"))
+    until(lambda: can_connect(("127.0.0.1", port)), "the tool")
+    bulkhead.start()
+    echo(("127.0.0.1", port), credentials)
+
+
+def can_connect(address):
+    with socket.socket() as sock:
+        return sock.connect_ex(address) == 0
