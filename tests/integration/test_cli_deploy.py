@@ -120,7 +120,7 @@ def test_readme_names_what_is_there(file):
 def test_systemd_takes_the_unit(tmp_path):
     unit = tmp_path / "bulkhead.service"
     unit.write_text(UNIT.read_text().replace("/usr/local/bin/bulkhead", program()))
-    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True,
+    verified = subprocess.run(["systemd-analyze", "--man=no", "verify", unit], capture_output=True, text=True,
                               timeout=60)
     assert verified.returncode == 0 and "bulkhead.service" not in verified.stderr, verified.stderr
     rated = subprocess.run(
