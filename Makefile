@@ -271,10 +271,11 @@ soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, fe
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
 	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
 
-reference: ## config/REFERENCE.md, LOGS.md, METRICS.md, the schemas and man/bulkhead.yaml.5 from the tables in the code
+reference: ## config/REFERENCE.md, LOGS.md, REASONS.md, METRICS.md, the schemas and man/bulkhead.yaml.5 from the tables in the code
 	+$(Q)$(MAKE) --no-print-directory $(addprefix $(BUILD)/tests/tools/,config_reference log_reference metrics_reference)
 	$(Q)$(BUILD)/tests/tools/metrics_reference > config/METRICS.md
-	$(Q)$(BUILD)/tests/tools/log_reference > config/LOGS.md
+	$(Q)$(BUILD)/tests/tools/log_reference logs > config/LOGS.md
+	$(Q)$(BUILD)/tests/tools/log_reference reasons > config/REASONS.md
 	$(Q)$(BUILD)/tests/tools/config_reference markdown > config/REFERENCE.md
 	$(Q)$(BUILD)/tests/tools/config_reference schema > config/bulkhead.schema.json
 	$(Q)$(BUILD)/tests/tools/config_reference rules-schema > config/bulkhead-rules.schema.json
@@ -297,7 +298,7 @@ INSTALLED   := 0755:build/bulkhead:bin/bulkhead \
     0644:build/bulkhead.service:$(UNIT_DIR)/bulkhead.service \
     $(foreach f,bulkhead bulkhead-rules,0644:config/$(f).schema.json:share/bulkhead/$(f).schema.json) \
     0644:README.md:$(DOC_DIR)/README.md \
-    $(foreach f,REFERENCE.md LOGS.md METRICS.md,0644:config/$(f):$(DOC_DIR)/$(f)) \
+    $(foreach f,REFERENCE.md LOGS.md REASONS.md METRICS.md,0644:config/$(f):$(DOC_DIR)/$(f)) \
     $(foreach f,sidecar originate gateway,0644:config/$(f).yaml:$(DOC_DIR)/examples/$(f).yaml) \
     0644:config/rules.d/partner.yaml:$(DOC_DIR)/examples/rules.d/partner.yaml
 

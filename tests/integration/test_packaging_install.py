@@ -21,6 +21,7 @@ EVERYTHING = {
     "share/doc/bulkhead/README.md": 0o644,
     "share/doc/bulkhead/REFERENCE.md": 0o644,
     "share/doc/bulkhead/LOGS.md": 0o644,
+    "share/doc/bulkhead/REASONS.md": 0o644,
     "share/bulkhead/bulkhead-rules.schema.json": 0o644,
     "share/doc/bulkhead/METRICS.md": 0o644,
     "share/doc/bulkhead/examples/rules.d/partner.yaml": 0o644,

@@ -1,4 +1,4 @@
-"""Runs this repository's make from a test: one at a time, though tests run in parallel."""
+"""Runs this repository's make from a test: each target once at a time, though tests run in parallel."""
 
 import contextlib
 import fcntl
@@ -18,8 +18,9 @@ def locked(file):
 
 
 def make(target, *variables):
+    """`make deb` builds in a tree of its own; installing and removing share build/bulkhead.service."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    with locked(ROOT / "build" / ".make-from-tests"):
+    with locked(ROOT / "build" / f".{'deb' if target == 'deb' else 'make'}-from-tests"):
         made = subprocess.run(["make", "-s", target, *variables], cwd=ROOT, env=env,
                               capture_output=True, text=True, timeout=600)
     assert made.returncode == 0, f"{made.stdout}{made.stderr}"
