@@ -21,6 +21,8 @@ struct log_writer;
 struct metrics;
 struct own_expiry;
 struct peer_counts;
+struct probes;
+struct pulse;
 struct reload;
 struct rule_expiry;
 struct rule_totals;
@@ -60,7 +62,9 @@ struct control {
     struct rule_expiry *rule_expiry;
     struct rule_totals *rule_totals;
     struct watching *watching;
-    struct admin *admin; /* NULL: none is configured */
+    struct admin *admin;   /* NULL: none is configured */
+    struct probes *probes; /* NULL: none are configured */
+    struct pulse *pulse;
     struct clock_watch *clock_watch;
     struct worker **workers;
     unsigned worker_count;
