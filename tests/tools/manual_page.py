@@ -57,7 +57,7 @@ def inline(text):
 
 def sentences(text):
     """Each sentence begins a line, as roff wants it."""
-    return "\n".join(inline(part) for part in re.split(r"(?<=[a-z`)][.]) (?=[A-Z`])|(?<=UTC[.]) (?=[A-Z`])", text.strip()))
+    return "\n".join(inline(part) for part in re.split(r"(?<=[\w`)][.]) (?=[A-Z`])", text.strip()))
 
 
 def cells(row):
