@@ -14,59 +14,65 @@
 
 #include <jansson.h>
 
+#include "base/bytebuf.h"
 #include "base/memory.h"
-#include "cli/ctl_print.h"
 #include "cli/ctl_rules.h"
+#include "cli/ctl_verbs.h"
 #include "cli/output.h"
 #include "config/config.h"
 #include "net/http_client.h"
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_WRONG = 2 };
 enum { STATUS_OK = 200, TIMEOUT_MS = 60 * 1000 };
+enum { OPTION_BASE = 256 }; /* of a verb's options, beyond any character */
 
 struct options {
     const char *socket;
     const char *config;
-    const char *command;
-    const char *file; /* of `check` */
-    bool dry_run;
+    const struct ctl_verb *verb;
+    const char *operand;
+    const char *values[CTL_OPTION_COUNT]; /* NULL: not given */
     bool json;
+    bool help;
 };
+
+/* --- help ------------------------------------------------------------------------------------ */
 
 static void print_help(FILE *out)
 {
+    size_t count = 0;
+    const struct ctl_verb *verbs = ctl_verbs(&count);
+    fputs("usage: bulkhead ctl [--socket PATH | -c FILE] COMMAND [OPTIONS]\n"
+          "\n"
+          "Asks a running bulkhead through its admin socket (admin.listen).\n"
+          "\n"
+          "Commands (`bulkhead ctl COMMAND --help` says more):\n",
+          out);
+    for (size_t i = 0; i < count; i++) {
+        fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
+    }
     fputs(
-        "usage: bulkhead ctl [--socket PATH | -c FILE] COMMAND [OPTIONS]\n"
-        "\n"
-        "Asks a running bulkhead through its admin socket (admin.listen).\n"
-        "\n"
-        "Commands:\n"
-        "  reload              read all files anew; say what changed and which sessions ended\n"
-        "  reload --dry-run    what that would do: sessions kept and ended, by rule and identity;\n"
-        "                      changes nothing\n"
-        "  check FILE          the same for another configuration: what would change, and whether\n"
-        "                      this process could take it\n"
-        "  sessions            the live sessions, and when and by what their authority ends\n"
-        "  rules               each rule: how often it decided, or as a shadow rule would have,\n"
-        "                      when last, when it ends, whose it is and where it stands; what\n"
-        "                      audit let through\n"
-        "  metrics             all metrics, in Prometheus' text format (see METRICS.md)\n"
         "\n"
         "  -s, --socket PATH   the admin socket\n"
         "  -c, --config FILE   the configuration that names it\n"
         "      --json          the answer as JSON\n"
-        "  -h, --help          this text\n"
+        "  -h, --help          this text, or that of COMMAND\n"
         "\n"
         "Examples:\n"
         "  bulkhead ctl -c /etc/bulkhead/bulkhead.yaml reload --dry-run\n"
         "  bulkhead ctl --socket /run/bulkhead/admin.sock sessions --json | jq '.sessions[].rule'\n"
-        "  bulkhead ctl -c FILE rules --json | jq -r '.rules[] | select(.last_hit == null).name'\n"
-        "  bulkhead ctl --socket /run/bulkhead/admin.sock metrics | grep handshake_failures\n"
         "\n"
         "Exit code: 0 done, 1 failed, refused, or a file was broken and its last good state kept,\n"
         "2 wrong usage or configuration.\n",
         out);
 }
+
+static void print_verb_help(const struct ctl_verb *verb, FILE *out)
+{
+    fprintf(out, "usage: bulkhead ctl [--socket PATH | -c FILE] %s\n\n%s", verb->usage, verb->help);
+}
+
+/* --- options --------------------------------------------------------------------------------- */
 
 static bool wrong_usage(const char *message)
 {
@@ -74,44 +80,46 @@ static bool wrong_usage(const char *message)
     return false;
 }
 
-static bool is_command(const struct options *options, const char *command)
+static bool unknown_verb(const char *name)
 {
-    return strcmp(options->command, command) == 0;
-}
-
-/* Its path is the command's name, and it changes nothing. */
-static bool is_look(const struct options *options)
-{
-    return is_command(options, "sessions") || is_command(options, "rules") ||
-           is_command(options, "metrics");
-}
-
-static bool take_operands(int argc, char **argv, struct options *options)
-{
-    if (optind == argc) {
-        return wrong_usage("a command is missing");
+    size_t count = 0;
+    const struct ctl_verb *verbs = ctl_verbs(&count);
+    fprintf(stderr, "bulkhead ctl: unknown command \"%s\"; there are ", name);
+    for (size_t i = 0; i < count; i++) {
+        fprintf(stderr, "%s%s", i == 0 ? "" : i + 1 < count ? ", " : " and ", verbs[i].name);
     }
-    options->command = argv[optind++];
-    if (strcmp(options->command, "check") == 0) {
-        if (optind == argc) {
-            return wrong_usage("check needs a file");
-        }
-        options->file = argv[optind++];
-    } else if (strcmp(options->command, "reload") != 0 && !is_look(options)) {
-        fprintf(stderr,
-                "bulkhead ctl: unknown command \"%s\"; there are reload, check, sessions, rules "
-                "and metrics; try: bulkhead ctl --help\n",
-                options->command);
+    fputs("; try: bulkhead ctl --help\n", stderr);
+    return false;
+}
+
+static bool take_operand(int argc, char **argv, struct options *options)
+{
+    const struct ctl_verb *verb = options->verb;
+    if (verb->operand == CTL_OPERAND_FILE && optind == argc) {
+        fprintf(stderr, "bulkhead ctl: %s needs a file; try: bulkhead ctl --help\n", verb->name);
         return false;
     }
-    if (optind != argc) {
-        return wrong_usage("too many arguments");
+    if (verb->operand != CTL_OPERAND_NONE) {
+        options->operand = argv[optind++];
     }
-    if (options->dry_run && strcmp(options->command, "reload") != 0) {
-        return wrong_usage("--dry-run belongs to reload");
+    return optind == argc || wrong_usage("too many arguments");
+}
+
+/* What was given beside the verb must be its own. */
+static bool check_options(const struct options *options)
+{
+    const struct ctl_verb *verb = options->verb;
+    for (int i = 0; i < CTL_OPTION_COUNT; i++) {
+        if (options->values[i] != NULL && !ctl_verb_takes(verb, (enum ctl_option)i)) {
+            fprintf(stderr, "bulkhead ctl: %s has no option --%s; try: bulkhead ctl --help\n",
+                    verb->name, ctl_options[i].name);
+            return false;
+        }
     }
-    if (options->json && is_command(options, "metrics")) {
-        return wrong_usage("metrics are text, not JSON");
+    if (options->json && verb->is_text) {
+        fprintf(stderr, "bulkhead ctl: %s are text, not JSON; try: bulkhead ctl --help\n",
+                verb->name);
+        return false;
     }
     if ((options->socket == NULL) == (options->config == NULL)) {
         return wrong_usage("one of --socket and -c is needed");
@@ -119,42 +127,90 @@ static bool take_operands(int argc, char **argv, struct options *options)
     return true;
 }
 
+static bool take_operands(int argc, char **argv, struct options *options)
+{
+    if (optind == argc) {
+        return wrong_usage("a command is missing");
+    }
+    options->verb = ctl_verb_find(argv[optind++]);
+    if (options->verb == NULL) {
+        return unknown_verb(argv[optind - 1]);
+    }
+    return take_operand(argc, argv, options) && check_options(options);
+}
+
+/* Prints it; the exit code. */
+static int help(int argc, char **argv)
+{
+    const struct ctl_verb *verb = optind < argc ? ctl_verb_find(argv[optind]) : NULL;
+    if (verb != NULL) {
+        print_verb_help(verb, stdout);
+    } else {
+        print_help(stdout);
+    }
+    return output_finish("ctl", EXIT_GOOD);
+}
+
+/* False: said. An option of a verb is one that has a row in ctl_options. */
+static bool take_option(int option, struct options *options)
+{
+    switch (option) {
+    case 's':
+        options->socket = optarg;
+        return true;
+    case 'c':
+        options->config = optarg;
+        return true;
+    case 'j':
+        options->json = true;
+        return true;
+    case 'h':
+        options->help = true;
+        return true;
+    default:
+        break;
+    }
+    if (option < OPTION_BASE) {
+        fputs("try: bulkhead ctl --help\n", stderr); /* getopt has said what is wrong */
+        return false;
+    }
+    const struct ctl_option_info *info = &ctl_options[option - OPTION_BASE];
+    options->values[option - OPTION_BASE] = info->fixed != NULL ? info->fixed : optarg;
+    return true;
+}
+
 /* True when the command should go on; otherwise *code is the exit code. */
 static bool parse_options(int argc, char **argv, struct options *options, int *code)
 {
-    static const struct option known[] = {
-        {"socket", required_argument, NULL, 's'}, {"config", required_argument, NULL, 'c'},
-        {"dry-run", no_argument, NULL, 'd'},      {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    enum { COMMON = 4 };
+    struct option known[COMMON + CTL_OPTION_COUNT + 1] = {
+        {"socket", required_argument, NULL, 's'},
+        {"config", required_argument, NULL, 'c'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
     };
+    for (int i = 0; i < CTL_OPTION_COUNT; i++) {
+        bool has_argument = ctl_options[i].fixed == NULL;
+        known[COMMON + i] =
+            (struct option){ctl_options[i].name, has_argument ? required_argument : no_argument,
+                            NULL, OPTION_BASE + i};
+    }
     *options = (struct options){0};
     *code = EXIT_WRONG;
     int option;
     while ((option = getopt_long(argc, argv, "s:c:h", known, NULL)) != -1) {
-        switch (option) {
-        case 's':
-            options->socket = optarg;
-            break;
-        case 'c':
-            options->config = optarg;
-            break;
-        case 'd':
-            options->dry_run = true;
-            break;
-        case 'j':
-            options->json = true;
-            break;
-        case 'h':
-            print_help(stdout);
-            *code = output_finish("ctl", EXIT_GOOD);
-            return false;
-        default:
-            fputs("try: bulkhead ctl --help\n", stderr);
+        if (!take_option(option, options)) {
             return false;
         }
     }
+    if (options->help) {
+        *code = help(argc, argv);
+        return false;
+    }
     return take_operands(argc, argv, options);
 }
+
+/* --- asking ---------------------------------------------------------------------------------- */
 
 /* The path in admin.listen; NULL, reported. The caller frees it. */
 static char *find_socket(const struct options *options)
@@ -183,29 +239,55 @@ static char *find_socket(const struct options *options)
     return path;
 }
 
-/* What to ask for; NULL, reported. The caller frees it. */
-static char *make_target(const struct options *options)
+static void append(struct bytebuf *buf, const char *text)
 {
-    if (options->file == NULL) {
-        return mem_strdup(is_command(options, "sessions")  ? "/sessions"
-                          : is_command(options, "metrics") ? "/metrics"
-                          : options->dry_run               ? "/reload?dry_run=1"
-                                                           : "/reload");
+    if (!bytebuf_append(buf, text, strlen(text))) {
+        fputs("bulkhead ctl: memory is out\n", stderr);
+        exit(EXIT_FAILED);
     }
-    char *absolute = realpath(options->file, NULL);
-    if (absolute == NULL) {
-        fprintf(stderr, "bulkhead ctl: %s: %s\n", options->file, strerror(errno));
-        return NULL;
-    }
-    static const char path[] = "/check?file=";
-    char *target = mem_alloc(sizeof(path) + HTTP_ESCAPED_PER_BYTE * strlen(absolute));
-    memcpy(target, path, sizeof(path));
-    (void)http_escape(absolute, target + sizeof(path) - 1);
-    free(absolute); /* realpath's own */
-    return target;
 }
 
-static int print_metrics(const struct http_reply *reply)
+static void add_parameter(struct bytebuf *target, const char *name, const char *value, bool *any)
+{
+    char *escaped = mem_alloc(HTTP_ESCAPED_PER_BYTE * strlen(value) + 1);
+    append(target, *any ? "&" : "?");
+    append(target, name);
+    append(target, "=");
+    append(target, http_escape(value, escaped));
+    mem_free(escaped);
+    *any = true;
+}
+
+/* Path and query, with a NUL. False: said. The caller clears it. */
+static bool make_target(const struct options *options, struct bytebuf *target)
+{
+    const struct ctl_verb *verb = options->verb;
+    bool any = false;
+    append(target, verb->path);
+    for (int i = 0; i < CTL_OPTION_COUNT; i++) {
+        if (options->values[i] != NULL) {
+            add_parameter(target, ctl_options[i].parameter, options->values[i], &any);
+        }
+    }
+    if (verb->operand == CTL_OPERAND_FILE) {
+        char *absolute = realpath(options->operand, NULL);
+        if (absolute == NULL) {
+            fprintf(stderr, "bulkhead ctl: %s: %s\n", options->operand, strerror(errno));
+            return false;
+        }
+        add_parameter(target, verb->parameter, absolute, &any);
+        free(absolute); /* realpath's own */
+    }
+    if (!bytebuf_append(target, "", 1)) {
+        fputs("bulkhead ctl: memory is out\n", stderr);
+        return false;
+    }
+    return true;
+}
+
+/* --- answers --------------------------------------------------------------------------------- */
+
+static int print_text(const struct http_reply *reply)
 {
     bool whole = fwrite(reply->body.ptr, 1, reply->body.len, stdout) == reply->body.len;
     return whole && fflush(stdout) == 0 ? EXIT_GOOD : EXIT_FAILED;
@@ -213,8 +295,9 @@ static int print_metrics(const struct http_reply *reply)
 
 static int print_answer(const struct options *options, const struct http_reply *reply)
 {
-    if (is_command(options, "metrics") && reply->status == STATUS_OK) {
-        return print_metrics(reply);
+    const struct ctl_verb *verb = options->verb;
+    if (verb->is_text && reply->status == STATUS_OK) {
+        return print_text(reply);
     }
     json_error_t error;
     json_t *answer = json_loadb(reply->body.ptr, reply->body.len, 0, &error);
@@ -230,16 +313,11 @@ static int print_answer(const struct options *options, const struct http_reply *
     if (reply->status != STATUS_OK) {
         const char *why = json_string_value(json_object_get(answer, "error"));
         fprintf(stderr, "bulkhead ctl: %s\n", why == NULL ? "refused" : why);
-    } else if (strcmp(options->command, "sessions") == 0) {
-        if (!options->json) {
-            ctl_print_sessions(answer, stdout);
-        }
-        code = EXIT_GOOD;
     } else {
         if (!options->json) {
-            ctl_print_reload(answer, stdout);
+            verb->print(answer, stdout);
         }
-        code = ctl_reload_code(answer);
+        code = verb->code == NULL ? EXIT_GOOD : verb->code(answer);
     }
     json_decref(answer);
     return output_finish("ctl", code);
@@ -249,7 +327,7 @@ static int ask(const struct options *options, const char *path, const char *targ
 {
     const struct http_client_request request = {
         .socket_path = path,
-        .method = is_look(options) ? HTTP_METHOD_GET : HTTP_METHOD_POST,
+        .method = options->verb->method,
         .target = target,
         .timeout_ms = TIMEOUT_MS,
     };
@@ -276,14 +354,13 @@ int ctl_main(int argc, char **argv)
         return code;
     }
     char *path = find_socket(&options);
-    if (path != NULL && strcmp(options.command, "rules") == 0) {
+    struct bytebuf target = {0};
+    if (path != NULL && options.verb->is_paged) {
         code = ctl_rules(path, options.json);
-        mem_free(path);
-        return code;
+    } else if (path != NULL && make_target(&options, &target)) {
+        code = ask(&options, path, (const char *)bytebuf_data(&target));
     }
-    char *target = path == NULL ? NULL : make_target(&options);
-    code = target == NULL ? EXIT_WRONG : ask(&options, path, target);
-    mem_free(target);
+    bytebuf_clear(&target);
     mem_free(path);
     return code;
 }

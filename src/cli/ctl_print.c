@@ -10,7 +10,7 @@
 
 #include <jansson.h>
 
-enum { COLUMNS_MAX = 12, CELL_MAX = 256 };
+enum { COLUMNS_MAX = 16, CELL_MAX = 256 };
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -38,6 +38,8 @@ static void cell(const json_t *row, const struct column *column, char text[CELL_
     const json_t *value = json_object_get(row, column->key);
     if (json_is_integer(value)) {
         (void)snprintf(text, CELL_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    } else if (json_is_boolean(value)) {
+        (void)snprintf(text, CELL_MAX, "%s", json_is_true(value) ? "yes" : "no");
     } else {
         (void)snprintf(text, CELL_MAX, "%s", text_of(row, column->key));
     }
@@ -92,9 +94,14 @@ void ctl_print_sessions(json_t *answer, FILE *out)
         {"RULE", "rule"},
         {"DOWNSTREAM", "downstream_id"},
         {"UPSTREAM", "upstream_id"},
+        {"FROM", "downstream"},
+        {"TO", "upstream"},
         {"AGE_MS", "age_ms"},
         {"UP", "bytes_up"},
         {"DOWN", "bytes_down"},
+        {"TLS", "tls_version"},
+        {"RESUMED", "resumed"},
+        {"UPSTREAM_TLS", "upstream_tls_version"},
         {"AUTHORITY_ENDS", "authority_ends"},
         {"ENDS_BY", "ends_by"},
     };
@@ -102,6 +109,17 @@ void ctl_print_sessions(json_t *answer, FILE *out)
     print_table(sessions, columns, sizeof(columns) / sizeof(columns[0]), out);
     size_t count = json_array_size(sessions);
     fprintf(out, "%zu session%s\n", count, count == 1 ? "" : "s");
+    if (json_is_true(json_object_get(answer, "truncated"))) {
+        fprintf(out,
+                "the oldest of %" JSON_INTEGER_FORMAT " that match: narrow it, or raise --limit\n",
+                json_integer_value(json_object_get(answer, "matched")));
+    }
+}
+
+void ctl_print_terminated(json_t *answer, FILE *out)
+{
+    json_int_t count = json_integer_value(json_object_get(answer, "terminated"));
+    fprintf(out, "%" JSON_INTEGER_FORMAT " session%s ended\n", count, count == 1 ? "" : "s");
 }
 
 void ctl_print_rules(json_t *answer, FILE *out)

@@ -5,12 +5,14 @@
 #include "control/admin.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <unistd.h>
 
 #include "admin_json.h"
 #include "admin_rules.h"
+#include "admin_sessions.h"
 #include "base/bytebuf.h"
 #include "base/memory.h"
 #include "control/reload.h"
@@ -71,8 +73,7 @@ static void on_done(void *arg, const struct reload_outcome *outcome)
 {
     struct pending *pending = arg;
     size_t len = 0;
-    char *text = outcome->kind == RELOAD_SESSIONS ? admin_json_sessions(outcome, &len)
-                                                  : admin_json_reload(outcome, &len);
+    char *text = admin_json_reload(outcome, &len);
     answer_text(pending->call, text, len);
     pending_free(pending);
 }
@@ -95,8 +96,12 @@ static void start(struct admin *admin, struct http_call *call, struct reload_req
 
 static void on_sessions(struct admin *admin, struct http_call *call)
 {
-    struct reload_request request = {.kind = RELOAD_SESSIONS};
-    start(admin, call, &request);
+    admin_sessions_list(admin->control->admin_sessions, call);
+}
+
+static void on_terminate(struct admin *admin, struct http_call *call)
+{
+    admin_sessions_terminate(admin->control->admin_sessions, call);
 }
 
 /* Decimal digits alone, of no more rules than there could be. */
@@ -188,24 +193,36 @@ static void on_check(struct admin *admin, struct http_call *call)
 struct route {
     const char *path;
     enum http_method method;
-    const char *parameter; /* the one that it takes; NULL: none */
+    const char *parameters; /* those that it takes, a blank between two; NULL: none */
     void (*handle)(struct admin *admin, struct http_call *call);
 };
 
 static const struct route routes[] = {
-    {"/sessions", HTTP_METHOD_GET, NULL, on_sessions},
+    {"/sessions", HTTP_METHOD_GET, ADMIN_SESSIONS_LIST_PARAMETERS, on_sessions},
+    {"/sessions/terminate", HTTP_METHOD_POST, ADMIN_SESSIONS_TERMINATE_PARAMETERS, on_terminate},
     {"/rules", HTTP_METHOD_GET, "from", on_rules},
     {"/metrics", HTTP_METHOD_GET, NULL, on_metrics},
     {"/reload", HTTP_METHOD_POST, "dry_run", on_reload},
     {"/check", HTTP_METHOD_POST, "file", on_check},
 };
 
+static bool takes(const struct route *route, struct strview name)
+{
+    for (const char *at = route->parameters; at != NULL && *at != '\0';) {
+        size_t len = strcspn(at, " ");
+        if (strview_equal(name, (struct strview){at, len})) {
+            return true;
+        }
+        at += len + (at[len] == ' ');
+    }
+    return false;
+}
+
 /* A misspelt dry_run must not be a reload. */
 static bool takes_all(const struct route *route, const struct http_request *request)
 {
     for (size_t i = 0; i < request->parameter_count; i++) {
-        if (route->parameter == NULL ||
-            !strview_equal(request->parameters[i].name, strview_from(route->parameter))) {
+        if (!takes(route, request->parameters[i].name)) {
             return false;
         }
     }
@@ -219,6 +236,18 @@ static void refuse_method(struct http_call *call, enum http_method wanted)
         .allow = wanted == HTTP_METHOD_GET ? "GET, HEAD" : "POST",
     };
     http_call_answer(call, &answer);
+}
+
+/* Names those that there are: who has mistyped one sees it. */
+static void refuse_path(struct http_call *call)
+{
+    char why[512];
+    int len = snprintf(why, sizeof(why), "there is no such path:");
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]) && (size_t)len < sizeof(why); i++) {
+        len += snprintf(why + len, sizeof(why) - (size_t)len, "%s %s", i == 0 ? "" : ",",
+                        routes[i].path);
+    }
+    http_call_refuse(call, STATUS_NOT_FOUND, why);
 }
 
 static void on_call(void *arg, struct http_call *call)
@@ -240,8 +269,7 @@ static void on_call(void *arg, struct http_call *call)
         }
         return;
     }
-    http_call_refuse(call, STATUS_NOT_FOUND,
-                     "there is no such path: /sessions, /rules, /metrics, /reload, /check");
+    refuse_path(call);
 }
 
 /* --- the socket ------------------------------------------------------------------------------ */

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "admin_sessions.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -185,7 +186,11 @@ static void take_report(struct control *control, struct worker_report *report)
         survey_free(report->survey);
         return;
     }
-    reload_on_report(control->reload, report);
+    if (report->node.kind == WORKER_SAYS_QUERIED) {
+        admin_sessions_on_report(control->admin_sessions, report);
+    } else {
+        reload_on_report(control->reload, report);
+    }
 }
 
 static void on_report(void *arg, struct mailbox_message *node)
@@ -204,6 +209,7 @@ static void on_report(void *arg, struct mailbox_message *node)
         break;
     case WORKER_SAYS_IN_FORCE:
     case WORKER_SAYS_SURVEYED:
+    case WORKER_SAYS_QUERIED:
         take_report(control, (struct worker_report *)(void *)node);
         break;
     }
@@ -431,6 +437,7 @@ static int make_watchers(struct control *control, struct errbuf *err)
         return -1;
     }
     if (control_config(control)->admin.listen.path != NULL) {
+        control->admin_sessions = admin_sessions_new(control);
         control->admin = admin_new(control, err);
         return control->admin == NULL ? -1 : 0;
     }
@@ -566,6 +573,7 @@ static void fini(struct control *control)
     free_workers(control);
     rule_totals_free(control->rule_totals);
     admin_free(control->admin);
+    admin_sessions_free(control->admin_sessions);
     metrics_free(control->metrics);
     peer_counts_free(control->peer_counts);
     clock_watch_free(control->clock_watch);

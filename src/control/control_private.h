@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct admin;
+struct admin_sessions;
 struct clock_watch;
 struct crypto;
 struct log_writer;
@@ -61,6 +62,7 @@ struct control {
     struct rule_totals *rule_totals;
     struct watching *watching;
     struct admin *admin; /* NULL: none is configured */
+    struct admin_sessions *admin_sessions;
     struct clock_watch *clock_watch;
     struct worker **workers;
     unsigned worker_count;
