@@ -4,9 +4,13 @@
  *   POST /reload             read everything anew
  *   POST /reload?dry_run=1   what that would do, ending nothing
  *   POST /check?file=PATH    the same with another configuration; the path is absolute
- *   GET  /sessions           the live sessions, or those that match identity, rule, listener,
- * session POST /sessions/terminate ends those that match, or with all=true all of them GET /metrics
- * Prometheus' text format, or OpenMetrics by Accept; see config/METRICS.md
+ *   GET  /sessions           the live sessions; by identity, rule, listener, session; limit
+ *   POST /sessions/terminate ends those that match, or with all=true all of them
+ *   GET  /rules?from=N       each rule: what it did, when it ends; page by page
+ *   GET  /identity           our own SVID in force; never a key
+ *   GET  /trust              each trust domain's anchors and CRLs in force
+ *   GET  /config             the configuration in force, key by key
+ *   GET  /metrics            Prometheus' text format, or OpenMetrics by Accept: config/METRICS.md
  *
  * Any other parameter is refused.
  *

@@ -130,6 +130,59 @@ static const struct ctl_verb verbs[] = {
             "Exit code: 0 done, 1 failed or refused, 2 wrong usage.\n",
     },
     {
+        .name = "identity",
+        .method = HTTP_METHOD_GET,
+        .path = "/identity",
+        .print = ctl_print_identity,
+        .summary = "our own SVID: ID, dates, serial, fingerprint, where it comes from",
+        .usage = "identity [--json]",
+        .help = "The X.509-SVID in force: its SPIFFE ID, dates, serial and fingerprint, its chain, "
+                "where\n"
+                "it comes from and since when. Never the key.\n"
+                "\n"
+                "Examples:\n"
+                "  bulkhead ctl -c FILE identity\n"
+                "  bulkhead ctl -c FILE identity --json | jq -r '.identities[].not_after'\n"
+                "\n"
+                "Exit code: 0 done, 1 failed or refused, 2 wrong usage.\n",
+    },
+    {
+        .name = "trust",
+        .method = HTTP_METHOD_GET,
+        .path = "/trust",
+        .print = ctl_print_trust,
+        .summary = "each trust domain's anchors and CRLs, and when they were read",
+        .usage = "trust [--json]",
+        .help =
+            "Of each trust domain the anchors with their dates and fingerprints, the CRLs with\n"
+            "their dates and how many certificates they revoke, which anchors' peers are refused\n"
+            "for want of a CRL, the files, and since when what they held is in force.\n"
+            "\n"
+            "Examples:\n"
+            "  bulkhead ctl -c FILE trust\n"
+            "  bulkhead ctl -c FILE trust --json | jq '.domains[] | {trust_domain, crls}'\n"
+            "\n"
+            "Exit code: 0 done, 1 failed or refused, 2 wrong usage.\n",
+    },
+    {
+        .name = "config",
+        .method = HTTP_METHOD_GET,
+        .path = "/config",
+        .print = ctl_print_config,
+        .summary = "the configuration in force, with what is a default",
+        .usage = "config [--json]",
+        .help =
+            "The configuration in force, key by key, included files and variables resolved: its\n"
+            "value, whether that is the default, and whether a reload or only a restart changes\n"
+            "it. Of rules, groups and tests, keys without a value are left out.\n"
+            "\n"
+            "Examples:\n"
+            "  bulkhead ctl -c FILE config | grep timeouts\n"
+            "  bulkhead ctl -c FILE config --json | jq '.keys[] | select(.default | not)'\n"
+            "\n"
+            "Exit code: 0 done, 1 failed or refused, 2 wrong usage.\n",
+    },
+    {
         .name = "metrics",
         .method = HTTP_METHOD_GET,
         .path = "/metrics",

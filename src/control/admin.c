@@ -10,6 +10,8 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "admin_config.h"
+#include "admin_identity.h"
 #include "admin_json.h"
 #include "admin_rules.h"
 #include "admin_sessions.h"
@@ -146,6 +148,31 @@ static void on_metrics(struct admin *admin, struct http_call *call)
     http_call_answer(call, &answer);
 }
 
+static void on_identity(struct admin *admin, struct http_call *call)
+{
+    size_t len = 0;
+    char *text = admin_identity_json(admin->control, &len);
+    answer_text(call, text, len);
+}
+
+static void on_trust(struct admin *admin, struct http_call *call)
+{
+    size_t len = 0;
+    char *text = admin_trust_json(admin->control, &len);
+    answer_text(call, text, len);
+}
+
+static void on_config(struct admin *admin, struct http_call *call)
+{
+    struct http_stream stream;
+    if (!admin_config_stream(admin->control, &stream)) {
+        http_call_refuse(call, STATUS_NO_MEMORY, "memory is out");
+        return;
+    }
+    const struct http_answer answer = {.status = STATUS_OK, .stream = &stream};
+    http_call_answer(call, &answer);
+}
+
 static void on_reload(struct admin *admin, struct http_call *call)
 {
     const struct strview *dry_run = http_request_parameter(http_call_request(call), "dry_run");
@@ -201,6 +228,9 @@ static const struct route routes[] = {
     {"/sessions", HTTP_METHOD_GET, ADMIN_SESSIONS_LIST_PARAMETERS, on_sessions},
     {"/sessions/terminate", HTTP_METHOD_POST, ADMIN_SESSIONS_TERMINATE_PARAMETERS, on_terminate},
     {"/rules", HTTP_METHOD_GET, "from", on_rules},
+    {"/identity", HTTP_METHOD_GET, NULL, on_identity},
+    {"/trust", HTTP_METHOD_GET, NULL, on_trust},
+    {"/config", HTTP_METHOD_GET, NULL, on_config},
     {"/metrics", HTTP_METHOD_GET, NULL, on_metrics},
     {"/reload", HTTP_METHOD_POST, "dry_run", on_reload},
     {"/check", HTTP_METHOD_POST, "file", on_check},
