@@ -219,6 +219,10 @@ struct config {
         struct config_address listen; /* scheme NONE: no admin socket */
     } admin;
     struct {
+        struct config_address listen; /* scheme NONE: no probes */
+        bool metrics;
+    } probes;
+    struct {
         uint64_t peers; /* 0: no metrics by peer */
     } metrics;
     struct {

@@ -49,6 +49,7 @@ enum worker_order {
     WORKER_STOP_ACCEPTING, /* accept what is queued, then no more; WORKER_SAYS_IDLE when empty */
     WORKER_CUT,            /* end every session with the reason */
     WORKER_CLOCK_SET,      /* the wall clock was set: look at deadlines */
+    WORKER_BEAT,           /* nothing; that it was taken says that the loop goes round */
     WORKER_EXIT,           /* leave the loop */
     WORKER_SWAP,           /* take the snapshot; WORKER_SAYS_IN_FORCE when all were judged */
     WORKER_SURVEY,         /* judge the sessions under it; WORKER_SAYS_SURVEYED */
@@ -153,6 +154,8 @@ int worker_start(struct worker *worker, struct errbuf *err);
 /* Any thread; the order is carried out between events. For what needs no more than a reason; one
    that is still to be carried out is not given again. Takes no memory. */
 void worker_order(struct worker *worker, enum worker_order order, enum reason reason);
+/* Such an order was given and is still to be taken. Any thread. */
+bool worker_has_order(const struct worker *worker, enum worker_order order);
 /* What comes into force; see struct worker_message. */
 struct worker_next {
     struct snapshot *snapshot;

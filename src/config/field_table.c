@@ -332,6 +332,17 @@ static const struct field_table admin_table = {
     .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,
 };
 
+static const struct field probes_fields[] = {
+    {.name = "listen", .type = FIELD_ACCEPT, .required = true, .offset = IN_CONFIG(probes.listen), .fixed = true,
+     .example = "tcp://0.0.0.0:8081",
+     .sentence = "Where `GET /livez` and `GET /readyz` are answered, plaintext and to whoever can connect; nothing else is there, and nothing that changes anything. `tcp` or `unix`; a Unix socket has permissions 0660."},
+    {.name = "metrics", .type = FIELD_BOOL, .offset = IN_CONFIG(probes.metrics), .default_text = "false",
+     .sentence = "`GET /metrics` too: names of rules and trust domains, our SPIFFE ID, and with `metrics.peers` those of peers."},
+};
+static const struct field_table probes_table = {
+    .title = "probes", TABLE(probes_fields), .pos_offset = SIZE_MAX,
+};
+
 enum { METRICS_PEERS_MAX = 10000 };
 static const struct field metrics_fields[] = {
     {.name = "peers", .type = FIELD_COUNT, .offset = IN_CONFIG(metrics.peers), .max = METRICS_PEERS_MAX,
@@ -418,6 +429,8 @@ static const struct field root_fields[] = {
      .sentence = "How changes of files come into force; SIGHUP and SIGUSR1 always read everything anew."},
     {.name = "admin", .type = FIELD_STRUCT, .table = &admin_table,
      .sentence = "The socket that `bulkhead ctl` talks to; without it there is none."},
+    {.name = "probes", .type = FIELD_STRUCT, .table = &probes_table,
+     .sentence = "A listener of its own for whoever asks whether this process lives and is ready; without it there is none."},
     {.name = "metrics", .type = FIELD_STRUCT, .table = &metrics_table,
      .sentence = "What is counted beyond config/METRICS.md's usual; `GET /metrics` on the admin socket tells it all."},
     {.name = "log", .type = FIELD_STRUCT, .table = &log_table, .sentence = "The process log, on stderr."},

@@ -292,6 +292,7 @@ void validate_config(const struct config *config, uint32_t file, struct diag_lis
     }
     check_listener_names(&c);
     check_accept_addresses(&c);
+    validate_probes(&c);
     struct validate_targets targets;
     validate_targets_init(&targets, config);
     validate_rules(&c, &targets);

@@ -17,6 +17,7 @@
 #include "admin_sessions.h"
 #include "base/bytebuf.h"
 #include "base/memory.h"
+#include "control/readiness.h"
 #include "control/reload.h"
 #include "control_private.h"
 #include "net/http_server.h"
@@ -135,17 +136,17 @@ static void on_rules(struct admin *admin, struct http_call *call)
 
 static void on_metrics(struct admin *admin, struct http_call *call)
 {
-    const struct http_header *accept = http_request_header(http_call_request(call), "Accept");
-    enum exposition_format format =
-        exposition_choose(accept == NULL ? strview_from("") : accept->value);
-    struct http_stream stream;
-    if (!scrape_stream(admin->control, format, &stream)) {
-        http_call_refuse(call, STATUS_NO_MEMORY, "memory is out");
-        return;
-    }
-    const struct http_answer answer = {
-        .status = STATUS_OK, .content_type = exposition_content_type(format), .stream = &stream};
-    http_call_answer(call, &answer);
+    scrape_answer(admin->control, call);
+}
+
+static void on_live(struct admin *admin, struct http_call *call)
+{
+    readiness_answer_live(admin->control, call);
+}
+
+static void on_ready(struct admin *admin, struct http_call *call)
+{
+    readiness_answer_ready(admin->control, call);
 }
 
 static void on_identity(struct admin *admin, struct http_call *call)
@@ -232,6 +233,8 @@ static const struct route routes[] = {
     {"/trust", HTTP_METHOD_GET, NULL, on_trust},
     {"/config", HTTP_METHOD_GET, NULL, on_config},
     {"/metrics", HTTP_METHOD_GET, NULL, on_metrics},
+    {"/livez", HTTP_METHOD_GET, "json", on_live},
+    {"/readyz", HTTP_METHOD_GET, "json", on_ready},
     {"/reload", HTTP_METHOD_POST, "dry_run", on_reload},
     {"/check", HTTP_METHOD_POST, "file", on_check},
 };

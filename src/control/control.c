@@ -28,7 +28,9 @@
 #include "control/admin.h"
 #include "control/material.h"
 #include "control/own_expiry.h"
+#include "control/probes.h"
 #include "control/process.h"
+#include "control/pulse.h"
 #include "control/reload.h"
 #include "control/rule_expiry.h"
 #include "control/rule_totals.h"
@@ -402,7 +404,7 @@ void control_set_session_bound(struct control *control)
 /* How many sessions may be open at once, by descriptors and by limits.connections. */
 static int measure_descriptors(struct control *control, struct errbuf *err)
 {
-    uint64_t used = process_open_descriptors();
+    uint64_t used = process_open_descriptors() + probes_descriptors(control->probes);
     uint64_t sockets = socket_table_descriptors(control->sockets);
     control->descriptors_at_start = used > sockets ? used - sockets : 0;
     if (limits_sessions_by_descriptors(control->descriptor_limit, used) < 1) {
@@ -424,7 +426,9 @@ static int make_watchers(struct control *control, struct errbuf *err)
     reload_counts_init(&control->reloads, control->snapshot->generation);
     control->own_expiry = own_expiry_new(control);
     control->rule_expiry = rule_expiry_new(control);
-    if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL) {
+    control->pulse = pulse_new(control);
+    if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL ||
+        control->pulse == NULL) {
         errbuf_set(err, "memory is out");
         return -1;
     }
@@ -436,10 +440,25 @@ static int make_watchers(struct control *control, struct errbuf *err)
     if (control->clock_watch == NULL) {
         return -1;
     }
-    if (control_config(control)->admin.listen.path != NULL) {
+    return 0;
+}
+
+/* What others may ask it at. */
+static int open_doors(struct control *control, struct errbuf *err)
+{
+    const struct config *config = control_config(control);
+    if (config->admin.listen.path != NULL) {
         control->admin_sessions = admin_sessions_new(control);
         control->admin = admin_new(control, err);
-        return control->admin == NULL ? -1 : 0;
+        if (control->admin == NULL) {
+            return -1;
+        }
+    }
+    if (config->probes.listen.scheme != CONFIG_SCHEME_NONE) {
+        control->probes = probes_new(control, err);
+        if (control->probes == NULL) {
+            return -1;
+        }
     }
     return 0;
 }
@@ -543,7 +562,8 @@ static int start(struct control *control, struct errbuf *err)
     limits_init(&control->limits);
     if (start_logging(control, err) != 0 || open_sockets(control, err) != 0 ||
         make_control_loop(control, err) != 0 || make_workers(control, err) != 0 ||
-        make_watchers(control, err) != 0 || measure_descriptors(control, err) != 0) {
+        make_watchers(control, err) != 0 || open_doors(control, err) != 0 ||
+        measure_descriptors(control, err) != 0) {
         return -1;
     }
     return start_workers(control, err);
@@ -574,6 +594,8 @@ static void fini(struct control *control)
     rule_totals_free(control->rule_totals);
     admin_free(control->admin);
     admin_sessions_free(control->admin_sessions);
+    probes_free(control->probes);
+    pulse_free(control->pulse);
     metrics_free(control->metrics);
     peer_counts_free(control->peer_counts);
     clock_watch_free(control->clock_watch);

@@ -22,6 +22,8 @@ struct log_writer;
 struct metrics;
 struct own_expiry;
 struct peer_counts;
+struct probes;
+struct pulse;
 struct reload;
 struct rule_expiry;
 struct rule_totals;
@@ -63,6 +65,8 @@ struct control {
     struct watching *watching;
     struct admin *admin; /* NULL: none is configured */
     struct admin_sessions *admin_sessions;
+    struct probes *probes; /* NULL: none are configured */
+    struct pulse *pulse;
     struct clock_watch *clock_watch;
     struct worker **workers;
     unsigned worker_count;

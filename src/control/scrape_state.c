@@ -8,6 +8,7 @@
 #include "control/material.h"
 #include "control/process.h"
 #include "control/process_usage.h"
+#include "control/readiness.h"
 #include "control/reload.h"
 #include "control/sources.h"
 #include "control_private.h"
@@ -81,6 +82,14 @@ void scrape_state(struct scrape *scrape, size_t item)
         ASSERT(scrape->family == METRIC_FAILING_TESTS);
         tell(scrape, material_of(scrape)->failed_tests);
     }
+}
+
+void scrape_ready(struct scrape *scrape, size_t item)
+{
+    struct readiness readiness;
+    (void)item;
+    readiness_look(scrape->control, &readiness);
+    tell(scrape, readiness.ready);
 }
 
 size_t scrape_audit_items(const struct scrape *scrape)

@@ -124,10 +124,18 @@ static void on_order(void *arg, struct mailbox_message *node)
     case WORKER_CLOCK_SET:
         expiry_clock_set(worker->expiry);
         break;
+    case WORKER_BEAT:
+        break;
     case WORKER_EXIT:
         loop_stop(worker->loop);
         break;
     }
+}
+
+bool worker_has_order(const struct worker *worker, enum worker_order order)
+{
+    ASSERT(order <= WORKER_EXIT);
+    return atomic_load_explicit(&worker->orders[order].posted, memory_order_acquire);
 }
 
 void worker_order(struct worker *worker, enum worker_order order, enum reason reason)

@@ -245,8 +245,12 @@ static json_t *make_strings(const struct field *field)
 
 static json_t *make_list(const struct field *field)
 {
-    return json_pack("{s:s, s:I, s:o}", "type", "array", "minItems", (json_int_t)field->min,
-                     "items", make_table(field->table));
+    json_t *list = json_pack("{s:s, s:I, s:o}", "type", "array", "minItems", (json_int_t)field->min,
+                             "items", make_table(field->table));
+    if (field->max != 0) {
+        json_object_set_new(list, "maxItems", json_integer((json_int_t)field->max));
+    }
+    return list;
 }
 
 static json_t *make_value(const struct field *field);

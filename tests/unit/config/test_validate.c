@@ -460,6 +460,41 @@ static void test_validate_warns_when_nothing_is_allowed(void **state)
     }
 }
 
+static void test_validate_probes(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {0, "probes: {listen: 'tcp://0.0.0.0:8081'}", {NULL}},
+        {0, "probes: {listen: 'tcp://[::]:8081', metrics: true}", {NULL}},
+        {0, "probes: {listen: 'unix:///run/probes'}", {NULL}},
+        {0, "probes: {listen: 'tcp://127.0.0.1:0'}", {NULL}},
+        {0,
+         "probes: {listen: 'mtls://0.0.0.0:8081'}",
+         {"f:24:18: error: probes.listen: \"mtls://0.0.0.0:8081\": probes are plaintext: write "
+          "tcp://HOST:PORT or unix:///PATH"}},
+        {0,
+         "probes: {listen: 'mtls+unix:///run/probes'}",
+         {"f:24:18: error: probes.listen: \"mtls+unix:///run/probes\": probes are plaintext"}},
+        {0,
+         "probes: {listen: 'tcp://0.0.0.0:8443'}",
+         {"f:24:18: error: probes.listen: listeners[0].accept is the same address"}},
+        {0,
+         "probes: {listen: 'unix:///run/edge'}",
+         {"f:24:18: error: probes.listen: listeners[2].accept is the same address"}},
+        {0,
+         "probes: {listen: 'unix:///a'}\nadmin: {listen: 'unix:///a'}",
+         {"f:24:18: error: probes.listen: admin.listen is the same address"}},
+        {0, "probes: {metrics: true}", {"f:24:9: error: probes: required key \"listen\" is"}},
+        {0,
+         "probes: {listen: 'tcp://pods:1'}",
+         {"f:24:18: error: probes.listen: \"tcp://pods:1\""}},
+        {0,
+         "probes: {listen: 'tcp://0.0.0.0:1', metrics: yes}",
+         {"f:24:46: error: probes.metrics: \"yes\" must be true or false"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -475,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_validate_tests_of_what_could_not_be_read),
         cmocka_unit_test(test_validate_what_rules_say_of_themselves),
         cmocka_unit_test(test_validate_warns_when_nothing_is_allowed),
+        cmocka_unit_test(test_validate_probes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
