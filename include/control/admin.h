@@ -14,8 +14,10 @@
  *
  * Any other parameter is refused.
  *
- * Whoever may connect to the socket may do all of it: its permissions (0660) are the only wall.
- * Answers hold no secret. Control thread.
+ * Whoever may connect to the Unix socket may do all of it: its permissions (0660) are the only
+ * wall. On TCP, which is taken on the loopback alone, that is every user of the host; what keeps
+ * web pages in their browsers out is net/http_guard.h, and who asks is not known, so /check is
+ * nobody's. Answers hold no secret. Control thread.
  */
 #ifndef BULKHEAD_CONTROL_ADMIN_H
 #define BULKHEAD_CONTROL_ADMIN_H

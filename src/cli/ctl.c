@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <jansson.h>
 
@@ -19,8 +18,10 @@
 #include "cli/ctl_rules.h"
 #include "cli/ctl_verbs.h"
 #include "cli/output.h"
+#include "config/address.h"
 #include "config/config.h"
 #include "net/http_client.h"
+#include "net/http_guard.h"
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_WRONG = 2 };
 enum { STATUS_OK = 200, TIMEOUT_MS = 60 * 1000 };
@@ -28,6 +29,7 @@ enum { OPTION_BASE = 256 }; /* of a verb's options, beyond any character */
 
 struct options {
     const char *socket;
+    const char *admin;
     const char *config;
     const struct ctl_verb *verb;
     const char *operand;
@@ -44,7 +46,9 @@ static void print_help(FILE *out)
     const struct ctl_verb *verbs = ctl_verbs(&count);
     fputs("usage: bulkhead ctl [--socket PATH | -c FILE] COMMAND [OPTIONS]\n"
           "\n"
-          "Asks a running bulkhead through its admin socket (admin.listen).\n"
+          "Asks a running bulkhead through its admin socket (admin.listen): a Unix socket, or TCP "
+          "on\n"
+          "the loopback.\n"
           "\n"
           "Commands (`bulkhead ctl COMMAND --help` says more):\n",
           out);
@@ -54,6 +58,7 @@ static void print_help(FILE *out)
     fputs(
         "\n"
         "  -s, --socket PATH   the admin socket\n"
+        "  -a, --admin ADDRESS the same as unix:///PATH, or tcp://127.0.0.1:PORT\n"
         "  -c, --config FILE   the configuration that names it\n"
         "      --json          the answer as JSON\n"
         "  -h, --help          this text, or that of COMMAND\n"
@@ -121,8 +126,8 @@ static bool check_options(const struct options *options)
                 verb->name);
         return false;
     }
-    if ((options->socket == NULL) == (options->config == NULL)) {
-        return wrong_usage("one of --socket and -c is needed");
+    if ((options->socket != NULL) + (options->admin != NULL) + (options->config != NULL) != 1) {
+        return wrong_usage("one of --socket, --admin and -c is needed");
     }
     return true;
 }
@@ -158,6 +163,9 @@ static bool take_option(int option, struct options *options)
     case 's':
         options->socket = optarg;
         return true;
+    case 'a':
+        options->admin = optarg;
+        return true;
     case 'c':
         options->config = optarg;
         return true;
@@ -182,11 +190,10 @@ static bool take_option(int option, struct options *options)
 /* True when the command should go on; otherwise *code is the exit code. */
 static bool parse_options(int argc, char **argv, struct options *options, int *code)
 {
-    enum { COMMON = 4 };
+    enum { COMMON = 5 };
     struct option known[COMMON + CTL_OPTION_COUNT + 1] = {
-        {"socket", required_argument, NULL, 's'},
-        {"config", required_argument, NULL, 'c'},
-        {"json", no_argument, NULL, 'j'},
+        {"socket", required_argument, NULL, 's'}, {"admin", required_argument, NULL, 'a'},
+        {"config", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
     };
     for (int i = 0; i < CTL_OPTION_COUNT; i++) {
@@ -198,7 +205,7 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
     *options = (struct options){0};
     *code = EXIT_WRONG;
     int option;
-    while ((option = getopt_long(argc, argv, "s:c:h", known, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "s:a:c:h", known, NULL)) != -1) {
         if (!take_option(option, options)) {
             return false;
         }
@@ -212,31 +219,76 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
 
 /* --- asking ---------------------------------------------------------------------------------- */
 
-/* The path in admin.listen; NULL, reported. The caller frees it. */
-static char *find_socket(const struct options *options)
+/* An address that was given as such. False: said. */
+static bool take_address(const char *text, struct netaddr *server)
+{
+    struct config_address address = {.scheme = CONFIG_SCHEME_NONE};
+    struct errbuf err;
+    bool good = address_parse(text, ADDRESS_FORWARD, &address, &err);
+    if (good) {
+        good = !config_scheme_is_mtls(address.scheme) && address_to_netaddr(&address, server) &&
+               netaddr_is_loopback(server);
+        errbuf_set(&err, "must be unix:///PATH, or tcp:// with an address of the loopback");
+    }
+    if (!good) {
+        fprintf(stderr, "bulkhead ctl: --admin: \"%s\": %s\n", text, err.text);
+    }
+    address_release(&address);
+    return good;
+}
+
+static bool take_path(const char *path, struct netaddr *server)
+{
+    if (!netaddr_from_path(server, path)) {
+        fprintf(stderr, "bulkhead ctl: the socket's path \"%s\" is empty or too long\n", path);
+        return false;
+    }
+    return true;
+}
+
+static bool take_configured(const char *file, const struct config *config, struct netaddr *server)
+{
+    const struct config_address *listen = &config->admin.listen;
+    if (listen->scheme == CONFIG_SCHEME_NONE || !address_to_netaddr(listen, server)) {
+        fprintf(stderr,
+                "bulkhead ctl: %s has no admin.listen: add `admin: {listen: "
+                "unix:///run/bulkhead/admin.sock}` and restart\n",
+                file);
+        return false;
+    }
+    if (!netaddr_is_unix(server) && netaddr_port(server) == 0) {
+        fprintf(stderr,
+                "bulkhead ctl: %s lets the kernel choose admin.listen's port: write one, or say "
+                "--admin tcp://127.0.0.1:PORT\n",
+                file);
+        return false;
+    }
+    return true;
+}
+
+/* Whom to ask. False: said. */
+static bool find_server(const struct options *options, struct netaddr *server)
 {
     if (options->socket != NULL) {
-        return mem_strdup(options->socket);
+        return take_path(options->socket, server);
+    }
+    if (options->admin != NULL) {
+        return take_address(options->admin, server);
     }
     struct diag_list diags;
     diag_list_init(&diags);
     struct config *config = config_load(options->config, NULL, &diags);
-    char *path = NULL;
+    bool found = false;
     if (config == NULL) {
         char line[1024];
         diag_format(&diags, &diags.items[0], line, sizeof(line));
         fprintf(stderr, "bulkhead ctl: %s\n", line);
-    } else if (config->admin.listen.path == NULL) {
-        fprintf(stderr,
-                "bulkhead ctl: %s has no admin.listen: add `admin: {listen: "
-                "unix:///run/bulkhead/admin.sock}` and restart\n",
-                options->config);
     } else {
-        path = mem_strdup(config->admin.listen.path);
+        found = take_configured(options->config, config, server);
     }
     config_free(config);
     diag_list_fini(&diags);
-    return path;
+    return found;
 }
 
 static void append(struct bytebuf *buf, const char *text)
@@ -323,22 +375,30 @@ static int print_answer(const struct options *options, const struct http_reply *
     return output_finish("ctl", code);
 }
 
-static int ask(const struct options *options, const char *path, const char *target)
+/* That nobody listens there has one cause mostly. */
+static bool nobody_listens(const struct netaddr *server, int error)
+{
+    return error == ECONNREFUSED || (netaddr_is_unix(server) && error == ENOENT);
+}
+
+static int ask(const struct options *options, const struct netaddr *server, const char *target)
 {
     const struct http_client_request request = {
-        .socket_path = path,
+        .address = server,
         .method = options->verb->method,
         .target = target,
+        .headers = HTTP_GUARD_HEADER ": " HTTP_GUARD_VALUE "\r\n",
         .timeout_ms = TIMEOUT_MS,
     };
     struct http_reply reply;
     struct errbuf err;
     char *memory = NULL;
+    errno = 0;
     if (http_client_send(&request, &reply, &memory, &err) != 0) {
-        bool is_there = access(path, F_OK) == 0;
         fprintf(stderr, "bulkhead ctl: %s%s\n", err.text,
-                is_there ? ""
-                         : "; does a bulkhead run that has had this admin.listen from its start?");
+                nobody_listens(server, errno)
+                    ? "; does a bulkhead run that has had this admin.listen from its start?"
+                    : "");
         return EXIT_FAILED;
     }
     int code = print_answer(options, &reply);
@@ -353,14 +413,16 @@ int ctl_main(int argc, char **argv)
     if (!parse_options(argc, argv, &options, &code)) {
         return code;
     }
-    char *path = find_socket(&options);
+    struct netaddr server;
     struct bytebuf target = {0};
-    if (path != NULL && options.verb->is_paged) {
-        code = ctl_rules(path, options.json);
-    } else if (path != NULL && make_target(&options, &target)) {
-        code = ask(&options, path, (const char *)bytebuf_data(&target));
+    if (!find_server(&options, &server)) {
+        return EXIT_WRONG;
+    }
+    if (options.verb->is_paged) {
+        code = ctl_rules(&server, options.json);
+    } else if (make_target(&options, &target)) {
+        code = ask(&options, &server, (const char *)bytebuf_data(&target));
     }
     bytebuf_clear(&target);
-    mem_free(path);
     return code;
 }

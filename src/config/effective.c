@@ -136,7 +136,7 @@ static bool is_default(const struct place *place, const struct field *field)
         return is_default_text(field, ((const struct config_string *)value)->text);
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
         return is_default_text(field, ((const struct config_address *)value)->text.text);
     case FIELD_TIME:
         return is_default_text(field, ((const struct config_time *)value)->text.text);
@@ -205,7 +205,7 @@ static void write_value(const struct field *field, const void *value, struct jso
         break;
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
         json_text(w, ((const struct config_address *)value)->text.text);
         break;
     case FIELD_TIME:
@@ -260,7 +260,7 @@ static bool has_no_value(const struct place *place, const struct field *field)
         return ((const struct config_string *)value)->text == NULL;
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
         return ((const struct config_address *)value)->text.text == NULL;
     case FIELD_TIME:
         return ((const struct config_time *)value)->text.text == NULL;

@@ -17,9 +17,11 @@
 #include "admin_sessions.h"
 #include "base/bytebuf.h"
 #include "base/memory.h"
+#include "config/address.h"
 #include "control/readiness.h"
 #include "control/reload.h"
 #include "control_private.h"
+#include "net/http_guard.h"
 #include "net/http_server.h"
 #include "net/listener.h"
 #include "proxy/setup.h"
@@ -43,6 +45,7 @@ struct admin {
     struct listen_sockets *sockets;
     struct http_server *server;
     struct pending_list pending;
+    bool is_tcp; /* every user of this host may connect, and what runs in their browsers */
 };
 
 static void pending_free(struct pending *pending)
@@ -286,6 +289,11 @@ static void refuse_path(struct http_call *call)
 static void on_call(void *arg, struct http_call *call)
 {
     const struct http_request *request = http_call_request(call);
+    const char *why = ((struct admin *)arg)->is_tcp ? http_guard_refuses(request) : NULL;
+    if (why != NULL) {
+        http_call_refuse(call, STATUS_FORBIDDEN, why);
+        return;
+    }
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         const struct route *route = &routes[i];
         if (!strview_equal(request->path, strview_from(route->path))) {
@@ -307,31 +315,54 @@ static void on_call(void *arg, struct http_call *call)
 
 /* --- the socket ------------------------------------------------------------------------------ */
 
-struct admin *admin_new(struct control *control, struct errbuf *err)
+static int open_socket(struct admin *admin, struct errbuf *err)
 {
-    const struct config_address *listen = &control_config(control)->admin.listen;
     const struct listen_options options = {
         .mode = SOCKET_MODE, .owner = (uid_t)-1, .group = (gid_t)-1};
     struct netaddr addr;
+    if (!address_to_netaddr(&control_config(admin->control)->admin.listen, &addr)) {
+        errbuf_set(err, "the path is too long");
+        return -1;
+    }
+    admin->is_tcp = !netaddr_is_unix(&addr);
+    admin->sockets = listen_sockets_open(&addr, 1, &options, err);
+    return admin->sockets == NULL ? -1 : 0;
+}
+
+/* On TCP anybody on this host may come: slow ones must not keep the others out. */
+static int serve(struct admin *admin, struct errbuf *err)
+{
+    const struct http_server_options options = {.full = admin->is_tcp ? HTTP_FULL_OLDEST_GOES
+                                                                      : HTTP_FULL_WAITS};
+    admin->server = http_server_new(admin->control->loop, listen_sockets_fd(admin->sockets, 0),
+                                    &options, on_call, admin, err);
+    return admin->server == NULL ? -1 : 0;
+}
+
+static void warn_tcp(struct admin *admin)
+{
+    struct log *log = &admin->control->log;
+    char text[NETADDR_TEXT_SIZE];
+    log_begin(log, LOG_WARN, "admin_on_tcp");
+    log_str(log, "addr", netaddr_format(listen_sockets_address(admin->sockets), text));
+    log_str(log, "error",
+            "every user of this host may look, reload and end sessions; a Unix socket keeps them "
+            "apart");
+    log_end(log);
+}
+
+struct admin *admin_new(struct control *control, struct errbuf *err)
+{
     struct admin *admin = mem_alloc(sizeof(*admin));
     admin->control = control;
     TAILQ_INIT(&admin->pending);
-    if (!netaddr_from_path(&addr, listen->path)) {
-        errbuf_set(err, "admin.listen: the path is too long");
-        admin_free(admin);
-        return NULL;
-    }
-    admin->sockets = listen_sockets_open(&addr, 1, &options, err);
-    if (admin->sockets == NULL) {
+    if (open_socket(admin, err) != 0 || serve(admin, err) != 0) {
         errbuf_prefix(err, "admin.listen");
         admin_free(admin);
         return NULL;
     }
-    admin->server = http_server_new(control->loop, listen_sockets_fd(admin->sockets, 0), NULL,
-                                    on_call, admin, err);
-    if (admin->server == NULL) {
-        admin_free(admin);
-        return NULL;
+    if (admin->is_tcp) {
+        warn_tcp(admin);
     }
     return admin;
 }

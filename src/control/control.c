@@ -447,7 +447,7 @@ static int make_watchers(struct control *control, struct errbuf *err)
 static int open_doors(struct control *control, struct errbuf *err)
 {
     const struct config *config = control_config(control);
-    if (config->admin.listen.path != NULL) {
+    if (config->admin.listen.scheme != CONFIG_SCHEME_NONE) {
         control->admin_sessions = admin_sessions_new(control);
         control->admin = admin_new(control, err);
         if (control->admin == NULL) {
