@@ -323,10 +323,11 @@ static const struct field_table reload_table = {
 };
 
 static const struct field admin_fields[] = {
-    {.name = "listen", .type = FIELD_UNIX, .required = true, .offset = IN_CONFIG(admin.listen), .fixed = true,
+    {.name = "listen", .type = FIELD_LOCAL, .required = true, .offset = IN_CONFIG(admin.listen), .fixed = true,
      .example = "unix:///run/bulkhead/admin.sock",
-     .sentence = "A Unix socket, permissions 0660: whoever may connect to it may look and reload; "
-                 "`ctl check` is for root and the user that bulkhead runs as."},
+     .sentence = "A Unix socket, permissions 0660: whoever may connect to it may look, reload and end sessions; "
+                 "`ctl check` is for root and the user that bulkhead runs as. Or `tcp` on `127.0.0.0/8` or `[::1]`: "
+                 "then that is every user of this host, and `ctl check` is nobody's; a POST needs the header `Bulkhead-Admin: 1`."},
 };
 static const struct field_table admin_table = {
     .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,

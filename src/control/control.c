@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "admin_sessions.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -187,7 +188,11 @@ static void take_report(struct control *control, struct worker_report *report)
         survey_free(report->survey);
         return;
     }
-    reload_on_report(control->reload, report);
+    if (report->node.kind == WORKER_SAYS_QUERIED) {
+        admin_sessions_on_report(control->admin_sessions, report);
+    } else {
+        reload_on_report(control->reload, report);
+    }
 }
 
 static void on_report(void *arg, struct mailbox_message *node)
@@ -206,6 +211,7 @@ static void on_report(void *arg, struct mailbox_message *node)
         break;
     case WORKER_SAYS_IN_FORCE:
     case WORKER_SAYS_SURVEYED:
+    case WORKER_SAYS_QUERIED:
         take_report(control, (struct worker_report *)(void *)node);
         break;
     }
@@ -441,7 +447,8 @@ static int make_watchers(struct control *control, struct errbuf *err)
 static int open_doors(struct control *control, struct errbuf *err)
 {
     const struct config *config = control_config(control);
-    if (config->admin.listen.path != NULL) {
+    if (config->admin.listen.scheme != CONFIG_SCHEME_NONE) {
+        control->admin_sessions = admin_sessions_new(control);
         control->admin = admin_new(control, err);
         if (control->admin == NULL) {
             return -1;
@@ -586,6 +593,7 @@ static void fini(struct control *control)
     free_workers(control);
     rule_totals_free(control->rule_totals);
     admin_free(control->admin);
+    admin_sessions_free(control->admin_sessions);
     probes_free(control->probes);
     pulse_free(control->pulse);
     metrics_free(control->metrics);

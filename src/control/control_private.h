@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct admin;
+struct admin_sessions;
 struct clock_watch;
 struct crypto;
 struct log_writer;
@@ -62,7 +63,8 @@ struct control {
     struct rule_expiry *rule_expiry;
     struct rule_totals *rule_totals;
     struct watching *watching;
-    struct admin *admin;   /* NULL: none is configured */
+    struct admin *admin; /* NULL: none is configured */
+    struct admin_sessions *admin_sessions;
     struct probes *probes; /* NULL: none are configured */
     struct pulse *pulse;
     struct clock_watch *clock_watch;

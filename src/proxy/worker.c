@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "net/plain_conn.h"
 #include "proxy/accepting.h"
+#include "proxy/session_query.h"
 #include "proxy/snapshot.h"
 #include "proxy/survey.h"
 #include "proxy/swap.h"
@@ -116,6 +117,10 @@ static void on_order(void *arg, struct mailbox_message *node)
         survey_start(worker, message->snapshot);
         mem_free(message);
         break;
+    case WORKER_QUERY:
+        session_query_start(worker, message->query);
+        mem_free(message);
+        break;
     case WORKER_CLOCK_SET:
         expiry_clock_set(worker->expiry);
         break;
@@ -160,7 +165,15 @@ void worker_survey(struct worker *worker, struct snapshot *snapshot)
 {
     struct worker_message *message = mem_alloc(sizeof(*message));
     message->node.kind = WORKER_SURVEY;
-    message->snapshot = snapshot == NULL ? NULL : snapshot_ref(snapshot);
+    message->snapshot = snapshot_ref(snapshot);
+    mailbox_post(worker->mailbox, &message->node);
+}
+
+void worker_query(struct worker *worker, const struct session_query *query)
+{
+    struct worker_message *message = mem_alloc(sizeof(*message));
+    message->node.kind = WORKER_QUERY;
+    message->query = query;
     mailbox_post(worker->mailbox, &message->node);
 }
 
@@ -257,6 +270,7 @@ void worker_join(struct worker *worker)
 void worker_free(struct worker *worker)
 {
     cut(worker, REASON_STOPPED);
+    walk_abandon_all(worker);
     accepting_free(worker->accepting);
     swap_free(worker->swap);
     expiry_free(worker->expiry);

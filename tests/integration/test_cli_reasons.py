@@ -11,7 +11,7 @@ from harness.bulkhead import ROOT, configuration, program, run_command, terminat
 from harness.streams import client_context, tls_connect
 
 EVENT_ROW = re.compile(r'^LOG_EVENT\("(\w+)", +"([^"]+)"', re.M)
-LOG_CALL = re.compile(r"\blog_(?:begin|file)\((.*?)\);", re.S)
+LOG_CALL = re.compile(r"\blog_(?:begin|file|worker)\((.*?)\);", re.S)
 LEVELS = {"LOG_ERROR": "error", "LOG_WARN": "warn", "LOG_INFO": "info", "LOG_DEBUG": "debug"}
 
 

@@ -44,7 +44,7 @@ static size_t size_of(enum field_type type)
         return sizeof(struct config_time);
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
         return sizeof(struct config_address);
     case FIELD_STRINGS:
         return sizeof(struct config_strings);
