@@ -2,24 +2,44 @@
 # bash completion for bulkhead(1). It reads the program's own --help at each call, and so offers
 # what the installed version takes. Needs awk; works with and without the bash-completion package.
 
-# Rows of a help text: "command<TAB>NAME<TAB>what follows it" and "option<TAB>-s<TAB>--long<TAB>VALUE".
+# Rows of a help text: kind, short option or "-", name, value or "-", description.
 _bulkhead_rows()
 {
     "$@" --help 2>/dev/null | awk '
-        /^Commands:/ { commands = 1; next }
+        /^Examples?:/ { exit }
+        /^Commands/ { commands = 1; next }
         /^$/ { commands = 0 }
         /^  [a-z]/ || /^  (    )?-/ { # a line that goes on stands further in
-            sub(/^ +/, ""); sub(/   *[^ ].*$/, ""); short = ""
-            if ($1 ~ /^-[a-zA-Z],$/) { short = substr($1, 1, 2); sub(/^-.,  */, "") }
-            if ($1 ~ /^--/) { print "option\t" short "\t" $1 "\t" $2 }
-            else if (commands) { print "command\t" $1 "\t" $2 }
+            sub(/^ +/, ""); short = "-"
+            if ($1 ~ /^-[a-zA-Z],$/) { short = substr($1, 1, 2); sub(/^-., */, "") }
+            name = $1; said = substr($0, length(name) + 1); value = "-"
+            if (said ~ /^ [^ ]/) { value = $2; said = substr(said, length(value) + 2) } # one blank
+            sub(/^ +/, "", said)
+            if (name ~ /^--/) { print "option\t" short "\t" name "\t" value "\t" said }
+            else if (commands) { print "command\t-\t" name "\t" value "\t" said }
+        }'
+}
+
+# What stands after the command whose words these are, by the usage of its help: FILE, NAME, a choice
+# such as a|b, or nothing. Only what has no brackets, or ends in "...".
+_bulkhead_operand()
+{
+    "$@" --help 2>/dev/null | awk -v name="${*: -1}" '
+        /^$/ { exit }
+        { usage = usage " " $0 }
+        END {
+            count = split(usage, word, " ")
+            for (i = 1; i < count; i++)
+                if (word[i] == name && word[i + 1] ~ /^[A-Za-z|]+$/) { print word[i + 1]; exit }
+            if (word[count] ~ /[.][.][.]]?$/) { gsub(/[][.]/, "", word[count]); print word[count] }
         }'
 }
 
 # The value that the option $1 takes by the rows $2, such as FILE; nothing when it takes none.
 _bulkhead_value()
 {
-    awk -F '\t' -v name="$1" '$1 == "option" && ($2 == name || $3 == name) { print $4 }' <<<"$2"
+    awk -F '\t' -v name="$1" '
+        $1 == "option" && ($2 == name || $3 == name) && $4 != "-" { print $4; exit }' <<<"$2"
 }
 
 _bulkhead_offer()
@@ -33,12 +53,11 @@ _bulkhead_files()
     mapfile -t COMPREPLY < <(compgen -f -- "$1")
 }
 
-# What stands after a command: FILE, a choice such as a|b, the name of a reason, or nothing.
 _bulkhead_argument()
 {
     case $1 in
-    FILE* | PATH*) _bulkhead_files "$3" ;;
-    NAME*) _bulkhead_offer "$("$2" reasons 2>/dev/null | awk '{ print $1 }')" "$3" ;;
+    FILE | PATH) _bulkhead_files "$3" ;;
+    NAME) _bulkhead_offer "$("$2" reasons 2>/dev/null | awk '{ print $1 }')" "$3" ;;
     *"|"*) _bulkhead_offer "${1//|/ }" "$3" ;;
     esac
 }
@@ -47,7 +66,7 @@ _bulkhead()
 {
     local program=$1 current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local -a path=("$program")
-    local rows argument="" word skip="" i value
+    local rows word skip="" i value
     COMPREPLY=()
     # readline takes "--config=x" apart.
     if [ "$current" = = ]; then
@@ -62,13 +81,12 @@ _bulkhead()
             [ "$word" = = ] || skip=""
         elif [ -n "$(_bulkhead_value "$word" "$rows")" ]; then
             skip=yes
-        elif value=$(grep -m 1 "^command"$'\t'"$word"$'\t' <<<"$rows"); then
-            argument=$(awk -F '\t' -v name="$word" \
-                '$1 == "command" && $2 == name && $3 !~ /^-/ { print $3 }' <<<"$rows")
+        elif grep -q "^command"$'\t-\t'"$word"$'\t' <<<"$rows"; then
             path+=("$word")
-            # A command of `ctl` has no help of its own: its options stand in its rows.
-            [ ${#path[@]} -gt 2 ] || rows=$(_bulkhead_rows "${path[@]}")
-        elif [ ${#path[@]} -lt 3 ] && [ "${word:0:1}" != - ] && grep -q '^command' <<<"$rows"; then
+            # A command of `ctl` takes the options of `ctl` too.
+            [ ${#path[@]} -gt 2 ] && rows=$(grep '^option' <<<"$rows") || rows=""
+            rows=$rows$'\n'$(_bulkhead_rows "${path[@]}")
+        elif [ "${word:0:1}" != - ] && grep -q '^command' <<<"$rows"; then
             return # no such command
         fi
     done
@@ -77,21 +95,13 @@ _bulkhead()
         case $value in
         FILE | PATH | DIR*) _bulkhead_files "$current" ;;
         esac
-        return
-    fi
-    if [ "${current:0:1}" = - ]; then
-        _bulkhead_offer "$(awk -F '\t' -v name="${path[2]}" '
-            $1 == "option" { print $2, $3 }
-            $1 == "command" && $2 == name && $3 ~ /^-/ { print $3 }' <<<"$rows")" "$current"
-    elif [ ${#path[@]} -gt 2 ]; then
-        _bulkhead_argument "$argument" "$program" "$current"
-    elif grep -q '^command' <<<"$rows"; then
-        _bulkhead_offer "$(awk -F '\t' '$1 == "command" && !seen[$2]++ { print $2 }' <<<"$rows")" \
+    elif [ "${current:0:1}" = - ]; then
+        _bulkhead_offer "$(awk -F '\t' '$1 == "option" { if ($2 != "-") print $2; print $3 }' <<<"$rows")" \
             "$current"
+    elif grep -q '^command' <<<"$rows"; then
+        _bulkhead_offer "$(awk -F '\t' '$1 == "command" { print $3 }' <<<"$rows")" "$current"
     else
-        argument=$("${path[@]}" --help 2>/dev/null |
-            awk 'NR == 1 && $NF ~ /^\[?(FILE|NAME)\.\.\.\]?$/ { gsub(/[][.]/, "", $NF); print $NF }')
-        _bulkhead_argument "$argument" "$program" "$current"
+        _bulkhead_argument "$(_bulkhead_operand "${path[@]}")" "$program" "$current"
     fi
 }
 

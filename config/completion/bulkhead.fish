@@ -4,18 +4,31 @@
 # Rows of a help text: kind, short option or "-", name, value or "-", description.
 function __bulkhead_rows
     command $argv --help 2>/dev/null | awk '
-        /^Commands:/ { commands = 1; next }
+        /^Examples?:/ { exit }
+        /^Commands/ { commands = 1; next }
         /^$/ { commands = 0 }
         /^  [a-z]/ || /^  (    )?-/ { # a line that goes on stands further in
-            text = $0; sub(/^ +/, "", text)
-            at = match(text, /   *[^ ]/); said = at ? substr(text, at) : ""; sub(/^ +/, "", said)
-            $0 = at ? substr(text, 1, at - 1) : text; short = "-"
-            if ($1 ~ /^-[a-zA-Z],$/) {
-                short = substr($1, 1, 2); sub(/^-., */, "")
-            }
-            value = NF > 1 ? $2 : "-"
-            if ($1 ~ /^--/) { print "option\t" short "\t" $1 "\t" value "\t" said }
-            else if (commands) { print "command\t-\t" $1 "\t" value "\t" said }
+            sub(/^ +/, ""); short = "-"
+            if ($1 ~ /^-[a-zA-Z],$/) { short = substr($1, 1, 2); sub(/^-., */, "") }
+            name = $1; said = substr($0, length(name) + 1); value = "-"
+            if (said ~ /^ [^ ]/) { value = $2; said = substr(said, length(value) + 2) } # one blank
+            sub(/^ +/, "", said)
+            if (name ~ /^--/) { print "option\t" short "\t" name "\t" value "\t" said }
+            else if (commands) { print "command\t-\t" name "\t" value "\t" said }
+        }'
+end
+
+# What stands after the command whose words these are, by the usage of its help: FILE, NAME, a choice
+# such as a|b, or nothing. Only what has no brackets, or ends in "...".
+function __bulkhead_operand
+    command $argv --help 2>/dev/null | awk -v name=$argv[-1] '
+        /^$/ { exit }
+        { usage = usage " " $0 }
+        END {
+            count = split(usage, word, " ")
+            for (i = 1; i < count; i++)
+                if (word[i] == name && word[i + 1] ~ /^[A-Za-z|]+$/) { print word[i + 1]; exit }
+            if (word[count] ~ /[.][.][.]]?$/) { gsub(/[][.]/, "", word[count]); print word[count] }
         }'
 end
 
@@ -31,12 +44,11 @@ function __bulkhead_value
     return 1
 end
 
-# What stands after a command: FILE, a choice such as a|b, the name of a reason, or nothing.
 function __bulkhead_argument
     switch "$argv[1]"
-        case 'FILE*' 'PATH*'
+        case FILE PATH
             __fish_complete_path (commandline -ct)
-        case 'NAME*'
+        case NAME
             command $argv[2] reasons 2>/dev/null | awk '{ name = $1; $1 = ""; print name "\t" substr($0, 2) }'
         case '*|*'
             string split '|' -- $argv[1]
@@ -48,24 +60,19 @@ function __bulkhead_complete
     set -l current (commandline -ct)
     set -l path $words[1]
     set -l rows (__bulkhead_rows $path)
-    set -l argument ''
     set -l skip no
     for word in $words[2..-1]
         if test $skip = yes
             set skip no
         else if __bulkhead_value $word $rows >/dev/null
             set skip yes
-        else if not string match -q -- '-*' $word; and test (count $path) -lt 3
-            set -l own (string match -r -- '^command\t-\t'(string escape --style=regex -- $word)'\t.*' $rows)
-            if test (count $own) -gt 0
-                set argument (string split \t -- $own[1])[4]
+        else if not string match -q -- '-*' $word
+            if string match -qr -- '^command\t-\t'(string escape --style=regex -- $word)'\t' $rows
                 set -a path $word
-                # A command of `ctl` has no help of its own: its options stand in its rows.
-                if test (count $path) -eq 2
-                    set rows (__bulkhead_rows $path)
-                else
-                    set rows (string match -r -- '^option\t.*' $rows) $own
-                end
+                # A command of `ctl` takes the options of `ctl` too.
+                set -l above
+                test (count $path) -gt 2; and set above (string match -r -- '^option\t.*' $rows)
+                set rows $above (__bulkhead_rows $path)
             else if string match -qr -- '^command\t' $rows
                 return # no such command
             end
@@ -76,35 +83,25 @@ function __bulkhead_complete
             case FILE PATH 'DIR*'
                 __fish_complete_path $current
         end
-        return
-    end
-    if string match -q -- '--*=*' $current
+    else if string match -q -- '--*=*' $current
         set -l part (string split -m 1 = -- $current)
         switch (__bulkhead_value $part[1] $rows)
             case FILE PATH 'DIR*'
                 string replace -r -- '^' "$part[1]=" (__fish_complete_path $part[2])
         end
     else if string match -q -- '-*' $current
-        for row in $rows
+        for row in (string match -r -- '^option\t.*' $rows)
             set -l cell (string split \t -- $row)
-            if test $cell[1] = option
-                test $cell[2] != -; and printf '%s\t%s\n' $cell[2] $cell[5]
-                printf '%s\t%s\n' $cell[3] $cell[5]
-            else if test (count $path) -gt 2; and string match -q -- '-?*' $cell[4]
-                printf '%s\t%s\n' $cell[4] $cell[5]
-            end
+            test $cell[2] != -; and printf '%s\t%s\n' $cell[2] $cell[5]
+            printf '%s\t%s\n' $cell[3] $cell[5]
         end
-    else if test (count $path) -gt 2
-        __bulkhead_argument $argument $path[1]
     else if string match -qr -- '^command\t' $rows
-        for row in $rows
+        for row in (string match -r -- '^command\t.*' $rows)
             set -l cell (string split \t -- $row)
-            test $cell[1] = command; and printf '%s\t%s\n' $cell[3] $cell[5]
+            printf '%s\t%s\n' $cell[3] $cell[5]
         end
     else
-        set argument (command $path --help 2>/dev/null | awk '
-            NR == 1 && $NF ~ /^\[?(FILE|NAME)\.\.\.\]?$/ { gsub(/[][.]/, "", $NF); print $NF }')
-        __bulkhead_argument "$argument" $path[1]
+        __bulkhead_argument "$(__bulkhead_operand $path)" $path[1]
     end
 end
 

@@ -17,7 +17,6 @@ class Option:
 @dataclasses.dataclass(frozen=True)
 class Command:
     name: str
-    rest: str  # what stands behind it: "--dry-run", "FILE", or ""
     said: str
 
 
@@ -28,32 +27,35 @@ class Help:
     options: list
 
     def names(self):
-        return list(dict.fromkeys(command.name for command in self.commands))
+        return [command.name for command in self.commands]
 
 
-ROW = re.compile(r"^  (?P<head>\S+(?: \S+)*)  +(?P<said>\S.*)$")
+# A value stands one blank behind its option, a description at least one behind that.
+ROW = re.compile(r"^  (?P<head>[a-z][\w-]*)  +(?P<said>\S.*)$")
 OPTION_ROW = re.compile(
-    r"^ {2}(?:(?P<short>-\w), |    )(?P<long>--[\w-]+)(?: (?P<value>[A-Z|a-z=]+))?  +(?P<said>\S.*)$")
+    r"^ {2}(?:(?P<short>-\w), | {4})?(?P<long>--[\w-]+)(?: (?P<value>\S+))? +(?P<said>\S.*)$")
 
 
 def read_help(*command):
     """help_of("ctl"): its --help, taken apart."""
     result = run_command(*command, "--help")
     assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+    lines = re.split(r"^Examples?:$", result.stdout, flags=re.M)[0].splitlines()
     commands, options, inside = [], [], False
     for line in lines:
         option, row = OPTION_ROW.match(line), ROW.match(line)
-        inside = line == "Commands:" or (inside and line != "")
+        inside = line.startswith("Commands") or (inside and line != "")
         if option:
             options.append(Option(*(option[key] or "" for key in ("short", "long", "value", "said"))))
         elif inside and row:
-            name, _, rest = row["head"].partition(" ")
-            commands.append(Command(name, rest, row["said"]))
+            commands.append(Command(row["head"], row["said"]))
     return Help(lines[0], commands, options)
 
 
 def all_help():
-    """{"": the program's own, "run": ..., "check": ...}"""
+    """{"": the program's own, "run": ..., "ctl": ..., "ctl sessions": ...}"""
     top = read_help()
-    return {"": top, **{name: read_help(name) for name in top.names()}}
+    every = {"": top, **{name: read_help(name) for name in top.names()}}
+    for name in top.names():
+        every |= {f"{name} {verb}": read_help(name, verb) for verb in every[name].names()}
+    return every
