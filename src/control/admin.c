@@ -13,6 +13,7 @@
 #include "admin_config.h"
 #include "admin_identity.h"
 #include "admin_json.h"
+#include "admin_peers.h"
 #include "admin_rules.h"
 #include "admin_sessions.h"
 #include "base/bytebuf.h"
@@ -177,6 +178,11 @@ static void on_config(struct admin *admin, struct http_call *call)
     http_call_answer(call, &answer);
 }
 
+static void on_peers(struct admin *admin, struct http_call *call)
+{
+    admin_peers(admin->control, call);
+}
+
 static void on_reload(struct admin *admin, struct http_call *call)
 {
     const struct strview *dry_run = http_request_parameter(http_call_request(call), "dry_run");
@@ -235,6 +241,7 @@ static const struct route routes[] = {
     {"/identity", HTTP_METHOD_GET, NULL, on_identity},
     {"/trust", HTTP_METHOD_GET, NULL, on_trust},
     {"/config", HTTP_METHOD_GET, NULL, on_config},
+    {"/peers", HTTP_METHOD_GET, ADMIN_PEERS_PARAMETERS, on_peers},
     {"/metrics", HTTP_METHOD_GET, NULL, on_metrics},
     {"/livez", HTTP_METHOD_GET, "json", on_live},
     {"/readyz", HTTP_METHOD_GET, "json", on_ready},

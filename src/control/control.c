@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "control/admin.h"
+#include "control/first_seen.h"
 #include "control/material.h"
 #include "control/own_expiry.h"
 #include "control/probes.h"
@@ -51,7 +52,7 @@
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
 #include "telemetry/metrics.h"
-#include "telemetry/peer_counts.h"
+#include "telemetry/peer_table.h"
 #include "tls/tls_session_store.h"
 
 enum { LOG_FLUSH_MS = 3000 };
@@ -351,9 +352,10 @@ static int make_workers(struct control *control, struct errbuf *err)
 {
     control->metrics = metrics_new(control->worker_count, SETUP_SLOTS);
     control_follow_metrics(control, control->snapshot->setup);
-    size_t peers = (size_t)control_config(control)->metrics.peers;
-    if (peers > 0) {
-        control->peer_counts = peer_counts_new(control->worker_count, peers);
+    control->peers = peer_table_new(FIRST_SEEN_MAX);
+    const struct config_string *file = &control_config(control)->first_seen_file;
+    if (file->text != NULL) {
+        control->first_seen = first_seen_start(control, file->text);
     }
     control->workers = mem_alloc_array(control->worker_count, sizeof(struct worker *));
     control->rule_totals = rule_totals_new(control->snapshot->setup, control->worker_count);
@@ -366,7 +368,7 @@ static int make_workers(struct control *control, struct errbuf *err)
             .limits = &control->limits,
             .rule_hits = rule_totals_hits(control->rule_totals, i),
             .metrics = control->metrics,
-            .peer_counts = control->peer_counts,
+            .peers = control->peers,
             .ring = log_writer_ring(control->log_writer, i + 1),
             .control = control->mailbox,
             .sockets = control->start_sockets,
@@ -591,13 +593,15 @@ static void free_workers(struct control *control)
 static void fini(struct control *control)
 {
     free_workers(control);
+    if (first_seen_stop(control->first_seen)) {
+        peer_table_free(control->peers);
+    }
     rule_totals_free(control->rule_totals);
     admin_free(control->admin);
     admin_sessions_free(control->admin_sessions);
     probes_free(control->probes);
     pulse_free(control->pulse);
     metrics_free(control->metrics);
-    peer_counts_free(control->peer_counts);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
     own_expiry_free(control->own_expiry);

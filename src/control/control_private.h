@@ -18,10 +18,11 @@ struct admin;
 struct admin_sessions;
 struct clock_watch;
 struct crypto;
+struct first_seen;
 struct log_writer;
 struct metrics;
 struct own_expiry;
-struct peer_counts;
+struct peer_table;
 struct probes;
 struct pulse;
 struct reload;
@@ -56,7 +57,8 @@ struct control {
     struct listen_sockets **start_sockets; /* by config index, of the first setup */
     struct limits limits;
     struct metrics *metrics;
-    struct peer_counts *peer_counts; /* NULL: metrics.peers is 0 */
+    struct peer_table *peers;
+    struct first_seen *first_seen; /* NULL: no first_seen_file */
     struct reload *reload;
     struct reload_counts reloads;
     struct own_expiry *own_expiry;
