@@ -164,6 +164,15 @@ struct config_directory {
     char *pattern; /* of the names in it */
 };
 
+/* One question to the application, by `get` or by `connect`. */
+struct config_app_probe {
+    struct config_string path;
+    struct config_string get; /* a URL (config/http_url.h) */
+    struct config_address connect;
+    uint64_t timeout_ms;
+    struct config_pos pos;
+};
+
 struct config {
     /* No error was found. Otherwise what could not be read is absent or holds its default, and the
      * rest is there only to be checked as well: no snapshot is built from it. */
@@ -222,6 +231,8 @@ struct config {
     struct {
         struct config_address listen; /* scheme NONE: no probes */
         bool metrics;
+        struct config_app_probe *app;
+        size_t app_count;
     } probes;
     struct {
         uint64_t peers; /* 0: no metrics by peer */

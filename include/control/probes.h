@@ -2,7 +2,8 @@
  * probes: the listener for whoever asks whether the process lives and is ready: kubelet, a load
  * balancer, Prometheus.
  *
- * GET and HEAD of /livez, /readyz and, where `probes.metrics` says so, /metrics. There is no way
+ * GET and HEAD of /livez, /readyz, what `probes.app` names (control/app_probes.h) and, where
+ * `probes.metrics` says so, /metrics. There is no way
  * from here to anything that changes something. Whoever can connect may ask: connections are few
  * and short, and the oldest gives way to a newcomer, so that nobody is kept from asking by others
  * who only stay. Control thread.

@@ -333,12 +333,33 @@ static const struct field_table admin_table = {
     .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,
 };
 
+enum { MAX_APP_PROBES = 16 };
+static const struct field app_probe_fields[] = {
+    {.name = "path", .type = FIELD_STRING, .required = true, .offset = offsetof(struct config_app_probe, path),
+     .example = "/app/ready", .sentence = "Where it is asked for on `probes.listen`: `/app/` and more."},
+    {.name = "get", .type = FIELD_STRING, .offset = offsetof(struct config_app_probe, get),
+     .default_note = "none", .example = "http://127.0.0.1:8080/healthz",
+     .sentence = "What we ask the application for, on the loopback or a Unix socket (`http://unix:/run/app.sock:/healthz`); its status is the answer, a redirect too."},
+    {.name = "connect", .type = FIELD_FORWARD, .offset = offsetof(struct config_app_probe, connect),
+     .default_note = "none", .example = "tcp://127.0.0.1:8080",
+     .sentence = "Instead of `get`: an address on the loopback, or a Unix socket, that must accept a connection."},
+    {.name = "timeout", .type = FIELD_DURATION, .offset = offsetof(struct config_app_probe, timeout_ms),
+     .min = 10 * MS, .max = MINUTE, .default_text = "5s", .sentence = "For the whole answer; then it is 504."},
+};
+static const struct field_table app_probe_table = {
+    .title = "probes.app[]", TABLE(app_probe_fields), .size = sizeof(struct config_app_probe),
+    .pos_offset = offsetof(struct config_app_probe, pos),
+};
+
 static const struct field probes_fields[] = {
     {.name = "listen", .type = FIELD_ACCEPT, .required = true, .offset = IN_CONFIG(probes.listen), .fixed = true,
      .example = "tcp://0.0.0.0:8081",
      .sentence = "Where `GET /livez` and `GET /readyz` are answered, plaintext and to whoever can connect; nothing else is there, and nothing that changes anything. `tcp` or `unix`; a Unix socket has permissions 0660."},
     {.name = "metrics", .type = FIELD_BOOL, .offset = IN_CONFIG(probes.metrics), .default_text = "false",
      .sentence = "`GET /metrics` too: names of rules and trust domains, our SPIFFE ID, and with `metrics.peers` those of peers."},
+    {.name = "app", .type = FIELD_LIST, .table = &app_probe_table, .max = MAX_APP_PROBES, .default_note = "none",
+     .offset = IN_CONFIG(probes.app), .count_offset = IN_CONFIG(probes.app_count),
+     .sentence = "Health of the application, which so can stay on the loopback: we ask a fixed question, whoever asks us, and tell the status alone."},
 };
 static const struct field_table probes_table = {
     .title = "probes", TABLE(probes_fields), .pos_offset = SIZE_MAX,

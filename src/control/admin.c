@@ -19,6 +19,7 @@
 #include "base/bytebuf.h"
 #include "base/memory.h"
 #include "config/address.h"
+#include "control/drain.h"
 #include "control/readiness.h"
 #include "control/reload.h"
 #include "control_private.h"
@@ -197,6 +198,11 @@ static void on_reload(struct admin *admin, struct http_call *call)
     start(admin, call, &request);
 }
 
+static void on_drain(struct admin *admin, struct http_call *call)
+{
+    drain_answer(admin->control, call);
+}
+
 /*
  * The errors of a configuration quote it, and we may read what the caller may not: who may only
  * connect to the socket could have any file told to them, by its name or by an `include`.
@@ -247,6 +253,7 @@ static const struct route routes[] = {
     {"/readyz", HTTP_METHOD_GET, "json", on_ready},
     {"/reload", HTTP_METHOD_POST, "dry_run", on_reload},
     {"/check", HTTP_METHOD_POST, "file", on_check},
+    {"/drain", HTTP_METHOD_POST, NULL, on_drain},
 };
 
 static bool takes(const struct route *route, struct strview name)

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "config/address.h"
+#include "control/app_probes.h"
 #include "control/readiness.h"
 #include "control_private.h"
 #include "net/http_server.h"
@@ -19,6 +20,7 @@ struct probes {
     struct control *control;
     struct listen_sockets *sockets;
     struct http_server *server;
+    struct app_probes *app;
 };
 
 static void on_live(struct probes *probes, struct http_call *call)
@@ -76,18 +78,33 @@ static bool takes_all(const struct route *route, const struct http_request *requ
     return true;
 }
 
+static const struct config_app_probe *find_app_probe(const struct probes *probes,
+                                                     struct strview path)
+{
+    const struct config *config = control_config(probes->control);
+    for (size_t i = 0; i < config->probes.app_count; i++) {
+        if (strview_equal_text(path, config->probes.app[i].path.text)) {
+            return &config->probes.app[i];
+        }
+    }
+    return NULL;
+}
+
 static void on_call(void *arg, struct http_call *call)
 {
     struct probes *probes = arg;
     const struct http_request *request = http_call_request(call);
     const struct route *route = find_route(probes, request->path);
-    if (route == NULL) {
+    const struct config_app_probe *app = find_app_probe(probes, request->path);
+    if (route == NULL && app == NULL) {
         http_call_refuse(call, STATUS_NOT_FOUND, "there is no such path here");
     } else if (request->method == HTTP_METHOD_POST) {
         const struct http_answer answer = {.status = STATUS_METHOD, .allow = "GET, HEAD"};
         http_call_answer(call, &answer);
-    } else if (!takes_all(route, request)) {
+    } else if (app != NULL ? request->parameter_count > 0 : !takes_all(route, request)) {
         http_call_refuse(call, STATUS_BAD, "a parameter is not known to this path");
+    } else if (app != NULL) {
+        app_probes_answer(probes->app, app, call);
     } else {
         route->handle(probes, call);
     }
@@ -136,6 +153,7 @@ struct probes *probes_new(struct control *control, struct errbuf *err)
 {
     struct probes *probes = mem_alloc(sizeof(*probes));
     probes->control = control;
+    probes->app = app_probes_new(control->loop);
     if (open_socket(probes, err) != 0 || serve(probes, err) != 0) {
         errbuf_prefix(err, "probes.listen");
         probes_free(probes);
@@ -149,6 +167,7 @@ void probes_free(struct probes *probes)
 {
     if (probes != NULL) {
         http_server_free(probes->server);
+        app_probes_free(probes->app);
         listen_sockets_close(probes->sockets);
         mem_free(probes);
     }
@@ -156,5 +175,5 @@ void probes_free(struct probes *probes)
 
 uint64_t probes_descriptors(const struct probes *probes)
 {
-    return probes == NULL ? 0 : CONNECTIONS;
+    return probes == NULL ? 0 : CONNECTIONS + APP_PROBES_AT_ONCE;
 }

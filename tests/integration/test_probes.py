@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -228,3 +229,186 @@ def test_an_address_in_use_refuses_the_start(start, backends, credentials):
                                        probes={"listen": f"tcp://127.0.0.1:{port}"}), wait=False)
         bulkhead.wait_exit(1)
         assert f"probes.listen: another process listens on 127.0.0.1:{port}" in bulkhead.log.text()
+
+
+# ---- The application's ------------------------------------------------------------------------
+
+
+class Application:
+    """Answers what it is told, one connection at a time, and keeps what it was asked."""
+
+    def __init__(self, answer=b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"):
+        self.answer, self.requests = answer, []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            with sock:
+                self.requests.append(sock.recv(65536))
+                self.may_answer.wait(DEADLINE_S)
+                try:
+                    sock.sendall(self.answer)
+                except OSError:
+                    pass  # nobody waits any more
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join()
+
+
+@pytest.fixture
+def asking(start, backends, credentials):
+    """asking(get=…) -> where /app/x is asked for."""
+    def make(**probe):
+        return probes_of(start(configuration(
+            credentials, terminate(backends.plain().url),
+            probes={**LISTEN, "app": [{"path": "/app/x", **probe}]})))
+
+    return make
+
+
+def test_the_applications_status_alone_comes_back(asking):
+    with Application() as app:
+        address = asking(get=f"{app.url}/healthz?full")
+        status, headers, body = http_get(address, "/app/x", accept="application/json")
+        assert (status, body) == (200, b"")
+        assert not set(headers) & {"Server", "X-App", "Location"}
+        for answer, wanted in ((b"503 Busy", 503), (b"204 None", 204), (b"418 Tea", 418),
+                               (b"302 Found\r\nLocation: http://127.0.0.1:1/", 302)):
+            app.answer = b"HTTP/1.1 " + answer + b"\r\nX-App: secret\r\nServer: x\r\n\r\nsecret"
+            until(lambda w=wanted: http_get(address, "/app/x")[0] == w, f"status {wanted}")
+            status, headers, body = http_get(address, "/app/x")
+            assert (status, body) == (wanted, b"")
+            assert not set(headers) & {"Server", "X-App", "Location"}
+            assert ("Content-Length" in headers) == (wanted != 204)
+        app.answer = b"SSH-2.0-x\r\n"
+        until(lambda: http_get(address, "/app/x")[0] == 502, "no HTTP")
+        assert http_get(address, "/app/x")[2] == \
+            b"the application did not answer with an HTTP status\n"
+
+
+def test_no_byte_of_the_caller_reaches_the_application(asking):
+    with Application() as app:
+        address = asking(get=f"{app.url}/healthz")
+        with socket.create_connection(address) as sock:
+            sock.sendall(b"HEAD /app/x HTTP/1.1\r\nHost: evil\r\nX-Evil: 1\r\nCookie: a=b\r\n\r\n")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert app.requests == [
+            f"GET /healthz HTTP/1.1\r\nHost: {app.url[7:]}\r\nUser-Agent: bulkhead-probe\r\n"
+            "Accept: */*\r\nConnection: close\r\n\r\n".encode()]
+        for method, target, wanted in (
+                ("POST", "/app/x", 405), ("GET", "/app/x?y=1", 400), ("GET", "/app/y", 404),
+                ("GET", "/app/x/", 404), ("GET", "/app/x/../x", 400), ("GET", "/app", 404)):
+            assert http_get(address, target, method=method)[0] == wanted, target
+        assert len(app.requests) == 1
+
+
+def test_one_question_for_all_who_ask(asking):
+    """However many ask while it hangs, the application is asked once; then all are told."""
+    with Application() as app:
+        app.may_answer.clear()
+        address = asking(get=f"{app.url}/healthz")
+        asked = [socket.create_connection(address) for _ in range(30)]
+        for sock in asked:
+            sock.sendall(b"GET /app/x HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: app.requests, "the question")
+        assert http_get(address, "/readyz")[0] == 200, "it hangs for nobody else"
+        for _ in range(50):
+            http_get(address, "/livez")
+        assert len(app.requests) == 1
+        app.may_answer.set()
+        told = 0
+        for sock in asked:
+            sock.settimeout(DEADLINE_S)
+            with sock:
+                told += sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert told == len(asked)
+        assert len(app.requests) == 1
+
+
+def test_callers_in_a_row_do_not_flood_it(asking):
+    with Application() as app:
+        address = asking(get=f"{app.url}/healthz")
+        begin = time.monotonic()
+        for _ in range(200):
+            assert http_get(address, "/app/x")[0] == 200
+        most = (time.monotonic() - begin) / 0.1 + 1
+        assert len(app.requests) <= most
+
+
+@pytest.mark.parametrize("what", ["get", "connect"])
+def test_an_application_that_is_gone(asking, what):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        address = asking(**{what: f"http://{place}" if what == "get" else f"tcp://{place}",
+                            "timeout": "200ms"})
+        if what == "connect":
+            assert http_get(address, "/app/x")[0] == 200
+        else:  # the kernel connects, and nobody answers
+            status, _, body = http_get(address, "/app/x")
+            assert (status, body) == (504, b"the application did not answer in time\n")
+    until(lambda: http_get(address, "/app/x")[0] == 503, "a refused connection")
+    assert http_get(address, "/app/x")[2] == b"the application refused the connection\n"
+    assert http_get(address, "/readyz")[0] == 200, "its health is not ours"
+
+
+def test_an_application_behind_a_unix_socket(asking, tmp_path):
+    path = str(tmp_path / "app.sock")
+    address = asking(get=f"http://unix:{path}:/healthz")
+    assert http_get(address, "/app/x")[0] == 503
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def serve():
+            sock, _ = listener.accept()
+            with sock:
+                assert sock.recv(4096).startswith(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
+                sock.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        until(lambda: http_get(address, "/app/x")[0] == 200, "the application")
+        thread.join()
+
+
+def test_a_reload_changes_what_is_asked(reloadable, backends):
+    with Application() as one, Application(b"HTTP/1.1 500 No\r\n\r\n") as other:
+        def app(url):
+            return {**LISTEN, "app": [{"path": "/app/x", "get": url}]}
+
+        place = reloadable(terminate(backends.plain().url), probes=app(one.url))
+        address = probes_of(place.bulkhead)
+        assert http_get(address, "/app/x")[0] == 200
+        place.write(probes=app(other.url))
+        place.reload()
+        assert http_get(address, "/app/x")[0] == 500
+        place.write(probes=LISTEN)
+        place.reload()
+        assert http_get(address, "/app/x")[0] == 404
+
+
+def test_it_stops_while_a_question_is_under_way(start, backends, credentials):
+    with Application() as app:
+        app.may_answer.clear()
+        bulkhead = start(configuration(
+            credentials, terminate(backends.plain().url),
+            probes={**LISTEN, "app": [{"path": "/app/x", "get": app.url}]}))
+        with socket.create_connection(probes_of(bulkhead)) as sock:
+            sock.sendall(b"GET /app/x HTTP/1.1\r\nHost: x\r\n\r\n")
+            until(lambda: app.requests, "the question")
+            bulkhead.stop()
+        app.may_answer.set()
