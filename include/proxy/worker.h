@@ -108,7 +108,8 @@ struct worker {
     struct session_list sessions;
     uint64_t next_session;
     uint64_t session_count;
-    uint64_t session_step;    /* ids of the workers interleave */
+    uint64_t session_step; /* ids of the workers interleave */
+    uint64_t unique_mark;  /* drawn at the start: sessions of no two processes are called alike */
     struct pace failed_lines; /* connections that ended before they were a session */
     bool draining;
 };

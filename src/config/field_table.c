@@ -39,6 +39,9 @@ static const struct field_choice truncations[] = {
     {"abort", CONFIG_TRUNCATION_ABORT}, {"tolerate", CONFIG_TRUNCATION_TOLERATE}, {NULL, 0},
 };
 
+static const struct field_choice proxy_protocols[] = {
+    {"none", CONFIG_PROXY_PROTOCOL_NONE}, {"v2", CONFIG_PROXY_PROTOCOL_V2}, {NULL, 0},
+};
 static const struct field_choice modes[] = {
     {"enforce", CONFIG_MODE_ENFORCE}, {"shadow", CONFIG_MODE_SHADOW}, {"disabled", CONFIG_MODE_DISABLED}, {NULL, 0},
 };
@@ -221,6 +224,12 @@ static const struct field listener_fields[] = {
      .sentence = "Bounds of this listener, besides those of the process."},
     {.name = "socket", .type = FIELD_STRUCT, .offset = LISTENER(socket), .table = &socket_table,
      .sentence = "Who may connect to the Unix socket in `accept`."},
+    {.name = "proxy_protocol", .type = FIELD_CHOICE, .offset = LISTENER(proxy_protocol), .choices = proxy_protocols,
+     .default_text = "none", .pos_offset = LISTENER(proxy_protocol_pos),
+     .sentence = "`v2`: the server is told who called, in a PROXY protocol header before the first byte (`config/PROXY.md`); a bridge sends it inside its TLS. Needs an mtls `accept`."},
+    {.name = "proxy_protocol_certificate", .type = FIELD_BOOL, .offset = LISTENER(proxy_protocol_certificate),
+     .default_text = "false", .pos_offset = LISTENER(proxy_protocol_certificate_pos),
+     .sentence = "Whether that header has the caller's certificate in it; some servers read no header of more than 4 KiB."},
 };
 static const struct field_table listener_table = {
     .title = "listeners[]", TABLE(listener_fields), .size = sizeof(struct config_listener),

@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "policy/explain.h"
+#include "proxy/announce.h"
 #include "proxy/authority.h"
 #include "proxy/count.h"
 #include "proxy/rule_hits.h"
@@ -111,6 +112,21 @@ static void forget_server(struct exchange *exchange)
     exchange->server_chain = NULL;
 }
 
+/* False when the server could not be told who calls: the exchange has been finished. */
+static bool announce(struct exchange *exchange, struct session *session)
+{
+    if (!announce_is_wanted(session)) {
+        return true;
+    }
+    enum reason failed = announce_send(session, exchange->upstream_conn);
+    if (failed != REASON_NONE) {
+        exchange_finish(exchange, session, failed, NULL, NULL);
+        return false;
+    }
+    exchange->announced = true;
+    return true;
+}
+
 static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
                              const struct tls_failure *failure, const char *detail)
 {
@@ -133,6 +149,9 @@ static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
     }
     if (conn_is_gone(session->downstream)) {
         exchange_finish(exchange, session, REASON_DOWNSTREAM_RESET, NULL, NULL);
+        return;
+    }
+    if (!announce(exchange, session)) {
         return;
     }
     start_relay(exchange, session);
@@ -405,6 +424,10 @@ static void write_access_line(struct exchange *exchange, struct session *session
     }
     if (detail == NULL || detail[0] == '\0') {
         record.detail = alert_of(exchange, session);
+    }
+    char unique_id[ANNOUNCE_UNIQUE_ID_SIZE];
+    if (exchange->announced) {
+        record.unique_id = announce_unique_id(session, unique_id);
     }
     char would_deny[LINE_DETAIL_SIZE];
     fill_identities(&record, session);

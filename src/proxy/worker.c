@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/random.h>
 
 #include "base/assert.h"
 #include "base/memory.h"
@@ -190,6 +191,11 @@ static int make_parts(struct worker *worker, const struct worker_options *option
     }
     worker->resolver = resolver_new(worker->loop, err);
     if (worker->resolver == NULL) {
+        return -1;
+    }
+    if (getrandom(&worker->unique_mark, sizeof(worker->unique_mark), 0) !=
+        (ssize_t)sizeof(worker->unique_mark)) {
+        errbuf_set_errno(err, "can't draw a random number");
         return -1;
     }
     worker->tls =
