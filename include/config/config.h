@@ -209,6 +209,7 @@ struct config {
     size_t group_count;
     struct config_strings quarantine; /* of all files; also what could be read after errors */
     struct config_string quarantine_file;
+    struct config_string first_seen_file;
     struct config_test *tests; /* of all files */
     size_t test_count;
     struct config_variable *variables;

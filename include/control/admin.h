@@ -10,6 +10,7 @@
  *   GET  /identity           our own SVID in force; never a key
  *   GET  /trust              each trust domain's anchors and CRLs in force
  *   GET  /config             the configuration in force, key by key
+ *   GET  /peers              who was seen, when, and how often let in and denied; identity, limit
  *   GET  /metrics            Prometheus' text format, or OpenMetrics by Accept: config/METRICS.md
  *
  * Any other parameter is refused.

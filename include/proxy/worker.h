@@ -31,7 +31,7 @@ struct accepting;
 struct crypto;
 struct metrics;
 struct metrics_block;
-struct peer_counts;
+struct peer_table;
 struct plain_thread;
 struct rule_hits;
 struct session_query;
@@ -104,7 +104,7 @@ struct worker {
     struct limits *limits;
     struct accepting *accepting;
     struct metrics_block *const *metrics; /* by slot; this thread alone writes to them */
-    struct peer_counts *peer_counts;      /* NULL: not wanted */
+    struct peer_table *peers;             /* NULL: not wanted */
     struct session_list sessions;
     uint64_t next_session;
     uint64_t session_count;
@@ -141,9 +141,9 @@ struct worker_options {
     const struct crypto *crypto;
     struct snapshot *snapshot; /* a reference is taken */
     struct limits *limits;
-    struct rule_hits *rule_hits;     /* of the snapshot's setup; NULL: nobody counts */
-    const struct metrics *metrics;   /* follows the listeners already; outlives the worker */
-    struct peer_counts *peer_counts; /* NULL: not wanted */
+    struct rule_hits *rule_hits;   /* of the snapshot's setup; NULL: nobody counts */
+    const struct metrics *metrics; /* follows the listeners already; outlives the worker */
+    struct peer_table *peers;      /* NULL: not wanted */
     struct log_ring *ring;
     struct mailbox *control;
     struct listen_sockets *const *sockets; /* by config index */

@@ -85,6 +85,29 @@ void ctl_print_trust(json_t *answer, FILE *out)
     }
 }
 
+void ctl_print_peers(json_t *answer, FILE *out)
+{
+    static const struct ctl_column columns[] = {
+        {"PEER", "spiffe_id"},
+        {"CALLS", "has_called"},
+        {"FIRST_SEEN", "first_seen"},
+        {"LAST_SEEN", "last_seen"},
+        {"ALLOWED", "allowed"},
+        {"DENIED", "denied"},
+        {"FIRST_DENIED", "first_denied"},
+    };
+    json_t *peers = json_object_get(answer, "peers");
+    ctl_print_table(peers, COLUMNS(columns), out);
+    size_t count = json_array_size(peers);
+    fprintf(out, "%zu peer%s, counted since %s\n", count, count == 1 ? "" : "s",
+            ctl_text_of(answer, "since"));
+    if (json_is_true(json_object_get(answer, "truncated"))) {
+        fprintf(out,
+                "the first of %" JSON_INTEGER_FORMAT " that match: narrow it, or raise --limit\n",
+                json_integer_value(json_object_get(answer, "matched")));
+    }
+}
+
 void ctl_print_config(json_t *answer, FILE *out)
 {
     static const struct ctl_column columns[] = {

@@ -165,6 +165,30 @@ static const struct ctl_verb verbs[] = {
             "Exit code: 0 done, 1 failed or refused, 2 wrong usage.\n",
     },
     {
+        .name = "peers",
+        .method = HTTP_METHOD_GET,
+        .path = "/peers",
+        .options = "identity limit",
+        .print = ctl_print_peers,
+        .summary = "who was seen, first and last, and how often let in and denied",
+        .usage = "peers [--identity P] [--limit N] [--json]",
+        .help =
+            "Each SPIFFE ID that a decision was made about since the start: when it was first and\n"
+            "last seen, how often it was let in and denied, and when first denied; CALLS is "
+            "\"no\"\n"
+            "for a server that was only dialled. With first_seen_file, those that are known from\n"
+            "earlier runs stand behind.\n"
+            "\n"
+            "  --identity P    a SPIFFE ID, or a pattern as in a rule's `from`\n"
+            "  --limit N       at most so many (1000; 10000 at most); what is left out is said\n"
+            "\n"
+            "Examples:\n"
+            "  bulkhead ctl -c FILE peers\n"
+            "  bulkhead ctl -c FILE peers --json | jq '.peers[] | select(.denied > 0)'\n"
+            "\n"
+            "Exit code: 0 done, 1 failed or refused, 2 wrong usage.\n",
+    },
+    {
         .name = "config",
         .method = HTTP_METHOD_GET,
         .path = "/config",

@@ -13,11 +13,13 @@
 #include "admin_config.h"
 #include "admin_identity.h"
 #include "admin_json.h"
+#include "admin_peers.h"
 #include "admin_rules.h"
 #include "admin_sessions.h"
 #include "base/bytebuf.h"
 #include "base/memory.h"
 #include "config/address.h"
+#include "control/drain.h"
 #include "control/readiness.h"
 #include "control/reload.h"
 #include "control_private.h"
@@ -177,6 +179,11 @@ static void on_config(struct admin *admin, struct http_call *call)
     http_call_answer(call, &answer);
 }
 
+static void on_peers(struct admin *admin, struct http_call *call)
+{
+    admin_peers(admin->control, call);
+}
+
 static void on_reload(struct admin *admin, struct http_call *call)
 {
     const struct strview *dry_run = http_request_parameter(http_call_request(call), "dry_run");
@@ -189,6 +196,11 @@ static void on_reload(struct admin *admin, struct http_call *call)
         request.kind = RELOAD_PREVIEW;
     }
     start(admin, call, &request);
+}
+
+static void on_drain(struct admin *admin, struct http_call *call)
+{
+    drain_answer(admin->control, call);
 }
 
 /*
@@ -235,11 +247,13 @@ static const struct route routes[] = {
     {"/identity", HTTP_METHOD_GET, NULL, on_identity},
     {"/trust", HTTP_METHOD_GET, NULL, on_trust},
     {"/config", HTTP_METHOD_GET, NULL, on_config},
+    {"/peers", HTTP_METHOD_GET, ADMIN_PEERS_PARAMETERS, on_peers},
     {"/metrics", HTTP_METHOD_GET, NULL, on_metrics},
     {"/livez", HTTP_METHOD_GET, "json", on_live},
     {"/readyz", HTTP_METHOD_GET, "json", on_ready},
     {"/reload", HTTP_METHOD_POST, "dry_run", on_reload},
     {"/check", HTTP_METHOD_POST, "file", on_check},
+    {"/drain", HTTP_METHOD_POST, NULL, on_drain},
 };
 
 static bool takes(const struct route *route, struct strview name)

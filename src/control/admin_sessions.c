@@ -5,12 +5,12 @@
 #include "admin_sessions.h"
 
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
 #include "admin_json.h"
+#include "admin_parameters.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/json_writer.h"
@@ -22,9 +22,8 @@
 #include "proxy/snapshot.h"
 #include "proxy/survey.h"
 #include "proxy/worker.h"
-#include "spiffe/spiffe_id.h"
 
-enum { STATUS_OK = 200, STATUS_BAD = 400, STATUS_NO_MEMORY = 503, WHY_SIZE = 256 };
+enum { STATUS_OK = 200, STATUS_BAD = 400, STATUS_NO_MEMORY = 503 };
 
 struct job {
     STAILQ_ENTRY(job) link;
@@ -92,64 +91,11 @@ void admin_sessions_free(struct admin_sessions *sessions)
 
 /* --- the filter ------------------------------------------------------------------------------ */
 
-/* False: refused. *out is NULL when the parameter is not there. */
-static bool copy_parameter(struct http_call *call, const char *name, char **out)
-{
-    char why[WHY_SIZE];
-    const struct strview *value = http_request_parameter(http_call_request(call), name);
-    *out = NULL;
-    if (value == NULL) {
-        return true;
-    }
-    /* None of them has an empty one; and a C string ends at a NUL. */
-    if (value->len == 0 || memchr(value->ptr, '\0', value->len) != NULL) {
-        (void)snprintf(why, sizeof(why), "%s must not be empty, nor hold a NUL", name);
-        http_call_refuse(call, STATUS_BAD, why);
-        return false;
-    }
-    *out = mem_strndup(value->ptr, value->len);
-    return true;
-}
-
-/* Decimal, 1 to max. False: refused. *out stays when the parameter is not there. */
-static bool number_parameter(struct http_call *call, const char *name, uint64_t max, uint64_t *out)
-{
-    char why[WHY_SIZE];
-    const struct strview *value = http_request_parameter(http_call_request(call), name);
-    uint64_t number = 0;
-    bool good = value == NULL || value->len > 0;
-    for (size_t i = 0; value != NULL && good && i < value->len; i++) {
-        uint64_t digit = (uint64_t)(value->ptr[i] - '0');
-        good = value->ptr[i] >= '0' && value->ptr[i] <= '9' && number <= (max - digit) / 10;
-        number = number * 10 + digit;
-    }
-    if (!good || (value != NULL && number == 0)) {
-        (void)snprintf(why, sizeof(why), "%s must be a number from 1 to %llu", name,
-                       (unsigned long long)max);
-        http_call_refuse(call, STATUS_BAD, why);
-        return false;
-    }
-    *out = value == NULL ? *out : number;
-    return true;
-}
-
 static bool take_identity(struct job *job, struct http_call *call)
 {
-    const char *why = NULL;
-    char text[WHY_SIZE];
-    if (!copy_parameter(call, "identity", &job->identity)) {
-        return false;
-    }
-    if (job->identity == NULL) {
-        return true;
-    }
-    if (id_pattern_parse(strview_from(job->identity), &job->query.identity, &why) != 0) {
-        (void)snprintf(text, sizeof(text), "identity: %s", why);
-        http_call_refuse(call, STATUS_BAD, text);
-        return false;
-    }
-    job->query.has_identity = true;
-    return true;
+    bool good = admin_parameter_identity(call, &job->identity, &job->query.identity);
+    job->query.has_identity = job->identity != NULL;
+    return good;
 }
 
 static bool has_listener(const struct config *config, const char *name)
@@ -176,8 +122,8 @@ static bool has_rule(const struct config *config, const char *name)
 static bool take_names(struct job *job, struct http_call *call)
 {
     const struct config *config = control_config(job->sessions->control);
-    if (!copy_parameter(call, "listener", &job->listener) ||
-        !copy_parameter(call, "rule", &job->rule)) {
+    if (!admin_parameter_text(call, "listener", &job->listener) ||
+        !admin_parameter_text(call, "rule", &job->rule)) {
         return false;
     }
     if (job->listener != NULL && !has_listener(config, job->listener)) {
@@ -196,7 +142,7 @@ static bool take_names(struct job *job, struct http_call *call)
 static bool take_limit(struct job *job, struct http_call *call)
 {
     uint64_t limit = ADMIN_SESSIONS_LIMIT;
-    bool good = number_parameter(call, "limit", ADMIN_SESSIONS_LIMIT_MAX, &limit);
+    bool good = admin_parameter_number(call, "limit", ADMIN_SESSIONS_LIMIT_MAX, &limit);
     job->query.limit = (size_t)limit;
     return good;
 }
@@ -267,7 +213,7 @@ static void ask(struct admin_sessions *sessions, struct http_call *call,
     job->sessions = sessions;
     job->query.kind = kind;
     if (take_identity(job, call) && take_names(job, call) &&
-        number_parameter(call, "session", UINT64_MAX, &job->query.session) &&
+        admin_parameter_number(call, "session", UINT64_MAX, &job->query.session) &&
         take_rest(job, call)) {
         start(job, call);
     } else {

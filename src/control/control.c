@@ -2,9 +2,7 @@
  * The main thread of `bulkhead run`.
  *
  *   start:  configuration → descriptors → log writer → sockets → workers → ready
- *   RUNNING ─SIGTERM/SIGINT→ DELAYED (drain.delay, still accepting) → DRAINING (no more accepting,
- *           sessions end in their own time) ─all idle→ STOPPING
- *   drain.timeout, or a second signal at any time, cuts what is left; SIGQUIT cuts at once.
+ *   end:    control/drain.h
  *
  * Signals are blocked before any thread is made and unblocked here alone, so that no worker ever
  * runs a handler.
@@ -26,6 +24,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "control/admin.h"
+#include "control/drain.h"
+#include "control/first_seen.h"
 #include "control/material.h"
 #include "control/own_expiry.h"
 #include "control/probes.h"
@@ -51,7 +51,7 @@
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
 #include "telemetry/metrics.h"
-#include "telemetry/peer_counts.h"
+#include "telemetry/peer_table.h"
 #include "tls/tls_session_store.h"
 
 enum { LOG_FLUSH_MS = 3000 };
@@ -63,32 +63,16 @@ const struct config *control_config(const struct control *control)
     return control->snapshot->setup->config;
 }
 
-static void order_all(struct control *control, enum worker_order order, enum reason reason)
+void control_order_all(struct control *control, enum worker_order order, enum reason reason)
 {
     for (unsigned i = 0; i < control->running; i++) {
         worker_order(control->workers[i], order, reason);
     }
 }
 
-static void begin_draining(struct control *control)
-{
-    control->state = CONTROL_DRAINING;
-    order_all(control, WORKER_STOP_ACCEPTING, REASON_NONE);
-    timer_set(control->timer, control_config(control)->drain.timeout_ms);
-}
-
 static void on_timer(void *arg)
 {
-    struct control *control = arg;
-    if (control->state == CONTROL_DELAYED) {
-        begin_draining(control);
-        return;
-    }
-    log_begin(&control->log, LOG_WARN, "drain_deadline");
-    log_fmt(&control->log, "error", "sessions still open after %llu ms are cut",
-            (unsigned long long)control_config(control)->drain.timeout_ms);
-    log_end(&control->log);
-    order_all(control, WORKER_CUT, REASON_DRAIN_DEADLINE);
+    drain_on_timer(arg);
 }
 
 static const char *signal_name(int signal_number)
@@ -107,23 +91,6 @@ static const char *signal_name(int signal_number)
     default:
         return "SIGUSR2";
     }
-}
-
-static void on_stop_signal(struct control *control, int signal_number)
-{
-    bool drains = control->state == CONTROL_RUNNING && signal_number != SIGQUIT;
-    log_begin(&control->log, LOG_INFO, drains ? "draining" : "stopping_at_once");
-    log_str(&control->log, "signal", signal_name(signal_number));
-    log_end(&control->log);
-    if (drains) {
-        control->state = CONTROL_DELAYED;
-        timer_set(control->timer, control_config(control)->drain.delay_ms);
-        return;
-    }
-    if (control->state == CONTROL_RUNNING || control->state == CONTROL_DELAYED) {
-        begin_draining(control);
-    }
-    order_all(control, WORKER_CUT, REASON_STOPPED);
 }
 
 static void on_reload_signal(struct control *control, int signal_number)
@@ -147,7 +114,7 @@ static void on_signal(void *arg, int signal_number)
     case SIGTERM:
     case SIGINT:
     case SIGQUIT:
-        on_stop_signal(arg, signal_number);
+        drain_on_signal(arg, signal_number, signal_name(signal_number));
         break;
     case SIGHUP:
     case SIGUSR1:
@@ -177,7 +144,7 @@ static void on_clock_set(void *arg)
     log_end(&control->log);
     own_expiry_look(control->own_expiry);
     rule_expiry_look(control->rule_expiry);
-    order_all(control, WORKER_CLOCK_SET, REASON_NONE);
+    control_order_all(control, WORKER_CLOCK_SET, REASON_NONE);
 }
 
 /* At the end nobody asks any more what a report answers. */
@@ -351,9 +318,10 @@ static int make_workers(struct control *control, struct errbuf *err)
 {
     control->metrics = metrics_new(control->worker_count, SETUP_SLOTS);
     control_follow_metrics(control, control->snapshot->setup);
-    size_t peers = (size_t)control_config(control)->metrics.peers;
-    if (peers > 0) {
-        control->peer_counts = peer_counts_new(control->worker_count, peers);
+    control->peers = peer_table_new(FIRST_SEEN_MAX);
+    const struct config_string *file = &control_config(control)->first_seen_file;
+    if (file->text != NULL) {
+        control->first_seen = first_seen_start(control, file->text);
     }
     control->workers = mem_alloc_array(control->worker_count, sizeof(struct worker *));
     control->rule_totals = rule_totals_new(control->snapshot->setup, control->worker_count);
@@ -366,7 +334,7 @@ static int make_workers(struct control *control, struct errbuf *err)
             .limits = &control->limits,
             .rule_hits = rule_totals_hits(control->rule_totals, i),
             .metrics = control->metrics,
-            .peer_counts = control->peer_counts,
+            .peers = control->peers,
             .ring = log_writer_ring(control->log_writer, i + 1),
             .control = control->mailbox,
             .sockets = control->start_sockets,
@@ -571,7 +539,7 @@ static int start(struct control *control, struct errbuf *err)
 
 static void stop_workers(struct control *control)
 {
-    order_all(control, WORKER_EXIT, REASON_NONE);
+    control_order_all(control, WORKER_EXIT, REASON_NONE);
     for (unsigned i = 0; i < control->running; i++) {
         worker_join(control->workers[i]);
     }
@@ -591,13 +559,15 @@ static void free_workers(struct control *control)
 static void fini(struct control *control)
 {
     free_workers(control);
+    if (first_seen_stop(control->first_seen)) {
+        peer_table_free(control->peers);
+    }
     rule_totals_free(control->rule_totals);
     admin_free(control->admin);
     admin_sessions_free(control->admin_sessions);
     probes_free(control->probes);
     pulse_free(control->pulse);
     metrics_free(control->metrics);
-    peer_counts_free(control->peer_counts);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
     own_expiry_free(control->own_expiry);

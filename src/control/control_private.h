@@ -9,6 +9,7 @@
 #include "net/loop.h"
 #include "net/mailbox.h"
 #include "proxy/limits.h"
+#include "proxy/worker.h"
 #include "reload_counts.h"
 
 #include <stddef.h>
@@ -18,10 +19,11 @@ struct admin;
 struct admin_sessions;
 struct clock_watch;
 struct crypto;
+struct first_seen;
 struct log_writer;
 struct metrics;
 struct own_expiry;
-struct peer_counts;
+struct peer_table;
 struct probes;
 struct pulse;
 struct reload;
@@ -34,13 +36,13 @@ struct socket_table;
 struct tls_session_store;
 struct sources;
 struct watching;
-struct worker;
 
 enum control_state { CONTROL_RUNNING = 0, CONTROL_DELAYED, CONTROL_DRAINING, CONTROL_STOPPING };
 enum { CONTROL_SIGNALS = 6 };
 
 struct control {
     enum control_state state;
+    unsigned stop_signals; /* SIGTERM, SIGINT and SIGQUIT that have come */
     struct crypto *crypto;
     struct tls_session_store *sessions;
     struct sources *sources;
@@ -56,7 +58,8 @@ struct control {
     struct listen_sockets **start_sockets; /* by config index, of the first setup */
     struct limits limits;
     struct metrics *metrics;
-    struct peer_counts *peer_counts; /* NULL: metrics.peers is 0 */
+    struct peer_table *peers;
+    struct first_seen *first_seen; /* NULL: no first_seen_file */
     struct reload *reload;
     struct reload_counts reloads;
     struct own_expiry *own_expiry;
@@ -80,6 +83,8 @@ struct control {
 };
 
 const struct config *control_config(const struct control *control);
+/* To each worker that runs. */
+void control_order_all(struct control *control, enum worker_order order, enum reason reason);
 /* By limits.connections and the descriptors, as the configuration in force has them. */
 void control_set_session_bound(struct control *control);
 /* The line that says where a listener, by config index, listens. */

@@ -222,7 +222,7 @@ struct worker *worker_new(const struct worker_options *options, struct errbuf *e
     worker->limits = options->limits;
     worker->rule_hits = options->rule_hits;
     worker->metrics = metrics_blocks(options->metrics, options->index);
-    worker->peer_counts = options->peer_counts;
+    worker->peers = options->peers;
     worker->snapshot = snapshot_ref(options->snapshot);
     for (size_t i = 0; i < WORKER_SAYS_ONCE; i++) {
         worker->to_say[i] = mem_alloc(sizeof(*worker->to_say[i]));
