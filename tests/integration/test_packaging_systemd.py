@@ -40,6 +40,7 @@ def machine(tmp_path_factory):
             machine.run("mkdir", "/root/shop")
             for script in (certificates, services.partition("mkdir www")[0], *configure):
                 machine.run("bash", "-ec", f"cd /root/shop\n{script}")
+            until(lambda: "event=ready" in journal(machine), "the service to be ready")
             yield machine
         finally:
             machine.stop()
@@ -71,7 +72,7 @@ def test_it_has_no_privilege_and_can_run_nothing(machine):
     assert "ro" in flags["/"]
     # What it can write can't be run, but for what its user has no right to write.
     writes = {place for place, its in flags.items() if "ro" not in its}
-    assert {"/run/bulkhead", "/var/log/bulkhead", "/tmp"} <= writes
+    assert {"/run/bulkhead", "/var/lib/bulkhead", "/var/log/bulkhead", "/tmp"} <= writes
     runs = {place for place in writes if "noexec" not in flags[place]} - {"/dev/pts"}
     assert runs and all(re.match(r"(/usr)?/(bin|local/lib|lib|lib64)\b", place) for place in runs), runs
     for file in (file for place in runs for file in pathlib.Path(f"{process}/root{place}").glob("*")):
