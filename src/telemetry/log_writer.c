@@ -10,12 +10,20 @@
  * the writer; a position is a count modulo the size. The store of head (release or stronger)
  * publishes the bytes before it, the store of tail gives their room back.
  *
- * Sleeping and waking. The writer sleeps in read(2) on an eventfd; a producer writes to the eventfd
- * only when the writer says that it sleeps, so that a busy writer costs producers no system call.
+ * Sleeping and waking.
+ *
+ *     AWAKE --nothing left--> ASLEEP --any line----------------------------> AWAKE
+ *     AWAKE --wrote some----> LINGERS --10 ms, or a ring holds an eighth---> AWAKE
+ *
+ * The first line after a pause goes out at once. Behind it the writer lingers and takes what comes
+ * in one go: a wake-up for each line (a write to the eventfd, two switches of threads, a small
+ * write) would cost as much as ten of what a worker does for it. The writer rests in read(2) or
+ * poll(2) on an eventfd; a producer writes to it only when the writer says that it sleeps, or
+ * lingers while a ring fills, so that a busy writer costs producers no system call.
  * No wake-up is lost because both sides first tell and then look (Dekker's pattern):
  *
- *     producer: head = new        writer: sleeping = true
- *               look at sleeping          look at every head
+ *     producer: head = new        writer: rest = ASLEEP
+ *               look at rest              look at every head
  *
  * All four are sequentially consistent, so there is one order of them in which every thread
  * agrees: whichever "tell" comes second is followed by a "look" that sees the other's. With
@@ -57,7 +65,11 @@ enum {
     /* Access lines may not use this part of a ring: a flood of them does not push out the
        process log. */
     PROCESS_RESERVE = LOG_RING_BYTES / 4,
+    /* In a ring: no lingering. The rest is for what comes until the writer gets a CPU. */
+    MUCH_BYTES = LOG_RING_BYTES / 8,
 };
+
+enum rest { AWAKE = 0, ASLEEP, LINGERS };
 
 _Static_assert((LOG_RING_BYTES & (LOG_RING_BYTES - 1)) == 0, "a position is a count and a mask");
 _Static_assert(LINE_MAX_BYTES < BUFFER_SIZE, "any line fits an empty buffer");
@@ -102,7 +114,8 @@ struct log_writer {
     pthread_t thread;
     int wake_fd;
     int done_fd;
-    atomic_bool sleeping;
+    _Atomic int rest; /* enum rest */
+    _Atomic uint64_t linger_ms;
     atomic_bool stopping;
     atomic_bool released; /* set by the thread at its end and by whoever leaves it behind */
     _Atomic uint64_t written;
@@ -210,6 +223,7 @@ struct log_writer *log_writer_start(const char *access_path, size_t producers, s
         writer->rings[i].memory = mem_alloc(LOG_RING_BYTES);
     }
     log_writer_set_style(writer, LOG_INFO, LOG_FORMAT_TEXT);
+    log_writer_set_linger(writer, LOG_LINGER_MS);
     log_losses_init(&writer->losses, put_own_line, writer);
     if (open_outputs(writer, access_path, err) != 0 || open_events(writer, err) != 0 ||
         start_thread(writer, err) != 0) {
@@ -223,6 +237,11 @@ void log_writer_set_style(struct log_writer *writer, enum log_level level, enum 
 {
     atomic_store_explicit(&writer->level, (int)level, memory_order_relaxed);
     atomic_store_explicit(&writer->format, (int)format, memory_order_relaxed);
+}
+
+void log_writer_set_linger(struct log_writer *writer, uint64_t ms)
+{
+    atomic_store_explicit(&writer->linger_ms, ms, memory_order_relaxed);
 }
 
 struct log_ring *log_writer_ring(struct log_writer *writer, size_t index)
@@ -263,8 +282,26 @@ static void signal_event(int fd)
 
 static void wake(struct log_writer *writer)
 {
-    if (atomic_load(&writer->sleeping) && atomic_exchange(&writer->sleeping, false)) {
+    if (atomic_exchange(&writer->rest, AWAKE) != AWAKE) {
         signal_event(writer->wake_fd);
+    }
+}
+
+static bool holds_much(struct log_ring *ring, uint64_t head)
+{
+    if (head - ring->seen_tail <= MUCH_BYTES) {
+        return false;
+    }
+    ring->seen_tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+    return head - ring->seen_tail > MUCH_BYTES;
+}
+
+/* By the ring's producer, who has just put a line in. */
+static void wake_for(struct log_ring *ring, uint64_t head)
+{
+    int rest = atomic_load(&ring->writer->rest);
+    if (rest == ASLEEP || (rest == LINGERS && holds_much(ring, head))) {
+        wake(ring->writer);
     }
 }
 
@@ -286,7 +323,7 @@ void log_ring_write(struct log_ring *ring, enum log_channel channel, const char 
     copy_in(ring, head + sizeof(record), line, len);
     add(&ring->accepted, 1);
     atomic_store(&ring->head, head + size);
-    wake(writer);
+    wake_for(ring, head + size);
 }
 
 void log_ring_sink(void *ring, const char *line, size_t len)
@@ -463,11 +500,13 @@ static bool drain_all(struct log_writer *writer)
     return any;
 }
 
-static bool is_idle(struct log_writer *writer)
+/* Whether no ring holds more than that, and nobody wants the end. */
+static bool may_rest(struct log_writer *writer, uint64_t bytes)
 {
     for (size_t i = 0; i < writer->ring_count; i++) {
         struct log_ring *ring = &writer->rings[i];
-        if (atomic_load(&ring->head) != atomic_load_explicit(&ring->tail, memory_order_relaxed)) {
+        uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+        if (atomic_load(&ring->head) - tail > bytes) {
             return false;
         }
     }
@@ -493,11 +532,21 @@ static void wait_for_wake(struct log_writer *writer, uint64_t until_ms)
 
 static void sleep_until_woken(struct log_writer *writer, uint64_t until_ms)
 {
-    atomic_store(&writer->sleeping, true);
-    if (is_idle(writer)) {
+    atomic_store(&writer->rest, ASLEEP);
+    if (may_rest(writer, 0)) {
         wait_for_wake(writer, until_ms);
     }
-    atomic_store(&writer->sleeping, false);
+    atomic_store(&writer->rest, AWAKE);
+}
+
+static void linger(struct log_writer *writer)
+{
+    atomic_store(&writer->rest, LINGERS);
+    if (may_rest(writer, MUCH_BYTES)) {
+        uint64_t ms = atomic_load_explicit(&writer->linger_ms, memory_order_relaxed);
+        wait_for_wake(writer, clock_mono_ms() + ms);
+    }
+    atomic_store(&writer->rest, AWAKE);
 }
 
 static void *run(void *arg)
@@ -509,12 +558,12 @@ static void *run(void *arg)
         bool any = drain_all(writer);
         uint64_t next_report_ms = report_losses(writer);
         if (any) {
-            continue;
-        }
-        if (stopping) {
+            linger(writer);
+        } else if (stopping) {
             break;
+        } else {
+            sleep_until_woken(writer, next_report_ms);
         }
-        sleep_until_woken(writer, next_report_ms);
     }
     log_losses_report_all(&writer->losses, without_room(writer));
     flush(writer, &writer->outputs[LOG_CHANNEL_PROCESS]);
