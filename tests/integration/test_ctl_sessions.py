@@ -214,7 +214,22 @@ def test_sessions_are_told_while_the_process_drains(start, backends, credentials
     place.wait_exit(0)
 
 
-@pytest.mark.parametrize("verb", ["reload", "check", "sessions", "terminate", "rules", "metrics"])
+def test_drain_is_a_verb(start, backends, credentials, tmp_path):
+    address = f"{tmp_path}/admin.sock"
+    place = start(configuration(credentials, terminate(backends.plain().url, name="in"),
+                                drain={"delay": "1h"}, admin={"listen": f"unix://{address}"}))
+    place.socket = address
+    people = ctl(place, "drain")
+    assert people.returncode == 0 and "it has begun" in people.stdout, people.stderr
+    place.wait_log("draining", trigger="ctl")
+    assert ask(place, "drain")["begun_before"]
+    place.signal()
+    place.signal()
+    place.wait_exit(0)
+
+
+@pytest.mark.parametrize("verb", ["reload", "check", "sessions", "terminate", "rules", "identity",
+                                  "trust", "peers", "config", "log-level", "drain", "metrics"])
 def test_each_verb_has_help_with_examples(verb):
     for arguments in ([verb, "--help"], ["--help", verb]):
         result = run_command("ctl", *arguments)
