@@ -27,6 +27,7 @@
 #include "control/admin.h"
 #include "control/drain.h"
 #include "control/first_seen.h"
+#include "control/log_level.h"
 #include "control/material.h"
 #include "control/own_expiry.h"
 #include "control/probes.h"
@@ -95,8 +96,10 @@ static const char *signal_name(int signal_number)
     }
 }
 
+/* The logs' files are opened anew whatever becomes of the reload: whoever rotates them waits. */
 static void on_reload_signal(struct control *control, int signal_number)
 {
+    log_writer_reopen(control->log_writer);
     const struct reload_request request = {
         .kind = RELOAD_APPLY, .scope = SOURCES_ALL, .trigger = signal_name(signal_number)};
     reload_start(control->reload, &request);
@@ -131,8 +134,7 @@ static void on_signal(void *arg, int signal_number)
 void control_material_changed(struct control *control)
 {
     control_set_session_bound(control);
-    log_set_level(&control->log, (enum log_level)control_config(control)->log.level);
-    log_writer_set_style(control->log_writer, control->log.level, control->log.format);
+    log_level_follow(control);
     watching_update(control->watching);
     own_expiry_look(control->own_expiry);
     rule_expiry_look(control->rule_expiry);
@@ -350,6 +352,7 @@ static int make_workers(struct control *control, struct errbuf *err)
             .metrics = control->metrics,
             .peers = control->peers,
             .ring = log_writer_ring(control->log_writer, i + 1),
+            .log_level = &control->log_level,
             .control = control->mailbox,
             .sockets = control->start_sockets,
         };
@@ -521,10 +524,9 @@ static int start_logging(struct control *control, struct errbuf *err)
         errbuf_prefix(err, "access_log.to");
         return -1;
     }
-    log_writer_set_style(control->log_writer, (enum log_level)config->log.level,
-                         (enum log_format)config->log.format);
     log_init(&control->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_ring_sink, log_writer_ring(control->log_writer, 0));
+    log_level_start(control);
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "proxy/worker.h"
 #include "reload_counts.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,6 +55,8 @@ struct control {
     struct signal_watch *signals[CONTROL_SIGNALS];
     struct timer *timer;
     struct log log;
+    _Atomic int log_level;     /* enum log_level, of every thread's log */
+    int configured_log_level;  /* as it stood in the configuration when it was last taken from there */
     int stderr_fd; /* where it goes while there is no log writer */
     struct log_writer *log_writer;
     struct activation *activation; /* NULL: what was passed can't be understood */
