@@ -62,6 +62,7 @@ enum config_own_expiry { CONFIG_OWN_EXPIRY_REFUSE_NEW = 0, CONFIG_OWN_EXPIRY_CLO
 enum config_watch { CONFIG_WATCH_ATOMIC = 0, CONFIG_WATCH_NONE };
 /* audit: what no rule matched is let through, logged and counted. Nothing else is softened. */
 enum config_enforcement { CONFIG_ENFORCEMENT_ENFORCE = 0, CONFIG_ENFORCEMENT_AUDIT };
+enum config_proxy_protocol { CONFIG_PROXY_PROTOCOL_NONE = 0, CONFIG_PROXY_PROTOCOL_V2 };
 enum config_truncation { CONFIG_TRUNCATION_ABORT = 0, CONFIG_TRUNCATION_TOLERATE };
 
 struct config_timeouts {
@@ -107,6 +108,10 @@ struct config_listener {
     struct config_timeouts timeouts;     /* the file's, with the listener's over them */
     struct config_limits limits;         /* the listener's own; 0 where it sets none */
     struct config_socket socket;         /* for a Unix accept */
+    enum config_proxy_protocol proxy_protocol;
+    struct config_pos proxy_protocol_pos;
+    bool proxy_protocol_certificate;
+    struct config_pos proxy_protocol_certificate_pos;
     struct config_pos pos;
 };
 
@@ -207,6 +212,7 @@ struct config {
     size_t group_count;
     struct config_strings quarantine; /* of all files; also what could be read after errors */
     struct config_string quarantine_file;
+    struct config_string first_seen_file;
     struct config_test *tests; /* of all files */
     size_t test_count;
     struct config_variable *variables;

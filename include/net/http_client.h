@@ -42,6 +42,7 @@ struct http_client_request {
     const struct netaddr *address; /* TCP or Unix */
     enum http_method method;
     const char *target;       /* with its query, escaped */
+    const char *headers;      /* more of them, each with its CR LF; NULL: none */
     const char *content_type; /* NULL when there is no body */
     const char *body;         /* NULL: none */
     size_t body_len;

@@ -252,7 +252,7 @@ static void decode_field(struct decoder *d, const struct field *field, const str
     case FIELD_TIME:
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
     case FIELD_STRINGS:
         decode_value(d, field, node, base);
         break;
@@ -312,7 +312,7 @@ static void release_field(const struct field *field, void *base)
     case FIELD_TIME:
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
     case FIELD_STRINGS:
         decode_value_release(field, base);
         break;

@@ -178,6 +178,27 @@ static void check_enforcement(struct checker *c, const struct config_listener *l
     }
 }
 
+/* A header is a statement about a caller who was verified. */
+static void check_proxy_protocol(struct checker *c, const struct config_listener *listener,
+                                 size_t i)
+{
+    bool wanted = listener->proxy_protocol != CONFIG_PROXY_PROTOCOL_NONE;
+    if (wanted && listener->accept.scheme != CONFIG_SCHEME_NONE && !accepts_mtls(listener)) {
+        diag_error(
+            c->diags, listener->proxy_protocol_pos,
+            "listeners[%zu].proxy_protocol: there is no verified caller to tell of: `accept` "
+            "is plaintext; take the key out, or set it where the server's own bulkhead "
+            "terminates",
+            i);
+    }
+    if (!wanted && listener->proxy_protocol_certificate) {
+        diag_error(c->diags, listener->proxy_protocol_certificate_pos,
+                   "listeners[%zu].proxy_protocol_certificate: needs `proxy_protocol: v2`, the "
+                   "header that it would be in",
+                   i);
+    }
+}
+
 static void check_listener(struct checker *c, size_t i)
 {
     const struct config_listener *listener = &c->config->listeners[i];
@@ -193,6 +214,7 @@ static void check_listener(struct checker *c, size_t i)
     check_socket(c, listener, i);
     check_expiry(c, listener, i);
     check_enforcement(c, listener, i);
+    check_proxy_protocol(c, listener, i);
     check_plaintext(c, listener, &listener->accept, "accept", i);
     check_plaintext(c, listener, &listener->forward, "forward", i);
 }

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "admin_sessions.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -25,6 +26,8 @@
 #include "control/activation.h"
 #include "control/admin.h"
 #include "control/drain.h"
+#include "control/first_seen.h"
+#include "control/log_level.h"
 #include "control/material.h"
 #include "control/own_expiry.h"
 #include "control/probes.h"
@@ -51,7 +54,7 @@
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
 #include "telemetry/metrics.h"
-#include "telemetry/peer_counts.h"
+#include "telemetry/peer_table.h"
 #include "tls/tls_session_store.h"
 
 enum { LOG_FLUSH_MS = 3000 };
@@ -93,8 +96,10 @@ static const char *signal_name(int signal_number)
     }
 }
 
+/* The logs' files are opened anew whatever becomes of the reload: whoever rotates them waits. */
 static void on_reload_signal(struct control *control, int signal_number)
 {
+    log_writer_reopen(control->log_writer);
     const struct reload_request request = {
         .kind = RELOAD_APPLY, .scope = SOURCES_ALL, .trigger = signal_name(signal_number)};
     reload_start(control->reload, &request);
@@ -129,8 +134,7 @@ static void on_signal(void *arg, int signal_number)
 void control_material_changed(struct control *control)
 {
     control_set_session_bound(control);
-    log_set_level(&control->log, (enum log_level)control_config(control)->log.level);
-    log_writer_set_style(control->log_writer, control->log.level, control->log.format);
+    log_level_follow(control);
     watching_update(control->watching);
     own_expiry_look(control->own_expiry);
     rule_expiry_look(control->rule_expiry);
@@ -155,7 +159,11 @@ static void take_report(struct control *control, struct worker_report *report)
         survey_free(report->survey);
         return;
     }
-    reload_on_report(control->reload, report);
+    if (report->node.kind == WORKER_SAYS_QUERIED) {
+        admin_sessions_on_report(control->admin_sessions, report);
+    } else {
+        reload_on_report(control->reload, report);
+    }
 }
 
 static void on_report(void *arg, struct mailbox_message *node)
@@ -174,6 +182,7 @@ static void on_report(void *arg, struct mailbox_message *node)
         break;
     case WORKER_SAYS_IN_FORCE:
     case WORKER_SAYS_SURVEYED:
+    case WORKER_SAYS_QUERIED:
         take_report(control, (struct worker_report *)(void *)node);
         break;
     }
@@ -325,9 +334,10 @@ static int make_workers(struct control *control, struct errbuf *err)
 {
     control->metrics = metrics_new(control->worker_count, SETUP_SLOTS);
     control_follow_metrics(control, control->snapshot->setup);
-    size_t peers = (size_t)control_config(control)->metrics.peers;
-    if (peers > 0) {
-        control->peer_counts = peer_counts_new(control->worker_count, peers);
+    control->peers = peer_table_new(FIRST_SEEN_MAX);
+    const struct config_string *file = &control_config(control)->first_seen_file;
+    if (file->text != NULL) {
+        control->first_seen = first_seen_start(control, file->text);
     }
     control->workers = mem_alloc_array(control->worker_count, sizeof(struct worker *));
     control->rule_totals = rule_totals_new(control->snapshot->setup, control->worker_count);
@@ -340,8 +350,9 @@ static int make_workers(struct control *control, struct errbuf *err)
             .limits = &control->limits,
             .rule_hits = rule_totals_hits(control->rule_totals, i),
             .metrics = control->metrics,
-            .peer_counts = control->peer_counts,
+            .peers = control->peers,
             .ring = log_writer_ring(control->log_writer, i + 1),
+            .log_level = &control->log_level,
             .control = control->mailbox,
             .sockets = control->start_sockets,
         };
@@ -421,7 +432,8 @@ static int make_watchers(struct control *control, struct errbuf *err)
 static int open_doors(struct control *control, struct errbuf *err)
 {
     const struct config *config = control_config(control);
-    if (config->admin.listen.path != NULL) {
+    if (config->admin.listen.scheme != CONFIG_SCHEME_NONE) {
+        control->admin_sessions = admin_sessions_new(control);
         control->admin = admin_new(control, err);
         if (control->admin == NULL) {
             return -1;
@@ -512,10 +524,9 @@ static int start_logging(struct control *control, struct errbuf *err)
         errbuf_prefix(err, "access_log.to");
         return -1;
     }
-    log_writer_set_style(control->log_writer, (enum log_level)config->log.level,
-                         (enum log_format)config->log.format);
     log_init(&control->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_ring_sink, log_writer_ring(control->log_writer, 0));
+    log_level_start(control);
     return 0;
 }
 
@@ -566,13 +577,16 @@ static void free_workers(struct control *control)
 static void fini(struct control *control)
 {
     free_workers(control);
+    if (first_seen_stop(control->first_seen)) {
+        peer_table_free(control->peers);
+    }
     rule_totals_free(control->rule_totals);
     admin_free(control->admin);
+    admin_sessions_free(control->admin_sessions);
     probes_free(control->probes);
     systemd_free(control->systemd);
     pulse_free(control->pulse);
     metrics_free(control->metrics);
-    peer_counts_free(control->peer_counts);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
     own_expiry_free(control->own_expiry);

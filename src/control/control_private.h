@@ -12,17 +12,20 @@
 #include "proxy/worker.h"
 #include "reload_counts.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct activation;
 struct admin;
+struct admin_sessions;
 struct clock_watch;
 struct crypto;
+struct first_seen;
 struct log_writer;
 struct metrics;
 struct own_expiry;
-struct peer_counts;
+struct peer_table;
 struct probes;
 struct pulse;
 struct reload;
@@ -52,6 +55,8 @@ struct control {
     struct signal_watch *signals[CONTROL_SIGNALS];
     struct timer *timer;
     struct log log;
+    _Atomic int log_level;     /* enum log_level, of every thread's log */
+    int configured_log_level;  /* as it stood in the configuration when it was last taken from there */
     int stderr_fd; /* where it goes while there is no log writer */
     struct log_writer *log_writer;
     struct activation *activation; /* NULL: what was passed can't be understood */
@@ -59,14 +64,16 @@ struct control {
     struct listen_sockets **start_sockets; /* by config index, of the first setup */
     struct limits limits;
     struct metrics *metrics;
-    struct peer_counts *peer_counts; /* NULL: metrics.peers is 0 */
+    struct peer_table *peers;
+    struct first_seen *first_seen; /* NULL: no first_seen_file */
     struct reload *reload;
     struct reload_counts reloads;
     struct own_expiry *own_expiry;
     struct rule_expiry *rule_expiry;
     struct rule_totals *rule_totals;
     struct watching *watching;
-    struct admin *admin;   /* NULL: none is configured */
+    struct admin *admin; /* NULL: none is configured */
+    struct admin_sessions *admin_sessions;
     struct probes *probes; /* NULL: none are configured */
     struct pulse *pulse;
     struct systemd *systemd;

@@ -369,10 +369,6 @@ static void begin(struct reload *reload)
         begin_draining(reload);
         return;
     }
-    if (reload->job->request.kind == RELOAD_SESSIONS) {
-        survey(reload, NULL);
-        return;
-    }
     if (!prepare(reload)) {
         return;
     }
@@ -517,10 +513,6 @@ static bool cuts_too_much(struct reload *reload, const struct tally *tally)
 static void on_surveyed(struct reload *reload)
 {
     struct tally tally = tally_surveys(reload);
-    if (reload->job->request.kind == RELOAD_SESSIONS) {
-        finish(reload, RELOAD_UNCHANGED, "");
-        return;
-    }
     bool too_much = cuts_too_much(reload, &tally);
     if (too_much) {
         refuse(reload, reload->why);

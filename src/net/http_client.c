@@ -379,8 +379,9 @@ static int send_request(const struct client *client)
         (void)snprintf(length, sizeof(length), "Content-Length: %zu\r\n", request->body_len);
     }
     char *head = NULL;
-    int len = asprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s%sConnection: close\r\n\r\n",
+    int len = asprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s%s%sConnection: close\r\n\r\n",
                        methods[request->method], request->target, host,
+                       request->headers != NULL ? request->headers : "",
                        request->content_type != NULL ? "Content-Type: " : "",
                        request->content_type != NULL ? request->content_type : "",
                        request->content_type != NULL ? "\r\n" : "", length);

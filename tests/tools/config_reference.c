@@ -30,7 +30,8 @@
 #define ACCEPT_PATTERN                                                         \
     "^((tcp|mtls)://([0-9.]+|\\[[^\\]]+\\]):(0|[1-9][0-9]{0,4})|" PATH_PATTERN \
     "|(mtls\\+unix|unix|tcp|mtls)://systemd:[A-Za-z0-9._@-]{1,255})$"
-#define UNIX_PATTERN    "^unix:///(.*[^/])?$"
+#define LOCAL_PATTERN \
+    "^(unix:///(.*[^/])?|tcp://(127(\\.[0-9]{1,3}){3}|\\[[0:]*:0*1\\]):(0|[1-9][0-9]{0,4}))$"
 #define PERCENT_PATTERN "^[1-9][0-9]?%$|^100%$"
 #define FORWARD_PATTERN \
     "^((tcp|mtls)://([A-Za-z0-9._-]+|\\[[^\\]]+\\]):[1-9][0-9]{0,4}|" PATH_PATTERN ")$"
@@ -108,8 +109,8 @@ static void print_type(const struct field *field)
     case FIELD_FORWARD:
         printf("address");
         break;
-    case FIELD_UNIX:
-        printf("Unix socket");
+    case FIELD_LOCAL:
+        printf("Unix socket, or `tcp` on the loopback");
         break;
     case FIELD_STRINGS:
         printf("text or list of texts");
@@ -306,8 +307,8 @@ static json_t *make_value(const struct field *field)
         return make_text(ACCEPT_PATTERN);
     case FIELD_FORWARD:
         return make_text(FORWARD_PATTERN);
-    case FIELD_UNIX:
-        return make_text(UNIX_PATTERN);
+    case FIELD_LOCAL:
+        return make_text(LOCAL_PATTERN);
     case FIELD_STRINGS:
         return make_strings(field);
     case FIELD_STRUCT:

@@ -44,7 +44,7 @@ static size_t size_of(enum field_type type)
         return sizeof(struct config_time);
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
         return sizeof(struct config_address);
     case FIELD_STRINGS:
         return sizeof(struct config_strings);
@@ -165,6 +165,8 @@ static void test_field_table_defaults(void **state)
     assert_int_equal(listener->socket.mode, 0600);
     assert_int_equal(listener->truncation, CONFIG_TRUNCATION_ABORT);
     assert_false(listener->unsafe_plaintext);
+    assert_int_equal(listener->proxy_protocol, CONFIG_PROXY_PROTOCOL_NONE);
+    assert_false(listener->proxy_protocol_certificate);
     assert_false(listener->alpn_required);
     assert_int_equal(listener->enforcement, CONFIG_ENFORCEMENT_ENFORCE);
     assert_int_equal(config->enforcement, CONFIG_ENFORCEMENT_ENFORCE);

@@ -48,6 +48,8 @@ static void test_same_listener(void **state)
         BASE "[spiffe://prod.example/a], tcp_congestion: cubic",
         BASE "[spiffe://prod.example/a], resumption: none",
         BASE "[spiffe://prod.example/a], enforcement: audit",
+        BASE "[spiffe://prod.example/a], proxy_protocol: v2",
+        BASE "[spiffe://prod.example/a], proxy_protocol: v2, proxy_protocol_certificate: true",
         "name: in, accept: 'mtls://127.0.0.1:3', forward: 'mtls://127.0.0.1:2', "
         "expect: spiffe://prod.example/a",
         "name: in, accept: 'mtls+unix:///x', forward: 'tcp://127.0.0.1:2', socket: {mode: '0660'}",

@@ -122,6 +122,41 @@ static void test_validate_pairs_of_addresses(void **state)
     assert_rows(rows, COUNT_OF(rows));
 }
 
+static void test_validate_proxy_protocol(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {7, "  forward: tcp://127.0.0.1:1\n  proxy_protocol: v2", {NULL}},
+        {7,
+         "  forward: unix:///run/app\n  proxy_protocol: v2\n  proxy_protocol_certificate: true",
+         {NULL}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  proxy_protocol: none\n"
+         "  proxy_protocol_certificate: false",
+         {NULL}},
+        {15, "  expect: [a]\n  proxy_protocol: v2", {NULL}}, /* a bridge: inside its TLS */
+        {11, "  expect: [a]\n  proxy_protocol: none", {NULL}},
+        {11,
+         "  expect: [a]\n  proxy_protocol: v2",
+         {"f:12:19: error: listeners[1].proxy_protocol: there is no verified caller to tell of: "
+          "`accept` is plaintext"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  proxy_protocol_certificate: true",
+         {"f:8:31: error: listeners[0].proxy_protocol_certificate: needs `proxy_protocol: v2`"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  proxy_protocol: none\n"
+         "  proxy_protocol_certificate: true",
+         {"f:9:31: error: listeners[0].proxy_protocol_certificate: needs `proxy_protocol: v2`"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  proxy_protocol: v1",
+         {"f:8:19: error: listeners[0].proxy_protocol: \"v1\" must be none or v2"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  proxy_protocol: true",
+         {"f:8:19: error: listeners[0].proxy_protocol: \"true\" must be none or v2"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
 static void test_validate_expect(void **state)
 {
     (void)state;
@@ -639,6 +674,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_validate_takes_a_file_that_fits),
         cmocka_unit_test(test_validate_pairs_of_addresses),
+        cmocka_unit_test(test_validate_proxy_protocol),
         cmocka_unit_test(test_validate_expect),
         cmocka_unit_test(test_validate_alpn),
         cmocka_unit_test(test_validate_names),
