@@ -27,6 +27,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+struct access_lines;
 struct accepting;
 struct crypto;
 struct metrics;
@@ -98,6 +99,7 @@ struct worker {
     struct walk_list walks;
     struct limits *limits;
     struct accepting *accepting;
+    struct access_lines *access_lines;
     struct metrics_block *const *metrics; /* by slot; this thread alone writes to them */
     struct peer_counts *peer_counts;      /* NULL: not wanted */
     struct session_list sessions;
