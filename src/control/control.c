@@ -26,6 +26,7 @@
 #include "base/memory.h"
 #include "control/admin.h"
 #include "control/material.h"
+#include "control/open_door.h"
 #include "control/own_expiry.h"
 #include "control/process.h"
 #include "control/reload.h"
@@ -418,7 +419,9 @@ static int make_watchers(struct control *control, struct errbuf *err)
     reload_counts_init(&control->reloads, control->snapshot->generation);
     control->own_expiry = own_expiry_new(control);
     control->rule_expiry = rule_expiry_new(control);
-    if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL) {
+    control->open_doors = open_doors_new(control);
+    if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL ||
+        control->open_doors == NULL) {
         errbuf_set(err, "memory is out");
         return -1;
     }
@@ -469,6 +472,7 @@ static void log_ready(struct control *control)
         control_log_listening(control, i);
     }
     reload_log_audit(&control->log, config);
+    open_doors_look(control->open_doors);
     const struct x509_svid *own = credentials_own(control->snapshot->credentials);
     char expires[CLOCK_TEXT_SIZE];
     log_begin(&control->log, LOG_INFO, "ready");
@@ -570,6 +574,7 @@ static void fini(struct control *control)
     peer_counts_free(control->peer_counts);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
+    open_doors_free(control->open_doors);
     own_expiry_free(control->own_expiry);
     rule_expiry_free(control->rule_expiry);
     for (size_t i = 0; i < CONTROL_SIGNALS; i++) {

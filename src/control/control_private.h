@@ -19,6 +19,7 @@ struct clock_watch;
 struct crypto;
 struct log_writer;
 struct metrics;
+struct open_doors;
 struct own_expiry;
 struct peer_counts;
 struct reload;
@@ -56,6 +57,7 @@ struct control {
     struct peer_counts *peer_counts; /* NULL: metrics.peers is 0 */
     struct reload *reload;
     struct reload_counts reloads;
+    struct open_doors *open_doors;
     struct own_expiry *own_expiry;
     struct rule_expiry *rule_expiry;
     struct rule_totals *rule_totals;
