@@ -15,7 +15,7 @@
 #include "telemetry/access_log.h"
 #include "telemetry/log_writer.h"
 #include "telemetry/metrics.h"
-#include "telemetry/peer_counts.h"
+#include "telemetry/peer_table.h"
 
 enum { ROUNDS = 9, ROUNDS_MAX = 99, SESSIONS = 100000, LINES_PER_PAUSE = 100, PACED_LINES = 300 };
 
@@ -28,7 +28,7 @@ static uint64_t thread_ns(void)
 }
 
 /* As session.c, exchange.c, upstream.c and count.c do it for one session of mtls → tcp. */
-static void count_session(struct metrics_block *block, struct peer_counts *peers)
+static void count_session(struct metrics_block *block, struct peer_table *peers)
 {
     uint64_t accepted_us = clock_mono_us();
     metrics_add(block, METRIC_CELL_CONNECTIONS_ACCEPTED, 1);
@@ -39,7 +39,11 @@ static void count_session(struct metrics_block *block, struct peer_counts *peers
                     clock_mono_us() - accepted_us);
     metrics_subtract(block, METRIC_CELL_CONNECTIONS_HALF_OPEN, 1);
     metrics_add(block, METRIC_CELL_DECISIONS + METRIC_ALLOW, 1);
-    peer_counts_add(peers, 0, strview_from("spiffe://prod.example/ns/shop/sa/web"), true);
+    const struct peer_sight sight = {.id = strview_from("spiffe://prod.example/ns/shop/sa/web"),
+                                     .calls = true,
+                                     .allowed = true,
+                                     .now_ms = clock_wall_ms()};
+    (void)peer_table_note(peers, &sight);
     uint64_t began_us = clock_mono_us();
     metrics_add(block, METRIC_CELL_UPSTREAM_DIALS + METRIC_DIAL_OK, 1);
     metrics_dialled(block, METRIC_DIAL_OK, 1);
@@ -53,7 +57,7 @@ static void count_session(struct metrics_block *block, struct peer_counts *peers
     metrics_subtract(block, METRIC_CELL_CONNECTIONS_ACTIVE, 1);
 }
 
-static double counting_ns(struct metrics_block *block, struct peer_counts *peers)
+static double counting_ns(struct metrics_block *block, struct peer_table *peers)
 {
     uint64_t before = thread_ns();
     for (int i = 0; i < SESSIONS; i++) {
@@ -165,7 +169,7 @@ int main(int argc, char **argv)
     rounds = rounds < 1 || rounds > ROUNDS_MAX ? ROUNDS : rounds;
     const struct metrics_listener listener = {.name = "orders", .has_side = {true, false}};
     struct metrics *metrics = metrics_new(1, 1);
-    struct peer_counts *peers = peer_counts_new(1, 1000);
+    struct peer_table *peers = peer_table_new(1000);
     struct log_writer *writer = log_writer_start("/dev/null", 1, &err);
     ASSERT(writer != NULL);
     metrics_follow(metrics, &listener, 1);
@@ -189,7 +193,7 @@ int main(int argc, char **argv)
     print_row("the writer lingering", lingering, rounds);
     printf("%llu lines dropped\n", (unsigned long long)dropped);
     (void)log_writer_stop(writer, 1000);
-    peer_counts_free(peers);
+    peer_table_free(peers);
     metrics_free(metrics);
     return 0;
 }

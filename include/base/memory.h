@@ -13,6 +13,9 @@
 void *mem_alloc(size_t size) __attribute__((returns_nonnull, warn_unused_result));
 void *mem_alloc_array(size_t count, size_t size)
     __attribute__((returns_nonnull, warn_unused_result));
+/* The same, at an address that is a multiple of alignment, a power of two. */
+void *mem_alloc_aligned_array(size_t alignment, size_t count, size_t size)
+    __attribute__((returns_nonnull, warn_unused_result));
 /* Grows an array of `count` elements to `new_count`; what is added is zero. */
 void *mem_grow_array(void *old, size_t count, size_t new_count, size_t size)
     __attribute__((returns_nonnull, warn_unused_result));

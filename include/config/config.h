@@ -46,10 +46,12 @@ enum config_scheme {
 struct config_address {
     struct config_string text; /* as written */
     enum config_scheme scheme;
-    char *host;      /* without brackets; NULL for Unix */
-    bool host_is_ip; /* an IPv4 or IPv6 literal */
-    uint16_t port;   /* 0 in accept: the kernel chooses */
-    char *path;      /* Unix only, absolute */
+    char *host;       /* without brackets; NULL for Unix */
+    bool host_is_ip;  /* an IPv4 or IPv6 literal */
+    uint16_t port;    /* 0 in accept: the kernel chooses */
+    char *path;       /* Unix only, absolute */
+    char *activation; /* instead of host or path: the name of a socket that the service manager
+                         passes */
 };
 
 enum config_kind { CONFIG_KIND_TERMINATE = 0, CONFIG_KIND_ORIGINATE, CONFIG_KIND_BRIDGE };
@@ -171,6 +173,15 @@ struct config_directory {
     char *pattern; /* of the names in it */
 };
 
+/* One question to the application, by `get` or by `connect`. */
+struct config_app_probe {
+    struct config_string path;
+    struct config_string get; /* a URL (config/http_url.h) */
+    struct config_address connect;
+    uint64_t timeout_ms;
+    struct config_pos pos;
+};
+
 struct config {
     /* No error was found. Otherwise what could not be read is absent or holds its default, and the
      * rest is there only to be checked as well: no snapshot is built from it. */
@@ -202,6 +213,7 @@ struct config {
     size_t group_count;
     struct config_strings quarantine; /* of all files; also what could be read after errors */
     struct config_string quarantine_file;
+    struct config_string first_seen_file;
     struct config_test *tests; /* of all files */
     size_t test_count;
     struct config_variable *variables;
@@ -225,6 +237,12 @@ struct config {
     struct {
         struct config_address listen; /* scheme NONE: no admin socket */
     } admin;
+    struct {
+        struct config_address listen; /* scheme NONE: no probes */
+        bool metrics;
+        struct config_app_probe *app;
+        size_t app_count;
+    } probes;
     struct {
         uint64_t peers; /* 0: no metrics by peer */
     } metrics;

@@ -31,7 +31,7 @@ enum field_type {
     FIELD_TIME,     /* struct config_time */
     FIELD_ACCEPT,   /* struct config_address */
     FIELD_FORWARD,  /* struct config_address */
-    FIELD_UNIX,     /* struct config_address, unix:// alone */
+    FIELD_LOCAL,    /* struct config_address: unix://, or tcp:// on the loopback */
     FIELD_STRINGS,  /* struct config_strings; max bounds the items */
     FIELD_STRUCT,   /* the fields of table, at offset */
     FIELD_LIST,     /* pointer at offset, size_t at count_offset; items of table */
@@ -84,6 +84,8 @@ struct field_table {
 const struct field_table *field_table_root(void);
 /* The keys at the top of an included file; base is struct config too. */
 const struct field_table *field_table_included(void);
+/* What the default text of a FIELD_SET, "[a, b]", stands for. */
+unsigned field_default_set(const struct field *field);
 const struct field *field_table_find(const struct field_table *table, const char *name);
 
 #endif

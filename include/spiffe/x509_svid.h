@@ -78,6 +78,9 @@ const char *x509_svid_signature_algorithm(const struct x509_svid *svid);
 const char *x509_svid_key_algorithm(const struct x509_svid *svid);
 struct x509_st *x509_svid_leaf(const struct x509_svid *svid);
 struct stack_st_X509 *x509_svid_intermediates(const struct x509_svid *svid);
+/* The same for areas without libcrypto. */
+size_t x509_svid_intermediate_count(const struct x509_svid *svid);
+struct x509_st *x509_svid_intermediate(const struct x509_svid *svid, size_t index);
 struct signer *x509_svid_signer(const struct x509_svid *svid);
 
 #endif

@@ -36,6 +36,17 @@ void *mem_alloc_array(size_t count, size_t size)
     return memory;
 }
 
+void *mem_alloc_aligned_array(size_t alignment, size_t count, size_t size)
+{
+    void *memory = NULL;
+    if ((size > 0 && count > SIZE_MAX / size) ||
+        posix_memalign(&memory, alignment, at_least_one(count * size)) != 0) {
+        out_of_memory(count, size);
+    }
+    memset(memory, 0, count * size);
+    return memory;
+}
+
 void *mem_alloc(size_t size)
 {
     return mem_alloc_array(1, size);

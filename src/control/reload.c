@@ -17,6 +17,7 @@
 #include "control/rule_expiry.h"
 #include "control/rule_totals.h"
 #include "control/sockets.h"
+#include "control/systemd.h"
 #include "control/watching.h"
 #include "control_private.h"
 #include "proxy/snapshot.h"
@@ -130,9 +131,22 @@ void reload_free(struct reload *reload)
     mem_free(reload);
 }
 
+/* For the service manager: why not all of it is in force; "" when it is. Outlives the job. */
+static const char *why_not(const struct reload *reload, enum reload_result result, const char *why)
+{
+    if (reload->outcome.kind != RELOAD_APPLY) {
+        return "";
+    }
+    if (result == RELOAD_REFUSED || result == RELOAD_QUARANTINE_ALONE) {
+        return why;
+    }
+    return reload->outcome.config_refused ? "the log says what is wrong" : "";
+}
+
 static void finish(struct reload *reload, enum reload_result result, const char *why)
 {
     struct reload_outcome *outcome = &reload->outcome;
+    const char *refused = why_not(reload, result, why);
     outcome->result = result;
     outcome->why = why;
     outcome->generation = reload->control->snapshot->generation;
@@ -156,6 +170,8 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     clear(reload);
     if (!STAILQ_EMPTY(&reload->jobs)) {
         timer_set(reload->next, 0);
+    } else {
+        systemd_reloaded(reload->control->systemd, refused);
     }
 }
 
@@ -355,10 +371,6 @@ static void begin(struct reload *reload)
         begin_draining(reload);
         return;
     }
-    if (reload->job->request.kind == RELOAD_SESSIONS) {
-        survey(reload, NULL);
-        return;
-    }
     if (!prepare(reload)) {
         return;
     }
@@ -391,6 +403,9 @@ static bool join_waiting(struct reload *reload, const struct reload_request *req
 
 void reload_start(struct reload *reload, const struct reload_request *request)
 {
+    if (request->kind == RELOAD_APPLY && request->scope == SOURCES_ALL) {
+        systemd_reloading(reload->control->systemd);
+    }
     if (join_waiting(reload, request)) {
         return;
     }
@@ -500,10 +515,6 @@ static bool cuts_too_much(struct reload *reload, const struct tally *tally)
 static void on_surveyed(struct reload *reload)
 {
     struct tally tally = tally_surveys(reload);
-    if (reload->job->request.kind == RELOAD_SESSIONS) {
-        finish(reload, RELOAD_UNCHANGED, "");
-        return;
-    }
     bool too_much = cuts_too_much(reload, &tally);
     if (too_much) {
         refuse(reload, reload->why);

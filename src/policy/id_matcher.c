@@ -36,8 +36,7 @@ uint32_t matcher_find_child(const struct id_matcher *matcher, uint32_t parent,
             continue;
         }
         const struct matcher_node *node = &matcher->nodes[slot->node];
-        if (node->parent == parent && node->segment_len == segment.len &&
-            memcmp(node->segment, segment.ptr, segment.len) == 0) {
+        if (node->parent == parent && strview_equal(matcher_segment(node), segment)) {
             return slot->node;
         }
     }
@@ -269,7 +268,7 @@ static struct strview wanted_after(const struct id_matcher *matcher,
     while (matcher->nodes[node].depth > depth + 1) {
         node = matcher->nodes[node].parent;
     }
-    return (struct strview){matcher->nodes[node].segment, matcher->nodes[node].segment_len};
+    return matcher_segment(&matcher->nodes[node]);
 }
 
 /* Goes down as far as something is allowed there; best is what the last frontier had. */

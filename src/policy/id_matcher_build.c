@@ -16,7 +16,7 @@
 #include <string.h>
 
 /* Places are node numbers times two plus one. */
-enum { NODE_MAX = INT32_MAX / 2, FIRST_SLOTS = 16 };
+enum { NODE_MAX = INT32_MAX / 2, FIRST_SLOTS = 16, FIRST_NODES = 8 };
 
 void *matcher_reserve(void *array, uint32_t count, uint32_t *capacity, size_t size)
 {
@@ -39,6 +39,19 @@ static uint32_t add_shape(struct matcher_build *build, uint32_t domain, bool has
     return build->shape_count++;
 }
 
+/* By a new array, as realloc would lose the alignment. */
+static void grow_nodes(struct id_matcher *matcher, uint32_t capacity)
+{
+    struct matcher_node *nodes =
+        mem_alloc_aligned_array(MATCHER_LINE, capacity, sizeof *matcher->nodes);
+    if (matcher->node_count > 0) {
+        memcpy(nodes, matcher->nodes, matcher->node_count * sizeof *nodes);
+    }
+    mem_free(matcher->nodes);
+    matcher->nodes = nodes;
+    matcher->build->node_capacity = capacity;
+}
+
 struct id_matcher *id_matcher_new(void)
 {
     struct id_matcher *matcher = mem_alloc(sizeof *matcher);
@@ -49,7 +62,7 @@ struct id_matcher *id_matcher_new(void)
     matcher->seed = (uint64_t)(uintptr_t)matcher;
     matcher->slots = mem_alloc_array(FIRST_SLOTS, sizeof *matcher->slots);
     matcher->slot_mask = FIRST_SLOTS - 1;
-    matcher->nodes = matcher_reserve(NULL, 0, &build->node_capacity, sizeof *matcher->nodes);
+    grow_nodes(matcher, FIRST_NODES);
     build->shape_of = matcher_reserve(NULL, 0, &build->shape_of_capacity, sizeof *build->shape_of);
     matcher->node_count = 1;
     (void)add_shape(build, 0, false);
@@ -65,8 +78,7 @@ void id_matcher_reserve(struct id_matcher *matcher, size_t patterns)
     }
     /* Patterns share the nodes of what they begin with alike: mostly one node is new in each. */
     uint32_t nodes = (uint32_t)patterns + (uint32_t)patterns / 8;
-    matcher->nodes = mem_grow_array(matcher->nodes, 1, nodes, sizeof *matcher->nodes);
-    build->node_capacity = nodes;
+    grow_nodes(matcher, nodes);
     build->shape_of = mem_grow_array(build->shape_of, 1, nodes, sizeof *build->shape_of);
     build->shape_of_capacity = nodes;
     build->members = mem_alloc_array(patterns, sizeof *build->members);
@@ -189,16 +201,21 @@ static uint32_t add_node(struct id_matcher *matcher, uint32_t parent, struct str
     struct matcher_build *build = matcher->build;
     uint32_t node = matcher->node_count;
     ASSERT(node < NODE_MAX);
-    matcher->nodes =
-        matcher_reserve(matcher->nodes, node, &build->node_capacity, sizeof *matcher->nodes);
+    if (node == build->node_capacity) {
+        grow_nodes(matcher, build->node_capacity * 2);
+    }
     build->shape_of =
         matcher_reserve(build->shape_of, node, &build->shape_of_capacity, sizeof *build->shape_of);
     matcher->nodes[node] = (struct matcher_node){
-        .segment = segment.ptr,
         .segment_len = (uint32_t)segment.len,
         .parent = parent,
         .depth = matcher->nodes[parent].depth + 1,
     };
+    if (segment.len <= MATCHER_NEAR) {
+        memcpy(matcher->nodes[node].segment.near, segment.ptr, segment.len);
+    } else {
+        matcher->nodes[node].segment.far = segment.ptr;
+    }
     build->shape_of[node] = shape;
     matcher->node_count++;
     return node;

@@ -9,19 +9,30 @@
  *
  * A node is reached from its parent by its segment through the slots, or, when its segment is `*`,
  * through the parent's field star. A trust domain is a child of the root.
+ *
+ * Among many IDs nearly every node of a lookup has to come from memory, so that what counts is how
+ * many lines of cache one takes: a node has one line to itself, with its segment in it when that is
+ * short.
  */
 #ifndef BULKHEAD_POLICY_ID_MATCHER_IMPL_H
 #define BULKHEAD_POLICY_ID_MATCHER_IMPL_H
 
 #include "policy/id_matcher.h"
 
+#include <assert.h>
+
 struct matcher_span {
     uint32_t first;
     uint32_t count;
 };
 
+enum { MATCHER_LINE = 64, MATCHER_NEAR = 32 };
+
 struct matcher_node {
-    const char *segment; /* in a pattern's text */
+    union {
+        char near[MATCHER_NEAR]; /* a segment of up to this many bytes */
+        const char *far;         /* a longer one: in a pattern's text */
+    } segment;
     uint32_t segment_len;
     uint32_t parent;
     uint32_t depth;            /* the root's is 0, a trust domain's 1, the k-th segment's k + 1 */
@@ -29,6 +40,14 @@ struct matcher_node {
     struct matcher_span exact; /* of patterns that end here */
     struct matcher_span tail;  /* of patterns that go on with `**` */
 };
+
+static_assert(sizeof(struct matcher_node) == MATCHER_LINE, "a node is one line of cache");
+
+static inline struct strview matcher_segment(const struct matcher_node *node)
+{
+    const char *text = node->segment_len <= MATCHER_NEAR ? node->segment.near : node->segment.far;
+    return (struct strview){text, node->segment_len};
+}
 
 /* A slot holds a rank that never ends, ID_RANK_NONE, or MATCHER_STEPS plus the number of a step. */
 struct matcher_grant {

@@ -183,7 +183,7 @@ static enum reason on_server_check(void *arg, struct peer_chain *chain, char *de
     struct policy_input input = authority_input(session->listener, chain, session->snapshot);
     struct decision decision;
     policy_decide_upstream(policy, &input, &decision);
-    count_decision(session, input.id, &decision);
+    count_decision(session, METRIC_UPSTREAM, input.id, &decision);
     if (decision.verdict == VERDICT_ALLOW) {
         forget_server(exchange);
         exchange->server_chain = peer_chain_ref(chain);
@@ -217,7 +217,7 @@ static bool authorize(struct exchange *exchange, struct session *session)
     ASSERT(peer != NULL);
     struct policy_input input = authority_input(session->listener, peer->chain, session->snapshot);
     policy_decide(policy, &input, &exchange->decision);
-    count_decision(session, input.id, &exchange->decision);
+    count_decision(session, METRIC_DOWNSTREAM, input.id, &exchange->decision);
     if (session->worker->rule_hits != NULL) {
         rule_hits_note(session->worker->rule_hits, session->listener, &exchange->decision);
     }

@@ -13,6 +13,7 @@
 #include "net/plain_conn.h"
 #include "proxy/accepting.h"
 #include "proxy/access_lines.h"
+#include "proxy/session_query.h"
 #include "proxy/snapshot.h"
 #include "proxy/survey.h"
 #include "proxy/swap.h"
@@ -118,13 +119,25 @@ static void on_order(void *arg, struct mailbox_message *node)
         survey_start(worker, message->snapshot);
         mem_free(message);
         break;
+    case WORKER_QUERY:
+        session_query_start(worker, message->query);
+        mem_free(message);
+        break;
     case WORKER_CLOCK_SET:
         expiry_clock_set(worker->expiry);
+        break;
+    case WORKER_BEAT:
         break;
     case WORKER_EXIT:
         loop_stop(worker->loop);
         break;
     }
+}
+
+bool worker_has_order(const struct worker *worker, enum worker_order order)
+{
+    ASSERT(order <= WORKER_EXIT);
+    return atomic_load_explicit(&worker->orders[order].posted, memory_order_acquire);
 }
 
 void worker_order(struct worker *worker, enum worker_order order, enum reason reason)
@@ -154,7 +167,15 @@ void worker_survey(struct worker *worker, struct snapshot *snapshot)
 {
     struct worker_message *message = mem_alloc(sizeof(*message));
     message->node.kind = WORKER_SURVEY;
-    message->snapshot = snapshot == NULL ? NULL : snapshot_ref(snapshot);
+    message->snapshot = snapshot_ref(snapshot);
+    mailbox_post(worker->mailbox, &message->node);
+}
+
+void worker_query(struct worker *worker, const struct session_query *query)
+{
+    struct worker_message *message = mem_alloc(sizeof(*message));
+    message->node.kind = WORKER_QUERY;
+    message->query = query;
     mailbox_post(worker->mailbox, &message->node);
 }
 
@@ -203,7 +224,7 @@ struct worker *worker_new(const struct worker_options *options, struct errbuf *e
     worker->limits = options->limits;
     worker->rule_hits = options->rule_hits;
     worker->metrics = metrics_blocks(options->metrics, options->index);
-    worker->peer_counts = options->peer_counts;
+    worker->peers = options->peers;
     worker->snapshot = snapshot_ref(options->snapshot);
     for (size_t i = 0; i < WORKER_SAYS_ONCE; i++) {
         worker->to_say[i] = mem_alloc(sizeof(*worker->to_say[i]));
@@ -213,6 +234,7 @@ struct worker *worker_new(const struct worker_options *options, struct errbuf *e
     const struct config *config = options->snapshot->setup->config;
     log_init(&worker->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_ring_sink, worker->ring);
+    log_follow_level(&worker->log, options->log_level);
     TAILQ_INIT(&worker->sessions);
     TAILQ_INIT(&worker->walks);
     if (make_parts(worker, options, err) != 0) {
@@ -258,6 +280,7 @@ void worker_free(struct worker *worker)
 {
     cut(worker, REASON_STOPPED);
     access_lines_free(worker->access_lines);
+    walk_abandon_all(worker);
     accepting_free(worker->accepting);
     swap_free(worker->swap);
     expiry_free(worker->expiry);

@@ -290,6 +290,16 @@ X509 *x509_svid_leaf(const struct x509_svid *svid)
     return svid->leaf;
 }
 
+size_t x509_svid_intermediate_count(const struct x509_svid *svid)
+{
+    return (size_t)sk_X509_num(svid->intermediates);
+}
+
+struct x509_st *x509_svid_intermediate(const struct x509_svid *svid, size_t index)
+{
+    return sk_X509_value(svid->intermediates, (int)index);
+}
+
 STACK_OF(X509) * x509_svid_intermediates(const struct x509_svid *svid)
 {
     return svid->intermediates;

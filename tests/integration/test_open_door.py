@@ -1,6 +1,7 @@
 """The warning when somebody may reach the application, or use our identity, past bulkhead."""
 
 import contextlib
+import json
 import os
 import pathlib
 import subprocess
@@ -46,6 +47,10 @@ class Watched:
         return Metrics(http_get(self.socket, "/metrics")[2])("bulkhead_open_doors",
                                                              listener=listener)
 
+    def readiness(self):
+        status, _, body = http_get(self.socket, "/readyz?json")
+        return status, json.loads(body)["details"]
+
     def reload(self):
         before = len(self.bulkhead.log.find(event="reload"))
         self.bulkhead.signal(1)
@@ -80,6 +85,10 @@ def test_a_port_that_is_open_to_others(network, start, credentials, tmp_path):
         assert line["level"] == "warn" and f"uid {os.geteuid()}" in line["error"]
         assert "passes by all rules" in line["error"] and "wide: port" in line["error"]
         assert [here.metric(name) for name in ("wide", "by-name", "six")] == [1, 1, 1]
+        status, details = here.readiness()
+        assert status == 200, "a detail takes no readiness"
+        assert [d["code"] for d in details] == ["open_door"] * 3
+        assert line["error"] in [d["text"] for d in details]
         assert [here.metric(name) for name in ("narrow", "at-path", "own")] == [0, 0, 0]
         # it is repaired, and nobody reloads
         port = wide.port

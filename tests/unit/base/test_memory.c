@@ -55,6 +55,11 @@ static void overflow_grow_array(void)
     mem_free(mem_grow_array(NULL, 0, SIZE_MAX / 4, 5));
 }
 
+static void overflow_alloc_aligned_array(void)
+{
+    mem_free(mem_alloc_aligned_array(64, SIZE_MAX / 4, 5));
+}
+
 static void overflow_strndup(void)
 {
     mem_free(mem_strndup("x", SIZE_MAX));
@@ -76,7 +81,8 @@ static void failing_magic(void)
 static void test_memory_aborts_on_overflow(void **state)
 {
     (void)state;
-    void (*const cases[])(void) = {overflow_alloc_array, overflow_grow_array, overflow_strndup};
+    void (*const cases[])(void) = {overflow_alloc_array, overflow_alloc_aligned_array,
+                                   overflow_grow_array, overflow_strndup};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char text[512];
         assert_int_equal(run_in_child(cases[i], text, sizeof(text)), SIGABRT);
@@ -110,6 +116,21 @@ static void test_memory_is_zeroed_and_size_zero_is_no_failure(void **state)
     mem_free(memory);
     mem_free(mem_alloc_array(0, 8));
     mem_free(NULL);
+}
+
+static void test_memory_aligned_is_aligned_and_zeroed(void **state)
+{
+    (void)state;
+    static const char zero[192];
+    for (size_t count = 0; count <= 3; count++) {
+        char *before = mem_alloc(4096); /* what comes from the same place next must be zero again */
+        memset(before, 1, 4096);
+        mem_free(before);
+        char *memory = mem_alloc_aligned_array(64, count, 64);
+        assert_int_equal((uintptr_t)memory % 64, 0);
+        assert_memory_equal(memory, zero, count * 64);
+        mem_free(memory);
+    }
 }
 
 static void test_memory_grown_part_is_zero(void **state)
@@ -147,6 +168,7 @@ int main(void)
         cmocka_unit_test(test_memory_aborts_on_overflow),
         cmocka_unit_test(test_assert_prints_and_aborts),
         cmocka_unit_test(test_memory_is_zeroed_and_size_zero_is_no_failure),
+        cmocka_unit_test(test_memory_aligned_is_aligned_and_zeroed),
         cmocka_unit_test(test_memory_grown_part_is_zero),
         cmocka_unit_test(test_memory_strings_are_copied),
     };

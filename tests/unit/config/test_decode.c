@@ -126,7 +126,11 @@ static const struct field thing_fields[] = {
      .offset = AT(colour),
      .choices = colours,
      .default_text = "green"},
-    {.name = "set", .type = FIELD_SET, .offset = AT(set), .choices = shapes},
+    {.name = "set",
+     .type = FIELD_SET,
+     .offset = AT(set),
+     .choices = shapes,
+     .default_text = "[flat, long]"},
     {.name = "mode", .type = FIELD_MODE, .offset = AT(mode)},
     {.name = "time", .type = FIELD_TIME, .offset = AT(time)},
     {.name = "accept",
@@ -193,6 +197,7 @@ static void test_decode_starts_from_the_defaults(void **state)
     assert_true(d.thing.flag);
     assert_string_equal(d.thing.accept.host, "127.0.0.1");
     assert_int_equal(d.thing.colour, GREEN);
+    assert_int_equal(d.thing.set, 6);
     assert_int_equal(d.thing.part.inner, 7000);
     assert_string_equal(d.thing.path.text, "/etc/default.pem");
     assert_null(d.thing.string.text);
@@ -399,6 +404,8 @@ static void test_decode_refuses_wrong_numbers(void **state)
         {"set: square", {"f:1:6: error: set: \"square\" must be round, flat or long"}},
         {"set: [round, Flat]", {"f:1:14: error: set[1]: \"Flat\" must be round, flat or long"}},
         {"set: [round, flat, round]", {"f:1:20: error: set[2]: \"round\" stands there already"}},
+        {"set: \"[long, round]\"",
+         {"f:1:6: error: set: \"[long, round]\" must be round, flat or long"}},
         {"set: []", {"f:1:6: error: set: must name at least one of round, flat or long"}},
         {"set: {round: true}", {"f:1:6: error: set: must be round, flat or long, not a map"}},
         {"set: [[round]]", {"f:1:7: error: set[0]: must be round, flat or long, not a list"}},

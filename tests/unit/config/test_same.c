@@ -217,6 +217,7 @@ static void test_same_fixed_keys(void **state)
         {"workers: 2\nlog: {format: json, level: debug}\ntimeouts: {idle: 1s}\n",
          "workers log.format "},
         {"admin: {listen: 'unix:///a'}\n", "admin.listen "},
+        {"probes: {listen: 'unix:///a', metrics: true}\n", "probes.listen "},
     };
     struct config *base = parse(LISTENERS);
     for (size_t i = 0; i < COUNT_OF(rows); i++) {

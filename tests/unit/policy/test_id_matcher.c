@@ -115,6 +115,38 @@ static void test_id_matcher_keys_effects_and_ranks(void **state)
 }
 
 /* An ID can hold no `*`, but a matcher must not let a segment's text stand for an edge. */
+/* A node keeps a short segment itself and points at a long one: 32 bytes is the last that is short.
+ */
+static void test_id_matcher_compares_segments_of_every_length(void **state)
+{
+    (void)state;
+    enum { LONGEST = 70 };
+    char ids[LONGEST + 1][100];
+    struct id_matcher *matcher = id_matcher_new();
+    for (uint32_t len = 1; len <= LONGEST; len++) {
+        (void)snprintf(ids[len], sizeof ids[len], "spiffe://a.example/%0*u", (int)len, 7);
+        add(matcher, ids[len], 1, len, ID_EFFECT_ALLOW);
+    }
+    assert_true(id_matcher_freeze(matcher));
+    for (uint32_t len = 1; len <= LONGEST; len++) {
+        struct spiffe_id id = id_of(ids[len]);
+        struct id_near near;
+        assert_int_equal(match_of(matcher, ids[len], 1).rank[ID_EFFECT_ALLOW], len);
+        char *last = &ids[len][strlen(ids[len]) - 1];
+        *last = '8';
+        assert_int_equal(match_of(matcher, ids[len], 1).rank[ID_EFFECT_ALLOW], ID_RANK_NONE);
+        id_matcher_near(matcher, &id, 1, 0, &near);
+        assert_true(near.found);
+        assert_int_equal(near.wanted.len, 1); /* of the lowest rank */
+        assert_int_equal(near.wanted.ptr[0], '7');
+        *last = '7';
+    }
+    char longer[100];
+    (void)snprintf(longer, sizeof longer, "spiffe://a.example/%0*u", LONGEST + 1, 7);
+    assert_int_equal(match_of(matcher, longer, 1).rank[ID_EFFECT_ALLOW], ID_RANK_NONE);
+    id_matcher_free(matcher);
+}
+
 static void test_id_matcher_star_is_no_text(void **state)
 {
     (void)state;
@@ -465,6 +497,7 @@ int main(void)
         cmocka_unit_test(test_id_matcher_empty_matches_nothing),
         cmocka_unit_test(test_id_matcher_is_freed_unfrozen),
         cmocka_unit_test(test_id_matcher_keys_effects_and_ranks),
+        cmocka_unit_test(test_id_matcher_compares_segments_of_every_length),
         cmocka_unit_test(test_id_matcher_star_is_no_text),
         cmocka_unit_test(test_id_matcher_near_names_the_first_difference),
         cmocka_unit_test(test_id_matcher_near_sees_allows_only),
