@@ -29,6 +29,7 @@
 #include "control/first_seen.h"
 #include "control/log_level.h"
 #include "control/material.h"
+#include "control/open_door.h"
 #include "control/own_expiry.h"
 #include "control/probes.h"
 #include "control/process.h"
@@ -377,8 +378,9 @@ static int make_watchers(struct control *control, struct errbuf *err)
     control->own_expiry = own_expiry_new(control);
     control->rule_expiry = rule_expiry_new(control);
     control->pulse = pulse_new(control);
+    control->open_doors = open_doors_new(control);
     if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL ||
-        control->pulse == NULL) {
+        control->pulse == NULL || control->open_doors == NULL) {
         errbuf_set(err, "memory is out");
         return -1;
     }
@@ -490,6 +492,7 @@ static void fini(struct control *control)
     metrics_free(control->metrics);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
+    open_doors_free(control->open_doors);
     own_expiry_free(control->own_expiry);
     rule_expiry_free(control->rule_expiry);
     for (size_t i = 0; i < CONTROL_SIGNALS; i++) {

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/diag.h"
+#include "control/open_door.h"
 #include "control/sockets.h"
 #include "net/listener.h"
 #include "policy/quarantine.h"
@@ -73,6 +74,7 @@ void control_log_ready(struct control *control)
         control_log_listening(control, i);
     }
     reload_log_audit(&control->log, config);
+    open_doors_look(control->open_doors);
     const struct x509_svid *own = credentials_own(control->snapshot->credentials);
     char expires[CLOCK_TEXT_SIZE];
     log_begin(&control->log, LOG_INFO, "ready");

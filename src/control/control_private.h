@@ -25,6 +25,7 @@ struct diag_list;
 struct first_seen;
 struct log_writer;
 struct metrics;
+struct open_doors;
 struct own_expiry;
 struct peer_table;
 struct probes;
@@ -69,6 +70,7 @@ struct control {
     struct first_seen *first_seen; /* NULL: no first_seen_file */
     struct reload *reload;
     struct reload_counts reloads;
+    struct open_doors *open_doors;
     struct own_expiry *own_expiry;
     struct rule_expiry *rule_expiry;
     struct rule_totals *rule_totals;

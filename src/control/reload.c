@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "config/same.h"
 #include "control/changes.h"
+#include "control/open_door.h"
 #include "control/rule_expiry.h"
 #include "control/rule_totals.h"
 #include "control/sockets.h"
@@ -161,6 +162,7 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     if (outcome->kind == RELOAD_APPLY && reload->job->request.scope == SOURCES_ALL) {
         reload_log_audit(&reload->control->log, control_config(reload->control));
         rule_expiry_look(reload->control->rule_expiry);
+        open_doors_look(reload->control->open_doors);
     }
     if (reload->job->request.done != NULL) {
         reload->job->request.done(reload->job->request.arg, outcome);
