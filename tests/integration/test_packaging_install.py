@@ -25,6 +25,7 @@ EVERYTHING = {
     "share/bulkhead/bulkhead-rules.schema.json": 0o644,
     "share/doc/bulkhead/METRICS.md": 0o644,
     "share/doc/bulkhead/examples/rules.d/partner.yaml": 0o644,
+    "share/doc/bulkhead/examples/bulkhead.socket": 0o644,
     "share/doc/bulkhead/examples/sidecar.yaml": 0o644,
     "share/doc/bulkhead/examples/originate.yaml": 0o644,
     "share/doc/bulkhead/examples/gateway.yaml": 0o644,
