@@ -60,7 +60,7 @@ def test_the_program_runs_from_there(installed):
 def test_the_unit_starts_what_was_installed(installed):
     unit = (installed / "opt/b/lib/systemd/system/bulkhead.service").read_text()
     assert re.findall(r"^ExecStart=(\S+)", unit, re.M) == ["/opt/b/bin/bulkhead"]
-    assert "/usr/local" not in unit
+    assert "/usr/local/bin" not in unit and "ExecPaths=/opt/b/bin/bulkhead " in unit
 
 
 def test_the_user_of_the_unit_is_made(installed, tmp_path):
