@@ -14,6 +14,8 @@ void ctl_print_rules(struct json_t *answer, FILE *out);
 void ctl_print_identity(struct json_t *answer, FILE *out);
 void ctl_print_trust(struct json_t *answer, FILE *out);
 void ctl_print_peers(struct json_t *answer, FILE *out);
+void ctl_print_log_level(struct json_t *answer, FILE *out);
+void ctl_print_drain(struct json_t *answer, FILE *out);
 /* Adds to each key a remark. */
 void ctl_print_config(struct json_t *answer, FILE *out);
 /* The exit code that goes with a reload's answer. */

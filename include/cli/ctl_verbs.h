@@ -33,7 +33,11 @@ struct ctl_option_info {
 extern const struct ctl_option_info ctl_options[CTL_OPTION_COUNT];
 
 /* What stands behind the verb. */
-enum ctl_operand { CTL_OPERAND_NONE = 0, CTL_OPERAND_FILE };
+enum ctl_operand {
+    CTL_OPERAND_NONE = 0,
+    CTL_OPERAND_FILE,
+    CTL_OPERAND_VALUE /* may be left out; with it the request is a POST */
+};
 
 struct ctl_verb {
     const char *name;

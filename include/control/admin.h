@@ -11,6 +11,8 @@
  *   GET  /trust              each trust domain's anchors and CRLs in force
  *   GET  /config             the configuration in force, key by key
  *   GET  /peers              who was seen, when, and how often let in and denied; identity, limit
+ *   GET  /log-level          what the process log tells; POST /log-level?level=NAME changes it
+ *   POST /drain              as the first SIGTERM
  *   GET  /metrics            Prometheus' text format, or OpenMetrics by Accept: config/METRICS.md
  *
  * Any other parameter is refused.

@@ -24,7 +24,7 @@
 #include "net/http_guard.h"
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_WRONG = 2 };
-enum { STATUS_OK = 200, TIMEOUT_MS = 60 * 1000 };
+enum { STATUS_OK = 200, STATUS_REDIRECTS = 300, TIMEOUT_MS = 60 * 1000 };
 enum { OPTION_BASE = 256 }; /* of a verb's options, beyond any character */
 
 struct options {
@@ -104,7 +104,7 @@ static bool take_operand(int argc, char **argv, struct options *options)
         fprintf(stderr, "bulkhead ctl: %s needs a file; try: bulkhead ctl --help\n", verb->name);
         return false;
     }
-    if (verb->operand != CTL_OPERAND_NONE) {
+    if (verb->operand != CTL_OPERAND_NONE && optind < argc) {
         options->operand = argv[optind++];
     }
     return optind == argc || wrong_usage("too many arguments");
@@ -330,6 +330,9 @@ static bool make_target(const struct options *options, struct bytebuf *target)
         add_parameter(target, verb->parameter, absolute, &any);
         free(absolute); /* realpath's own */
     }
+    if (verb->operand == CTL_OPERAND_VALUE && options->operand != NULL) {
+        add_parameter(target, verb->parameter, options->operand, &any);
+    }
     if (!bytebuf_append(target, "", 1)) {
         fputs("bulkhead ctl: memory is out\n", stderr);
         return false;
@@ -362,7 +365,7 @@ static int print_answer(const struct options *options, const struct http_reply *
     if (options->json) {
         printf("%.*s\n", (int)reply->body.len, reply->body.ptr);
     }
-    if (reply->status != STATUS_OK) {
+    if (reply->status >= STATUS_REDIRECTS) {
         const char *why = json_string_value(json_object_get(answer, "error"));
         fprintf(stderr, "bulkhead ctl: %s\n", why == NULL ? "refused" : why);
     } else {
@@ -383,9 +386,10 @@ static bool nobody_listens(const struct netaddr *server, int error)
 
 static int ask(const struct options *options, const struct netaddr *server, const char *target)
 {
+    bool changes = options->verb->operand == CTL_OPERAND_VALUE && options->operand != NULL;
     const struct http_client_request request = {
         .address = server,
-        .method = options->verb->method,
+        .method = changes ? HTTP_METHOD_POST : options->verb->method,
         .target = target,
         .headers = HTTP_GUARD_HEADER ": " HTTP_GUARD_VALUE "\r\n",
         .timeout_ms = TIMEOUT_MS,

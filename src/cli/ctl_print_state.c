@@ -108,6 +108,23 @@ void ctl_print_peers(json_t *answer, FILE *out)
     }
 }
 
+void ctl_print_log_level(json_t *answer, FILE *out)
+{
+    fprintf(out, "log level %s, %s in the configuration\n", ctl_text_of(answer, "level"),
+            ctl_text_of(answer, "configured"));
+}
+
+void ctl_print_drain(json_t *answer, FILE *out)
+{
+    bool before = json_is_true(json_object_get(answer, "begun_before"));
+    fprintf(out,
+            "%s: %s; sessions may end within %" JSON_INTEGER_FORMAT " ms and the delay of "
+            "%" JSON_INTEGER_FORMAT " ms\n",
+            ctl_text_of(answer, "state"), before ? "it had begun before" : "it has begun",
+            json_integer_value(json_object_get(answer, "timeout_ms")),
+            json_integer_value(json_object_get(answer, "delay_ms")));
+}
+
 void ctl_print_config(json_t *answer, FILE *out)
 {
     static const struct ctl_column columns[] = {

@@ -207,6 +207,41 @@ static const struct ctl_verb verbs[] = {
             "Exit code: 0 done, 1 failed or refused, 2 wrong usage.\n",
     },
     {
+        .name = "log-level",
+        .method = HTTP_METHOD_GET,
+        .path = "/log-level",
+        .operand = CTL_OPERAND_VALUE,
+        .parameter = "level",
+        .print = ctl_print_log_level,
+        .summary = "what the process log tells, or change it",
+        .usage = "log-level [error|warn|info|debug] [--json]",
+        .help =
+            "The level of the process log: the least severe lines that are written. With a level,\n"
+            "changes it, until `log.level` in the configuration is changed or the process ends.\n"
+            "\n"
+            "Examples:\n"
+            "  bulkhead ctl -c FILE log-level\n"
+            "  bulkhead ctl -c FILE log-level debug\n"
+            "\n"
+            "Exit code: 0 done, 1 failed or refused, 2 wrong usage.\n",
+    },
+    {
+        .name = "drain",
+        .method = HTTP_METHOD_POST,
+        .path = "/drain",
+        .print = ctl_print_drain,
+        .summary = "drain and end, as the first SIGTERM does",
+        .usage = "drain [--json]",
+        .help = "Begins what the first SIGTERM begins: readiness fails, accepting goes on for\n"
+                "drain.delay, then sessions may end until drain.timeout, and the process ends. A\n"
+                "SIGTERM that follows cuts nobody. Once it has begun, nothing changes.\n"
+                "\n"
+                "Examples:\n"
+                "  bulkhead ctl -c FILE drain\n"
+                "\n"
+                "Exit code: 0 it has begun, or had before; 1 failed or refused, 2 wrong usage.\n",
+    },
+    {
         .name = "metrics",
         .method = HTTP_METHOD_GET,
         .path = "/metrics",

@@ -20,6 +20,7 @@
 #include "base/memory.h"
 #include "config/address.h"
 #include "control/drain.h"
+#include "control/log_level.h"
 #include "control/readiness.h"
 #include "control/reload.h"
 #include "control_private.h"
@@ -198,6 +199,11 @@ static void on_reload(struct admin *admin, struct http_call *call)
     start(admin, call, &request);
 }
 
+static void on_log_level(struct admin *admin, struct http_call *call)
+{
+    log_level_answer(admin->control, call);
+}
+
 static void on_drain(struct admin *admin, struct http_call *call)
 {
     drain_answer(admin->control, call);
@@ -251,9 +257,11 @@ static const struct route routes[] = {
     {"/metrics", HTTP_METHOD_GET, NULL, on_metrics},
     {"/livez", HTTP_METHOD_GET, "json", on_live},
     {"/readyz", HTTP_METHOD_GET, "json", on_ready},
+    {"/log-level", HTTP_METHOD_GET, NULL, on_log_level},
     {"/reload", HTTP_METHOD_POST, "dry_run", on_reload},
     {"/check", HTTP_METHOD_POST, "file", on_check},
     {"/drain", HTTP_METHOD_POST, NULL, on_drain},
+    {"/log-level", HTTP_METHOD_POST, "level", on_log_level},
 };
 
 static bool takes(const struct route *route, struct strview name)
@@ -279,12 +287,9 @@ static bool takes_all(const struct route *route, const struct http_request *requ
     return true;
 }
 
-static void refuse_method(struct http_call *call, enum http_method wanted)
+static void refuse_method(struct http_call *call, const char *allow)
 {
-    const struct http_answer answer = {
-        .status = STATUS_METHOD,
-        .allow = wanted == HTTP_METHOD_GET ? "GET, HEAD" : "POST",
-    };
+    const struct http_answer answer = {.status = STATUS_METHOD, .allow = allow};
     http_call_answer(call, &answer);
 }
 
@@ -294,37 +299,51 @@ static void refuse_path(struct http_call *call)
     char why[512];
     int len = snprintf(why, sizeof(why), "there is no such path:");
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]) && (size_t)len < sizeof(why); i++) {
-        len += snprintf(why + len, sizeof(why) - (size_t)len, "%s %s", i == 0 ? "" : ",",
-                        routes[i].path);
+        if (i == 0 || routes[i].handle != on_log_level || routes[i].method == HTTP_METHOD_GET) {
+            len += snprintf(why + len, sizeof(why) - (size_t)len, "%s %s", i == 0 ? "" : ",",
+                            routes[i].path);
+        }
     }
     http_call_refuse(call, STATUS_NOT_FOUND, why);
 }
 
-static void on_call(void *arg, struct http_call *call)
+/* What changes something is asked for by POST alone. NULL: *allow says by what the path is, or is
+   NULL too: there is no such path. */
+static const struct route *find_route(const struct http_request *request, const char **allow)
 {
-    const struct http_request *request = http_call_request(call);
-    const char *why = ((struct admin *)arg)->is_tcp ? http_guard_refuses(request) : NULL;
-    if (why != NULL) {
-        http_call_refuse(call, STATUS_FORBIDDEN, why);
-        return;
-    }
+    *allow = NULL;
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         const struct route *route = &routes[i];
+        bool looks = route->method == HTTP_METHOD_GET;
         if (!strview_equal(request->path, strview_from(route->path))) {
             continue;
         }
-        /* What changes something is asked for by POST alone. */
-        bool head = request->method == HTTP_METHOD_HEAD && route->method == HTTP_METHOD_GET;
-        if (request->method != route->method && !head) {
-            refuse_method(call, route->method);
-        } else if (!takes_all(route, request)) {
-            http_call_refuse(call, STATUS_BAD, "a parameter is not known to this path");
-        } else {
-            route->handle(arg, call);
+        if (request->method == route->method || (request->method == HTTP_METHOD_HEAD && looks)) {
+            return route;
         }
-        return;
+        *allow = *allow != NULL ? "GET, HEAD, POST" : looks ? "GET, HEAD" : "POST";
     }
-    refuse_path(call);
+    return NULL;
+}
+
+static void on_call(void *arg, struct http_call *call)
+{
+    struct admin *admin = arg;
+    const struct http_request *request = http_call_request(call);
+    const char *why = admin->is_tcp ? http_guard_refuses(request) : NULL;
+    const char *allow = NULL;
+    const struct route *route = find_route(request, &allow);
+    if (why != NULL) {
+        http_call_refuse(call, STATUS_FORBIDDEN, why);
+    } else if (route == NULL && allow == NULL) {
+        refuse_path(call);
+    } else if (route == NULL) {
+        refuse_method(call, allow);
+    } else if (!takes_all(route, request)) {
+        http_call_refuse(call, STATUS_BAD, "a parameter is not known to this path");
+    } else {
+        route->handle(admin, call);
+    }
 }
 
 /* --- the socket ------------------------------------------------------------------------------ */

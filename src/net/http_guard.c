@@ -40,8 +40,11 @@ static bool is_loopback_address(struct strview host, bool bracketed)
 
 static bool is_our_host(struct strview host)
 {
-    bool bracketed = host.len > 0 && host.ptr[0] == '[';
-    const char *end = host.len == 0 ? NULL : memchr(host.ptr, bracketed ? ']' : ':', host.len);
+    if (host.len == 0) {
+        return false; /* an HTTP/1.0 request has none */
+    }
+    bool bracketed = host.ptr[0] == '[';
+    const char *end = memchr(host.ptr, bracketed ? ']' : ':', host.len);
     if (bracketed && end == NULL) {
         return false;
     }

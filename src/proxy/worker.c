@@ -232,6 +232,7 @@ struct worker *worker_new(const struct worker_options *options, struct errbuf *e
     const struct config *config = options->snapshot->setup->config;
     log_init(&worker->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_ring_sink, worker->ring);
+    log_follow_level(&worker->log, options->log_level);
     TAILQ_INIT(&worker->sessions);
     TAILQ_INIT(&worker->walks);
     if (make_parts(worker, options, err) != 0) {

@@ -3,11 +3,13 @@ logged; and nothing is cut by a filter that is missing or misspelt."""
 
 import contextlib
 import json
+import re
+import signal
 import socket
 
 import pytest
 
-from harness.bulkhead import bridge, configuration, originate, rule, run_command, terminate, until
+from harness.bulkhead import ROOT, bridge, configuration, originate, rule, run_command, terminate, until
 from harness.metrics import scrape
 from harness.streams import RESET, PlainStream, client_context, dial, server_context, tls_connect
 
@@ -214,7 +216,21 @@ def test_sessions_are_told_while_the_process_drains(start, backends, credentials
     place.wait_exit(0)
 
 
-@pytest.mark.parametrize("verb", ["reload", "check", "sessions", "terminate", "rules", "metrics"])
+def test_drain_is_a_verb(start, backends, credentials, tmp_path):
+    address = f"{tmp_path}/admin.sock"
+    place = start(configuration(credentials, terminate(backends.plain().url, name="in"),
+                                drain={"delay": "1h"}, admin={"listen": f"unix://{address}"}))
+    place.socket = address
+    people = ctl(place, "drain")
+    assert people.returncode == 0 and "it has begun" in people.stdout, people.stderr
+    place.wait_log("draining", trigger="ctl")
+    assert ask(place, "drain")["begun_before"]
+    place.signal(signal.SIGQUIT)
+    place.wait_exit(0)
+
+
+@pytest.mark.parametrize("verb", ["reload", "check", "sessions", "terminate", "rules", "identity",
+                                  "trust", "peers", "config", "log-level", "drain", "metrics"])
 def test_each_verb_has_help_with_examples(verb):
     for arguments in ([verb, "--help"], ["--help", verb]):
         result = run_command("ctl", *arguments)
@@ -222,3 +238,12 @@ def test_each_verb_has_help_with_examples(verb):
         assert result.stdout.startswith("usage: bulkhead ctl [--socket PATH | -c FILE] " + verb)
         assert "Examples:\n  bulkhead ctl " in result.stdout and "Exit code: 0" in result.stdout
     assert f"\n  {verb} " in run_command("ctl", "--help").stdout
+
+
+def test_the_readme_names_verbs_that_exist():
+    text = (ROOT / "README.md").read_text()
+    table = text.split("### Ask a running bulkhead")[1].split("\n## ")[0]
+    known = set(re.findall(r"^  ([a-z-]+)  +\S", run_command("ctl", "--help").stdout, re.M))
+    named = set(re.findall(r"(?<=\| )`([a-z][a-z-]*)[ `]", table)) | set(
+        re.findall(r"`(?:bulkhead )?ctl ([a-z][a-z-]*)", text))
+    assert named - {"bulkhead"} == known

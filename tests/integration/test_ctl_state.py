@@ -145,10 +145,3 @@ def test_no_answer_holds_a_key(place):
         assert b"PRIVATE" not in body and secret[10:40] not in body
         assert http_get(place.socket, path, method="POST")[0] in (405, 411)
         assert http_get(place.socket, path + "?x=1")[0] == 400
-
-
-@pytest.mark.parametrize("verb", ["identity", "trust", "config"])
-def test_each_verb_has_help_with_examples(verb):
-    result = run_command("ctl", verb, "--help")
-    assert result.returncode == 0 and "Examples:\n  bulkhead ctl " in result.stdout
-    assert result.stdout.startswith(f"usage: bulkhead ctl [--socket PATH | -c FILE] {verb}")
