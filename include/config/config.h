@@ -46,10 +46,12 @@ enum config_scheme {
 struct config_address {
     struct config_string text; /* as written */
     enum config_scheme scheme;
-    char *host;      /* without brackets; NULL for Unix */
-    bool host_is_ip; /* an IPv4 or IPv6 literal */
-    uint16_t port;   /* 0 in accept: the kernel chooses */
-    char *path;      /* Unix only, absolute */
+    char *host;       /* without brackets; NULL for Unix */
+    bool host_is_ip;  /* an IPv4 or IPv6 literal */
+    uint16_t port;    /* 0 in accept: the kernel chooses */
+    char *path;       /* Unix only, absolute */
+    char *activation; /* instead of host or path: the name of a socket that the service manager
+                         passes */
 };
 
 enum config_kind { CONFIG_KIND_TERMINATE = 0, CONFIG_KIND_ORIGINATE, CONFIG_KIND_BRIDGE };

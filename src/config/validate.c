@@ -130,6 +130,12 @@ static void check_socket(struct checker *c, const struct config_listener *listen
         !config_scheme_is_unix(listener->accept.scheme)) {
         diag_error(c->diags, listener->socket.pos,
                    "listeners[%zu].socket: needs a Unix socket in `accept`", i);
+    } else if (validate_is_present(listener->socket.pos) && listener->accept.activation != NULL) {
+        diag_error(
+            c->diags, listener->socket.pos,
+            "listeners[%zu].socket: the socket is systemd's: its .socket unit has SocketMode=, "
+            "SocketUser= and SocketGroup=",
+            i);
     }
 }
 
@@ -289,6 +295,11 @@ static void check_accept_addresses(struct checker *c)
     for (size_t i = 0; i < config->listener_count; i++) {
         const struct config_address *accept = &config->listeners[i].accept;
         struct netaddr addr;
+        if (accept->activation != NULL) {
+            /* No address looks like a name. */
+            entries[count++] = (struct validate_entry){accept->activation, accept->text.pos, i, i};
+            continue;
+        }
         if (accept->scheme == CONFIG_SCHEME_NONE || !address_to_netaddr(accept, &addr)) {
             continue;
         }

@@ -195,8 +195,21 @@ static void check_app_paths(struct checker *c)
     mem_free(entries);
 }
 
+/* They must be there whatever the service manager does. */
+static void check_not_passed(struct checker *c, const struct config_address *listen,
+                             const char *key)
+{
+    if (listen->activation != NULL) {
+        diag_error(c->diags, listen->text.pos,
+                   "%s: \"%s\": only `accept` of a listener takes a socket that systemd passes",
+                   key, listen->text.text);
+    }
+}
+
 void validate_probes(struct checker *c)
 {
+    check_not_passed(c, &c->config->probes.listen, "probes.listen");
+    check_not_passed(c, &c->config->admin.listen, "admin.listen");
     check_listen(c);
     for (size_t i = 0; i < c->config->probes.app_count; i++) {
         check_app(c, &c->config->probes.app[i], i);

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "control/activation.h"
 #include "control/admin.h"
 #include "control/drain.h"
 #include "control/first_seen.h"
@@ -37,6 +38,7 @@
 #include "control/rule_totals.h"
 #include "control/sockets.h"
 #include "control/sources.h"
+#include "control/systemd.h"
 #include "control/watching.h"
 #include "control_private.h"
 #include "net/clock_watch.h"
@@ -263,11 +265,23 @@ static int load(struct control *control, const char *config_path,
     return control->snapshot == NULL ? 2 : 0;
 }
 
+/* 0, or the exit code. */
+static int take_passed(struct control *control)
+{
+    struct errbuf err;
+    control->activation = activation_new(&err);
+    if (control->activation == NULL) {
+        fprintf(stderr, "bulkhead: not started: %s\n", err.text);
+        return 1;
+    }
+    return 0;
+}
+
 static int open_sockets(struct control *control, struct errbuf *err)
 {
-    control->sockets = socket_table_new(control->worker_count);
+    control->sockets = socket_table_new(control->worker_count, control->activation);
     control->start_sockets = socket_table_open(control->sockets, control->snapshot->setup, err);
-    if (control->start_sockets == NULL) {
+    if (control->start_sockets == NULL || activation_check_taken(control->activation, err) != 0) {
         return -1;
     }
     socket_table_settle(control->sockets, control->snapshot->setup);
@@ -478,6 +492,7 @@ static void log_ready(struct control *control)
     log_strview(&control->log, "spiffe_id", x509_svid_id(own)->text);
     log_str(&control->log, "expires", clock_format_s(x509_svid_not_after(own), expires));
     log_end(&control->log);
+    systemd_ready(control->systemd);
 }
 
 static void log_stopped(struct control *control)
@@ -520,6 +535,7 @@ static void log_not_started(struct control *control, const char *error)
     log_begin(&control->log, LOG_ERROR, "not_started");
     log_str(&control->log, "error", error);
     log_end(&control->log);
+    systemd_not_started(control->systemd, error);
 }
 
 /* Everything between the configuration and "ready". */
@@ -568,6 +584,7 @@ static void fini(struct control *control)
     admin_free(control->admin);
     admin_sessions_free(control->admin_sessions);
     probes_free(control->probes);
+    systemd_free(control->systemd);
     pulse_free(control->pulse);
     metrics_free(control->metrics);
     clock_watch_free(control->clock_watch);
@@ -583,6 +600,7 @@ static void fini(struct control *control)
     }
     reload_free(control->reload);
     socket_table_free(control->sockets);
+    activation_free(control->activation);
     mem_free(control->start_sockets);
     loop_free(control->loop);
     limits_fini(&control->limits);
@@ -619,10 +637,16 @@ int control_run(const char *config_path, const struct config_options *options)
     control->started_wall_ms = clock_wall_ms();
     control->stderr_fd = STDERR_FILENO;
     process_prepare();
-    int code = load(control, config_path, options);
-    process_close_inherited();
+    control->systemd = systemd_new();
+    int code = take_passed(control);
+    if (code == 0) {
+        code = load(control, config_path, options);
+    }
+    process_close_inherited(control->activation == NULL ? 0
+                                                        : activation_count(control->activation));
     if (code == 0) {
         struct errbuf err;
+        systemd_open(control->systemd, control);
         mask_signals(SIG_BLOCK);
         if (start(control, &err) != 0) {
             log_not_started(control, err.text);

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct activation;
 struct admin;
 struct admin_sessions;
 struct clock_watch;
@@ -36,6 +37,7 @@ struct listen_sockets;
 struct socket_table;
 struct tls_session_store;
 struct sources;
+struct systemd;
 struct watching;
 
 enum control_state { CONTROL_RUNNING = 0, CONTROL_DELAYED, CONTROL_DRAINING, CONTROL_STOPPING };
@@ -57,6 +59,7 @@ struct control {
     int configured_log_level;  /* as it stood in the configuration when it was last taken from there */
     int stderr_fd; /* where it goes while there is no log writer */
     struct log_writer *log_writer;
+    struct activation *activation; /* NULL: what was passed can't be understood */
     struct socket_table *sockets;
     struct listen_sockets **start_sockets; /* by config index, of the first setup */
     struct limits limits;
@@ -73,6 +76,7 @@ struct control {
     struct admin_sessions *admin_sessions;
     struct probes *probes; /* NULL: none are configured */
     struct pulse *pulse;
+    struct systemd *systemd;
     struct clock_watch *clock_watch;
     struct worker **workers;
     unsigned worker_count;

@@ -6,6 +6,7 @@
 #include "base/bytebuf.h"
 #include "base/json_writer.h"
 #include "base/log.h"
+#include "control/systemd.h"
 #include "control_private.h"
 #include "net/http_server.h"
 #include "proxy/worker.h"
@@ -36,6 +37,7 @@ void drain_on_timer(struct control *control)
 static void ask(struct control *control)
 {
     if (control->state == CONTROL_RUNNING) {
+        systemd_stopping(control->systemd);
         control->state = CONTROL_DELAYED;
         timer_set(control->timer, control_config(control)->drain.delay_ms);
     }
@@ -52,6 +54,7 @@ void drain_on_signal(struct control *control, int signal_number, const char *nam
         return;
     }
     if (control->state == CONTROL_RUNNING || control->state == CONTROL_DELAYED) {
+        systemd_stopping(control->systemd);
         begin(control);
     }
     control_order_all(control, WORKER_CUT, REASON_STOPPED);

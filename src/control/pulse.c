@@ -12,10 +12,10 @@ struct pulse {
     unsigned *missed; /* by worker: beats since it was given an order that it has not taken */
 };
 
-static void log_worker(struct pulse *pulse, unsigned index, enum log_level level, const char *event)
+static void log_turn(struct pulse *pulse, unsigned index, bool stuck)
 {
     struct log *log = &pulse->control->log;
-    log_begin(log, level, event);
+    log_begin(log, stuck ? LOG_ERROR : LOG_WARN, stuck ? "worker_stuck" : "worker_recovered");
     log_u64(log, "worker", index);
     log_end(log);
 }
@@ -26,12 +26,12 @@ static void beat(struct pulse *pulse, unsigned index)
     unsigned *missed = &pulse->missed[index];
     if (!worker_has_order(worker, WORKER_BEAT)) {
         if (*missed >= PULSE_STUCK_BEATS) {
-            log_worker(pulse, index, LOG_WARN, "worker_recovered");
+            log_turn(pulse, index, false);
         }
         *missed = 0;
         worker_order(worker, WORKER_BEAT, REASON_NONE);
     } else if (*missed < PULSE_STUCK_BEATS && ++*missed == PULSE_STUCK_BEATS) {
-        log_worker(pulse, index, LOG_ERROR, "worker_stuck");
+        log_turn(pulse, index, true);
     }
 }
 

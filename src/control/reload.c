@@ -16,6 +16,7 @@
 #include "control/rule_expiry.h"
 #include "control/rule_totals.h"
 #include "control/sockets.h"
+#include "control/systemd.h"
 #include "control/watching.h"
 #include "control_private.h"
 #include "proxy/snapshot.h"
@@ -129,9 +130,22 @@ void reload_free(struct reload *reload)
     mem_free(reload);
 }
 
+/* For the service manager: why not all of it is in force; "" when it is. Outlives the job. */
+static const char *why_not(const struct reload *reload, enum reload_result result, const char *why)
+{
+    if (reload->outcome.kind != RELOAD_APPLY) {
+        return "";
+    }
+    if (result == RELOAD_REFUSED || result == RELOAD_QUARANTINE_ALONE) {
+        return why;
+    }
+    return reload->outcome.config_refused ? "the log says what is wrong" : "";
+}
+
 static void finish(struct reload *reload, enum reload_result result, const char *why)
 {
     struct reload_outcome *outcome = &reload->outcome;
+    const char *refused = why_not(reload, result, why);
     outcome->result = result;
     outcome->why = why;
     outcome->generation = reload->control->snapshot->generation;
@@ -154,6 +168,8 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     clear(reload);
     if (!STAILQ_EMPTY(&reload->jobs)) {
         timer_set(reload->next, 0);
+    } else {
+        systemd_reloaded(reload->control->systemd, refused);
     }
 }
 
@@ -385,6 +401,9 @@ static bool join_waiting(struct reload *reload, const struct reload_request *req
 
 void reload_start(struct reload *reload, const struct reload_request *request)
 {
+    if (request->kind == RELOAD_APPLY && request->scope == SOURCES_ALL) {
+        systemd_reloading(reload->control->systemd);
+    }
     if (join_waiting(reload, request)) {
         return;
     }

@@ -27,8 +27,9 @@
 #define OUTPUT_PATTERN "^(stdout|none|.*[/.].*)$"
 #define DNS_PATTERN    "^[A-Za-z0-9_-]{1,63}(\\.[A-Za-z0-9_-]{1,63})*$"
 #define PATH_PATTERN   "(mtls\\+)?unix:///(.*[^/])?"
-#define ACCEPT_PATTERN \
-    "^((tcp|mtls)://([0-9.]+|\\[[^\\]]+\\]):(0|[1-9][0-9]{0,4})|" PATH_PATTERN ")$"
+#define ACCEPT_PATTERN                                                         \
+    "^((tcp|mtls)://([0-9.]+|\\[[^\\]]+\\]):(0|[1-9][0-9]{0,4})|" PATH_PATTERN \
+    "|(mtls\\+unix|unix|tcp|mtls)://systemd:[A-Za-z0-9._@-]{1,255})$"
 #define LOCAL_PATTERN \
     "^(unix:///(.*[^/])?|tcp://(127(\\.[0-9]{1,3}){3}|\\[[0:]*:0*1\\]):(0|[1-9][0-9]{0,4}))$"
 #define PERCENT_PATTERN "^[1-9][0-9]?%$|^100%$"
@@ -181,7 +182,10 @@ static void print_markdown(void)
         "  `mtls+unix:///PATH`. IPv6 stands in brackets; inside `[ ]` or `{ }` the whole address\n"
         "  then wants quotes. `accept` takes IP addresses only, and port 0 lets the kernel "
         "choose;\n"
-        "  `forward` takes host names too. `tcp` and `unix` are plaintext.\n"
+        "  `forward` takes host names too. `tcp` and `unix` are plaintext. In `accept`,\n"
+        "  `systemd:NAME` may stand for HOST:PORT or /PATH (`mtls://systemd:orders`): the socket\n"
+        "  that systemd passes under that name (FileDescriptorName=), TCP or Unix as the scheme "
+        "says.\n"
         "* **date**: `2027-01-31`, which is its beginning in UTC, or a time with its zone:\n"
         "  `2027-01-31T18:00:00Z`, `2027-01-31T18:00+02:00`. Quotes may stand around either.\n"
         "* One text where a list belongs is a list of one.\n"

@@ -495,6 +495,34 @@ static void test_validate_warns_when_nothing_is_allowed(void **state)
     }
 }
 
+static void test_validate_sockets_that_are_passed(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {6, "  accept: mtls://systemd:orders", {NULL}},
+        {9, "  accept: tcp://systemd:orders", {NULL}},
+        {13, "  accept: mtls+unix://systemd:edge", {NULL}},
+        {9,
+         "  accept: unix://systemd:a\n  socket: {mode: '0660'}",
+         {"f:10:11: error: listeners[1].socket: the socket is systemd's"}},
+        {6,
+         "  accept: mtls://systemd:a\n  forward: tcp://127.0.0.1:1\n- name: b\n  accept: "
+         "mtls+unix://systemd:a",
+         {"f:8:9: warning: listeners[1]: no rule allows anybody",
+          "f:9:11: error: listeners[1].accept: the address \"a\" stands on line 6 already"}},
+        {7,
+         "  forward: tcp://systemd:orders",
+         {"f:7:12: error: listeners[0].forward: \"tcp://sys"}},
+        {0,
+         "probes: {listen: 'tcp://systemd:a'}",
+         {"f:24:18: error: probes.listen: \"tcp://systemd:a\": only"}},
+        {0,
+         "admin: {listen: 'unix://systemd:a'}",
+         {"f:24:17: error: admin.listen: \"unix://systemd:a\": only"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
 static void test_validate_probes(void **state)
 {
     (void)state;
@@ -657,6 +685,7 @@ int main(void)
         cmocka_unit_test(test_validate_tests_of_what_could_not_be_read),
         cmocka_unit_test(test_validate_what_rules_say_of_themselves),
         cmocka_unit_test(test_validate_warns_when_nothing_is_allowed),
+        cmocka_unit_test(test_validate_sockets_that_are_passed),
         cmocka_unit_test(test_validate_probes),
         cmocka_unit_test(test_validate_probes_of_the_application),
     };
