@@ -63,6 +63,8 @@ enum config_watch { CONFIG_WATCH_ATOMIC = 0, CONFIG_WATCH_NONE };
 /* audit: what no rule matched is let through, logged and counted. Nothing else is softened. */
 enum config_enforcement { CONFIG_ENFORCEMENT_ENFORCE = 0, CONFIG_ENFORCEMENT_AUDIT };
 enum config_proxy_protocol { CONFIG_PROXY_PROTOCOL_NONE = 0, CONFIG_PROXY_PROTOCOL_V2 };
+/* What the access log tells of, as a set. */
+enum config_access { CONFIG_ACCESS_DENY = 1, CONFIG_ACCESS_CLOSE = 2, CONFIG_ACCESS_OPEN = 4 };
 enum config_truncation { CONFIG_TRUNCATION_ABORT = 0, CONFIG_TRUNCATION_TOLERATE };
 
 struct config_timeouts {
@@ -251,6 +253,8 @@ struct config {
     } log;
     struct {
         struct config_string to; /* "stdout", "none" or a path */
+        unsigned events;         /* CONFIG_ACCESS_*, or-ed */
+        uint64_t fold_ms;        /* 0: each refusal has its line */
     } access_log;
 };
 

@@ -26,6 +26,7 @@ enum field_type {
     FIELD_PERCENT,  /* uint64_t, written with a % sign */
     FIELD_BOOL,     /* bool */
     FIELD_CHOICE,   /* int or an enum */
+    FIELD_SET,      /* unsigned: the values of the named choices, or-ed; one name or a list */
     FIELD_MODE,     /* uint32_t */
     FIELD_TIME,     /* struct config_time */
     FIELD_ACCEPT,   /* struct config_address */

@@ -165,6 +165,9 @@ static struct config *build(const char *name, const char *text, size_t len,
     if (config->group_count > 1) {
         qsort(config->groups, config->group_count, sizeof *config->groups, compare_groups);
     }
+    if (config->access_log.events == 0) {
+        config->access_log.events = CONFIG_ACCESS_DENY | CONFIG_ACCESS_CLOSE;
+    }
     for (size_t i = 0; i < config->listener_count; i++) {
         complete_listener(config, &config->listeners[i]);
     }

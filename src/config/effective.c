@@ -14,7 +14,7 @@
 #include "config/field_table.h"
 #include "config/scalar.h"
 
-enum { KEY_PATH_SIZE = 1024 };
+enum { KEY_PATH_SIZE = 1024, SET_TEXT_SIZE = 256 };
 
 /* Where a table's keys stand, and what they fall back to. */
 struct place {
@@ -49,6 +49,13 @@ static bool bool_at(const void *value)
     bool flag;
     memcpy(&flag, value, sizeof(flag));
     return flag;
+}
+
+static unsigned set_at(const void *value)
+{
+    unsigned set;
+    memcpy(&set, value, sizeof(set));
+    return set;
 }
 
 static uint32_t mode_at(const void *value)
@@ -103,6 +110,23 @@ static bool number_is_default(const struct place *place, const struct field *fie
            (place->inherited != NULL && number == number_at(in(place->inherited, field->offset)));
 }
 
+/* What a set is without the key stands in words only: "`[deny, close]`". */
+static bool set_is_default(const struct field *field, const void *value)
+{
+    char text[SET_TEXT_SIZE] = "`[";
+    size_t len = strlen(text);
+    for (const struct field_choice *choice = field->choices; choice->name != NULL; choice++) {
+        if ((set_at(value) & (unsigned)choice->value) != 0 && len < sizeof(text)) {
+            len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", len > 2 ? ", " : "",
+                                    choice->name);
+        }
+    }
+    if (len < sizeof(text)) {
+        (void)snprintf(text + len, sizeof(text) - len, "]`");
+    }
+    return field->default_note != NULL && strcmp(text, field->default_note) == 0;
+}
+
 static bool mode_is_default(const struct field *field, const void *value)
 {
     uint32_t by_default = 0;
@@ -150,6 +174,8 @@ static bool is_default(const struct place *place, const struct field *field)
                bool_at(value) == (strcmp(field->default_text, "true") == 0);
     case FIELD_CHOICE:
         return choice_is_default(place, field, value);
+    case FIELD_SET:
+        return set_is_default(field, value);
     case FIELD_MODE:
         return mode_is_default(field, value);
     case FIELD_STRINGS:
@@ -168,6 +194,17 @@ static void write_strings(const struct config_strings *strings, struct json_writ
     json_array_begin(w);
     for (size_t i = 0; i < strings->count; i++) {
         json_text(w, strings->items[i].text);
+    }
+    json_array_end(w);
+}
+
+static void write_set(const struct field *field, const void *value, struct json_writer *w)
+{
+    json_array_begin(w);
+    for (const struct field_choice *choice = field->choices; choice->name != NULL; choice++) {
+        if ((set_at(value) & (unsigned)choice->value) != 0) {
+            json_text(w, choice->name);
+        }
     }
     json_array_end(w);
 }
@@ -223,6 +260,9 @@ static void write_value(const struct field *field, const void *value, struct jso
     case FIELD_CHOICE:
         json_text(w, choice_name(field, value));
         break;
+    case FIELD_SET:
+        write_set(field, value, w);
+        break;
     case FIELD_MODE:
         (void)snprintf(text, sizeof(text), "%04o", mode_at(value));
         json_text(w, text);
@@ -267,6 +307,7 @@ static bool has_no_value(const struct place *place, const struct field *field)
     case FIELD_VERSION:
     case FIELD_BOOL:
     case FIELD_CHOICE:
+    case FIELD_SET:
     case FIELD_MODE:
     case FIELD_STRUCT:
     case FIELD_LIST:

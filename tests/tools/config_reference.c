@@ -99,6 +99,10 @@ static void print_type(const struct field *field)
     case FIELD_CHOICE:
         print_choices(field->choices);
         break;
+    case FIELD_SET:
+        printf("one or a list of ");
+        print_choices(field->choices);
+        break;
     case FIELD_MODE:
         printf("octal");
         break;
@@ -299,6 +303,10 @@ static json_t *make_value(const struct field *field)
         return json_pack("{s:s}", "type", "boolean");
     case FIELD_CHOICE:
         return make_choices(field->choices);
+    case FIELD_SET:
+        return make_either(make_choices(field->choices),
+                           json_pack("{s:s, s:i, s:b, s:o}", "type", "array", "minItems", 1,
+                                     "uniqueItems", 1, "items", make_choices(field->choices)));
     case FIELD_MODE:
         return make_either(make_text(MODE_PATTERN), make_integer(0, 777));
     case FIELD_TIME:

@@ -46,7 +46,8 @@ def is_sanitizer_build():
 
 
 def configuration(credentials, *listeners, own="orders", rules=None, trust=None, **more):
-    """A whole configuration as a dict; by default `web` may use everything."""
+    """A whole configuration as a dict; by default `web` may use everything, and each refusal has
+    its line."""
     domains = ("prod.example", "partner.example") if trust is None else trust
     files = {"certificate": credentials.chain(own), "private_key": credentials.key(own)}
     if rules is None:
@@ -62,6 +63,7 @@ def configuration(credentials, *listeners, own="orders", rules=None, trust=None,
         "log": {"format": "json", "level": "debug"},
         "workers": 2,
         **more,
+        "access_log": {"fold": "0s", **more.get("access_log", {})},
     }
 
 
