@@ -186,6 +186,7 @@ struct config {
     /* No error was found. Otherwise what could not be read is absent or holds its default, and the
      * rest is there only to be checked as well: no snapshot is built from it. */
     bool valid;
+    bool from_text; /* path is only what messages call it */
     char *path;
     uint64_t text_hash[2]; /* of all files as read */
     struct config_strings include;
@@ -265,6 +266,10 @@ struct config_variable_value {
 struct config_options {
     const struct config_variable_value *variables; /* over those of the file; no name twice */
     size_t variable_count;
+    /* The main file's text, where it is in no file; the caller's. The path is then what messages
+       call it, and relative paths start at the working directory. NULL: the file is read. */
+    const char *text;
+    size_t text_len;
 };
 
 enum { CONFIG_MAX_BYTES = 64 * 1024 * 1024, CONFIG_MAX_LISTENERS = 1024 };

@@ -21,6 +21,7 @@ struct admin;
 struct admin_sessions;
 struct clock_watch;
 struct crypto;
+struct diag_list;
 struct first_seen;
 struct log_writer;
 struct metrics;
@@ -94,6 +95,12 @@ const struct config *control_config(const struct control *control);
 void control_order_all(struct control *control, enum worker_order order, enum reason reason);
 /* By limits.connections and the descriptors, as the configuration in force has them. */
 void control_set_session_bound(struct control *control);
+/* control_log.c: before there is a log, its errors; then its warnings. Sorts them. */
+void control_print_diags(struct diag_list *diags);
+void control_log_warnings(struct control *control, struct diag_list *diags);
+void control_log_ready(struct control *control);
+void control_log_not_started(struct control *control, const char *error);
+void control_log_stopped(struct control *control);
 /* The line that says where a listener, by config index, listens. */
 void control_log_listening(struct control *control, size_t index);
 /* The listeners that are counted from now on; before workers hear of the setup. */
