@@ -14,6 +14,7 @@ from harness.wait import until
 def write(tmp_path, credentials, text, listener=None):
     file = tmp_path / "bulkhead.yaml"
     config = configuration(credentials, listener or terminate("tcp://127.0.0.1:1"))
+    del config["access_log"]  # it is what the tests write
     file.write_text(yaml.safe_dump(config, sort_keys=False) + text)
     return file
 
