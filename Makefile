@@ -11,6 +11,8 @@ VARIANT     ?= release
 PYTHON      ?= /usr/bin/python3
 CLANG       ?= clang
 JOBS        ?= $(shell nproc)
+# Tests wait for most of their time, so more of them than CPUs run at once.
+TEST_JOBS   ?= $(shell echo $$((2 * $(JOBS))))
 PREFIX      ?= /usr/local
 DESTDIR     ?=
 Q           := $(if $(V),,@)
@@ -169,7 +171,7 @@ test-programs: $(PROGRAM) $(CLOCK_PROG) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
 test: ## unit tests, corpus replay, integration tests; T=name picks, VARIANT=asan and so on chooses the build
 	$(Q).ci/deps test
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) test-programs $(if $(filter release,$(VARIANT)),build/bulkhead)
-	$(Q)$(PYTHON) tests/run.py --build $(BUILD) --jobs $(JOBS) $(if $(T),--only '$(T)')
+	$(Q)$(PYTHON) tests/run.py --build $(BUILD) --jobs $(TEST_JOBS) $(if $(T),--only '$(T)')
 
 asan: ## all tests under ASan and UBSan, leaks are failures
 	+$(Q)$(MAKE) --no-print-directory VARIANT=asan test
