@@ -390,16 +390,8 @@ static void answer(struct admin_sessions *sessions, const struct job *job)
     } else if (!job->failed) {
         text = admin_json_render(write_terminated, job, &len);
     }
-    struct bytebuf body = {0};
-    if (text == NULL || !bytebuf_append(&body, text, len)) {
-        http_call_refuse(job->call, STATUS_NO_MEMORY,
-                         "memory is out: not every worker could answer");
-    } else {
-        const struct http_answer whole = {.status = STATUS_OK, .body = &body};
-        http_call_answer(job->call, &whole);
-    }
-    bytebuf_clear(&body);
-    mem_free(text);
+    admin_json_answer(job->call, STATUS_OK, text, len,
+                      "memory is out: not every worker could answer");
 }
 
 static void finish(struct admin_sessions *sessions)
