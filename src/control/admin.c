@@ -255,23 +255,12 @@ static const struct route routes[] = {
     {"/log-level", HTTP_METHOD_POST, "level", on_log_level},
 };
 
-static bool takes(const struct route *route, struct strview name)
-{
-    for (const char *at = route->parameters; at != NULL && *at != '\0';) {
-        size_t len = strcspn(at, " ");
-        if (strview_equal(name, (struct strview){at, len})) {
-            return true;
-        }
-        at += len + (at[len] == ' ');
-    }
-    return false;
-}
-
 /* A misspelt dry_run must not be a reload. */
 static bool takes_all(const struct route *route, const struct http_request *request)
 {
     for (size_t i = 0; i < request->parameter_count; i++) {
-        if (!takes(route, request->parameters[i].name)) {
+        if (route->parameters == NULL ||
+            !strview_is_one_of(request->parameters[i].name, route->parameters)) {
             return false;
         }
     }
