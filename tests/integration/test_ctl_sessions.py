@@ -5,12 +5,11 @@ import contextlib
 import json
 import re
 import signal
-import socket
 
 import pytest
 
 from harness.bulkhead import ROOT, bridge, configuration, originate, rule, run_command, terminate, until
-from harness.metrics import scrape
+from harness.metrics import http_get, scrape
 from harness.streams import RESET, PlainStream, client_context, dial, server_context, tls_connect
 
 WEB = "spiffe://prod.example/ns/shop/sa/web"
@@ -70,14 +69,7 @@ def ended(place):
 
 
 def status_of(place, target, method="POST"):
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(10)
-        sock.connect(place.socket)
-        sock.sendall(f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
-        answer = b""
-        while chunk := sock.recv(65536):
-            answer += chunk
-    return int(answer.split(b" ", 2)[1])
+    return http_get(place.socket, target, method=method)[0]
 
 
 def test_a_session_is_told_whole(place, connect):
