@@ -118,11 +118,11 @@ void ctl_print_drain(json_t *answer, FILE *out)
 {
     bool before = json_is_true(json_object_get(answer, "begun_before"));
     fprintf(out,
-            "%s: %s; sessions may end within %" JSON_INTEGER_FORMAT " ms and the delay of "
-            "%" JSON_INTEGER_FORMAT " ms\n",
-            ctl_text_of(answer, "state"), before ? "it had begun before" : "it has begun",
-            json_integer_value(json_object_get(answer, "timeout_ms")),
-            json_integer_value(json_object_get(answer, "delay_ms")));
+            "the drain %s: after drain.delay (%" JSON_INTEGER_FORMAT " ms) no more is accepted, "
+            "and open sessions may end within drain.timeout (%" JSON_INTEGER_FORMAT " ms)\n",
+            before ? "had begun before" : "has begun",
+            json_integer_value(json_object_get(answer, "delay_ms")),
+            json_integer_value(json_object_get(answer, "timeout_ms")));
 }
 
 void ctl_print_config(json_t *answer, FILE *out)

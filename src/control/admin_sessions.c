@@ -163,7 +163,7 @@ static bool take_all(struct job *job, struct http_call *call)
     if (filtered == job->all) {
         http_call_refuse(call, STATUS_BAD,
                          filtered ? "all=true has no filter beside it"
-                                  : "say which: identity, rule, listener or session; or all=true");
+                                  : "say which: identity, rule, listener or session, or all");
         return false;
     }
     return true;

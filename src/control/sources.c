@@ -610,7 +610,7 @@ static struct setup *new_setup(struct loader *loader, const char *path,
         diag_warning(
             loader->diags, (struct config_pos){0, 0, 0},
             "its text came from standard input or the environment and can't be read again; "
-            "what it names and includes was");
+            "the files that it names and includes have been read");
     }
     if (setup != NULL && config_same_text(setup->config, loader->former->setup->config)) {
         setup_unref(setup); /* nothing has changed in it: no session need be judged */

@@ -122,6 +122,14 @@ def test_an_answer_is_bounded_and_says_so(place, connect):
     assert not ask(place, "sessions", "--limit", 3)["truncated"]
 
 
+def test_terminate_wants_to_know_whom(place):
+    for verb in (("terminate",), ("terminate", "--json")):
+        refused = ctl(place, *verb)
+        assert refused.returncode == 1
+        assert refused.stderr == "bulkhead ctl: say which: identity, rule, listener or session, or all\n"
+        assert refused.stdout.count("\n") == (1 if "--json" in verb else 0)
+
+
 @pytest.mark.parametrize("target", [
     "/sessions?limit=0", "/sessions?limit=10001", "/sessions?limit=1e3", "/sessions?limit=",
     "/sessions?limit=-1", "/sessions?session=0", "/sessions?session=18446744073709551616",
@@ -214,7 +222,10 @@ def test_drain_is_a_verb(start, backends, credentials, tmp_path):
                                 drain={"delay": "1h"}, admin={"listen": f"unix://{address}"}))
     place.socket = address
     people = ctl(place, "drain")
-    assert people.returncode == 0 and "it has begun" in people.stdout, people.stderr
+    assert people.returncode == 0, people.stderr
+    assert people.stdout == ("the drain has begun: after drain.delay (3600000 ms) no more is accepted, and "
+                             "open sessions may end within drain.timeout (25000 ms)\n")
+    assert ctl(place, "drain").stdout.startswith("the drain had begun before: ")
     place.wait_log("draining", trigger="ctl")
     assert ask(place, "drain")["begun_before"]
     place.signal(signal.SIGQUIT)
