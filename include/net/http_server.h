@@ -31,8 +31,8 @@ typedef void http_gone_fn(void *arg);
 /* A newcomer beyond `connections`. */
 enum http_full {
     HTTP_FULL_WAITS = 0,  /* stays in the kernel's queue until another has ended */
-    HTTP_FULL_OLDEST_GOES /* whoever came first is closed: slow clients can't keep the others out,
-                             where anybody may connect */
+    HTTP_FULL_OLDEST_GOES /* the oldest of the address that has the most is closed: where anybody
+                             may connect, slow clients and many can't keep the others out */
 };
 
 struct http_server_options {

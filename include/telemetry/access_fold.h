@@ -7,7 +7,9 @@
  * certificate claims. The first of a kind is to
  * be written; those that follow within a window are counted, and told in one line when the window
  * is over, again and again until one passes without any. What is remembered is bounded: with
- * ACCESS_FOLD_KINDS kinds at one time, further ones are counted by their reason alone.
+ * ACCESS_FOLD_KINDS kinds at one time, further ones are counted by their reason alone; so are those
+ * without a verified ID beyond half of it, and those of one address beyond an eighth: whoever makes
+ * names up hides no refusal of a verified ID, nor of another address.
  *
  * So lines and the numbers in `repeats` together are all refusals, whatever happens. One thread.
  */

@@ -3,10 +3,10 @@
  * this is the first time that it calls, or is denied.
  *
  * One table for all workers: a peer is added once and never removed, without a lock. The number of
- * peers is bounded, whoever calls: the first `capacity` have their own counts, whole; all others
- * are counted together. Counts are shared by the workers and not kept by each of them: they move
- * once for each session, not for each byte, and a hundred thousand peers times the workers would be
- * hundreds of MiB.
+ * peers is bounded, whoever calls: the first `capacity` have their own counts, whole (fewer, where
+ * IDs have more than 256 bytes in the mean); all others are counted together. Counts are shared by
+ * the workers and not kept by each of them: they move once for each session, not for each byte, and
+ * a hundred thousand peers times the workers would be hundreds of MiB.
  */
 #ifndef BULKHEAD_TELEMETRY_PEER_TABLE_H
 #define BULKHEAD_TELEMETRY_PEER_TABLE_H

@@ -29,6 +29,7 @@
 #include "base/assert.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
+#include "base/netaddr.h"
 #include "http_head.h"
 #include "net/listener.h"
 #include "net/socket.h"
@@ -60,6 +61,7 @@ struct http_call {
     struct http_server *server;
     enum call_state state;
     int fd;
+    struct netaddr peer;
     struct io_watch *watch;
     struct timer *timer;
     struct bytebuf in; /* head and body, contiguous */
@@ -555,14 +557,48 @@ void http_call_refuse(struct http_call *call, int status, const char *why)
 
 /* ---- The server ---- */
 
+static bool same_host(const struct netaddr *a, const struct netaddr *b)
+{
+    if (a->u.sa.sa_family != b->u.sa.sa_family) {
+        return false;
+    }
+    switch (a->u.sa.sa_family) {
+    case AF_INET:
+        return a->u.in.sin_addr.s_addr == b->u.in.sin_addr.s_addr;
+    case AF_INET6:
+        return memcmp(&a->u.in6.sin6_addr, &b->u.in6.sin6_addr, sizeof(a->u.in6.sin6_addr)) == 0;
+    default:
+        return true; /* Unix */
+    }
+}
+
+/* The oldest of the address that has the most: who floods pushes itself out, and not the one whose
+   answer takes a while to make. At most some dozens are looked at. */
+static struct http_call *who_gives_way(const struct http_server *server)
+{
+    struct http_call *chosen = NULL;
+    struct http_call *call = NULL;
+    size_t most = 0;
+    TAILQ_FOREACH (call, &server->calls, link) {
+        size_t alike = 0;
+        for (const struct http_call *other = call; other != NULL; other = TAILQ_NEXT(other, link)) {
+            alike += same_host(&call->peer, &other->peer);
+        }
+        if (alike > most) {
+            most = alike;
+            chosen = call;
+        }
+    }
+    return chosen;
+}
+
 static void on_accept(void *arg, int fd, const struct netaddr *peer)
 {
     struct http_server *server = arg;
-    (void)peer;
     CHECK_MAGIC(server, SERVER_MAGIC);
     if (server->count == server->options.connections) {
         ASSERT(server->options.full == HTTP_FULL_OLDEST_GOES);
-        close_call(TAILQ_FIRST(&server->calls));
+        close_call(who_gives_way(server));
     }
     struct http_call *call = mem_try_alloc(sizeof(*call));
     if (call == NULL) {
@@ -572,6 +608,7 @@ static void on_accept(void *arg, int fd, const struct netaddr *peer)
     call->magic = CALL_MAGIC;
     call->server = server;
     call->fd = fd;
+    call->peer = *peer;
     call->watch = io_watch_new(server->loop, fd, on_ready, call);
     call->timer = timer_new(server->loop, on_deadline, call);
     if (call->watch == NULL || call->timer == NULL || io_watch_set(call->watch, IO_READ) != 0) {

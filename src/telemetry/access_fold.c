@@ -7,6 +7,9 @@
  *                                  |-- due, repeats > 0: one line, repeats 0, a new window
  *                                  `-- due, repeats 0: free
  *     overflow:  one for each reason: the same, but for the first, which is counted as well
+ *
+ * A kind with a verified ID costs a certificate of a trusted domain; any other costs a name that is
+ * made up, and may not take the room of those.
  */
 #include "telemetry/access_fold.h"
 
@@ -14,6 +17,8 @@
 #include "base/memory.h"
 
 #include <string.h>
+
+enum { UNVERIFIED_MAX = ACCESS_FOLD_KINDS / 2, OF_ADDRESS_MAX = ACCESS_FOLD_KINDS / 8 };
 
 struct entry {
     uint64_t due_ms;
@@ -188,6 +193,21 @@ static bool overflows(struct access_fold *fold, const struct access_record *reco
     return true;
 }
 
+/* Of one that would be new. */
+static bool has_share_left(const struct access_fold *fold, const struct key *key)
+{
+    size_t unverified = 0;
+    size_t of_address = 0;
+    for (size_t i = 0; i < ACCESS_FOLD_KINDS && !key->verified; i++) {
+        const struct entry *entry = &fold->entries[i];
+        if (fold->hashes[i] != 0 && !entry->verified) {
+            unverified++;
+            of_address += strview_equal(address_of(entry), key->address);
+        }
+    }
+    return unverified < UNVERIFIED_MAX && of_address < OF_ADDRESS_MAX;
+}
+
 bool access_fold_takes(struct access_fold *fold, const struct access_record *record,
                        uint64_t now_ms, uint64_t window_ms)
 {
@@ -203,7 +223,8 @@ bool access_fold_takes(struct access_fold *fold, const struct access_record *rec
         }
         unused = fold->hashes[i] == 0 ? i : unused;
     }
-    if (unused == ACCESS_FOLD_KINDS || !open_entry(&fold->entries[unused], &key, record)) {
+    if (unused == ACCESS_FOLD_KINDS || !has_share_left(fold, &key) ||
+        !open_entry(&fold->entries[unused], &key, record)) {
         return overflows(fold, record, now_ms, window_ms);
     }
     fold->hashes[unused] = hash;

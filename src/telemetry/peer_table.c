@@ -3,7 +3,8 @@
  * cell on its way. Cells are filled and never emptied, so two that bring the same peer at one time
  * meet at the same cell, and no peer stands in it twice. Workers that are at it together may bring
  * more than the capacity, one each; those have no place among the peers that are told of, and count
- * with the others.
+ * with the others. IDs have a bound in bytes too, of all of them together: who has the CA of a
+ * trusted domain chooses long ones.
  *
  * The list is in the order of arrival since the start: a peer takes, by compare-and-swap, the first
  * free place, from a place on that all before it are taken. So it is always a prefix.
@@ -19,6 +20,9 @@
 #include "base/memory.h"
 
 enum { SPARE = 2048 }; /* more workers than there may be */
+/* Real IDs are shorter than the mean. What may be known from before has the room of a last one for
+   each worker besides: what was kept then is kept now. */
+enum { MEAN_BYTES = 256, LONGEST = 2048, SPARE_BYTES = SPARE * LONGEST };
 
 struct entry {
     uint64_t hash;
@@ -43,6 +47,7 @@ struct peer_table {
     struct entry **known;
     size_t known_count;
     _Atomic size_t in_table;
+    _Atomic size_t bytes; /* of the IDs in it */
     _Atomic size_t in_list;
     _Atomic uint64_t changes;
     _Atomic bool told_full;
@@ -104,13 +109,21 @@ static bool is_of(const struct entry *entry, struct strview id, uint64_t hash)
     return entry->hash == hash && entry->len == id.len && memcmp(entry->text, id.ptr, id.len) == 0;
 }
 
+static bool is_full(const struct peer_table *table, size_t spare_bytes)
+{
+    return atomic_load_explicit(&table->in_table, memory_order_acquire) >= table->capacity ||
+           atomic_load_explicit(&table->bytes, memory_order_relaxed) >=
+               table->capacity * MEAN_BYTES + spare_bytes;
+}
+
 /* The peer's entry, made when there was none and there is room. NULL: it has none. */
-static struct entry *find_or_add(struct peer_table *table, struct strview id, bool *full)
+static struct entry *find_or_add(struct peer_table *table, struct strview id, size_t spare_bytes,
+                                 bool *full)
 {
     uint64_t hash = hash_bytes(id.ptr, id.len, table->seed);
     size_t at = (size_t)hash & table->mask;
     struct entry *own = NULL;
-    *full = atomic_load_explicit(&table->in_table, memory_order_acquire) >= table->capacity;
+    *full = is_full(table, spare_bytes);
     for (;;) {
         struct entry *there = atomic_load_explicit(&table->cells[at], memory_order_acquire);
         if (there == NULL) {
@@ -120,6 +133,7 @@ static struct entry *find_or_add(struct peer_table *table, struct strview id, bo
             }
             if (atomic_compare_exchange_strong_explicit(
                     &table->cells[at], &there, own, memory_order_acq_rel, memory_order_acquire)) {
+                atomic_fetch_add_explicit(&table->bytes, id.len, memory_order_relaxed);
                 atomic_fetch_add_explicit(&table->in_table, 1, memory_order_release);
                 return own;
             }
@@ -136,7 +150,7 @@ bool peer_table_know(struct peer_table *table, struct strview id, uint64_t first
                      uint64_t first_denied_ms)
 {
     bool full = false;
-    struct entry *entry = find_or_add(table, id, &full);
+    struct entry *entry = find_or_add(table, id, SPARE_BYTES, &full);
     ASSERT(entry != NULL || full); /* like mem_alloc: memory is out at the start */
     if (entry == NULL || entry->known) {
         return false;
@@ -192,7 +206,7 @@ enum peer_news peer_table_note(struct peer_table *table, const struct peer_sight
 {
     bool full = false;
     uint64_t now_ms = sight->now_ms > 0 ? sight->now_ms : 1; /* 0 means never */
-    struct entry *entry = find_or_add(table, sight->id, &full);
+    struct entry *entry = find_or_add(table, sight->id, 0, &full);
     if (entry == NULL) {
         count(table->others, sight);
         bool told =

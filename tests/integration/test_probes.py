@@ -339,6 +339,29 @@ def test_one_question_for_all_who_ask(asking):
         assert len(app.requests) == 1
 
 
+def test_who_asks_a_lot_keeps_no_other_address_waiting(asking):
+    """kubelet's question waits for a slow application; a neighbour's do not push it out."""
+    with Application() as app:
+        app.may_answer.clear()
+        address = asking(get=f"{app.url}/healthz")
+        request = b"GET /app/x HTTP/1.1\r\nHost: x\r\n\r\n"
+        with socket.create_connection(address, DEADLINE_S) as kubelet:
+            kubelet.sendall(request)
+            until(lambda: app.requests, "the question")
+            flood = [socket.create_connection(address, source_address=("127.0.0.2", 0))
+                     for _ in range(100)]
+            for sock in flood:
+                try:
+                    sock.sendall(request)
+                except OSError:
+                    pass  # pushed out by the next
+            assert http_get(address, "/readyz")[0] == 200
+            app.may_answer.set()
+            assert kubelet.recv(65536).startswith(b"HTTP/1.1 200 ")
+            for sock in flood:
+                sock.close()
+
+
 def test_callers_in_a_row_do_not_flood_it(asking):
     with Application() as app:
         address = asking(get=f"{app.url}/healthz")

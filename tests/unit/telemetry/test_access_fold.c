@@ -204,6 +204,30 @@ static void test_access_fold_of_too_many_kinds(void **state)
     assert_true(access_fold_due(fold) == ACCESS_FOLD_NEVER);
 }
 
+/* Kinds cost who has no certificate of ours nothing: any name may be claimed. */
+static void test_access_fold_claims_leave_room_for_the_others(void **state)
+{
+    struct access_fold *fold = *state;
+    char text[64];
+    /* one address, then any number of them */
+    for (unsigned i = 0; i < 10 * ACCESS_FOLD_KINDS; i++) {
+        struct access_record record = refusal(REASON_POLICY_NO_RULE, "in", NULL, "192.0.2.1:1");
+        (void)snprintf(text, sizeof(text), "spiffe://prod.example/%u", i);
+        record.claimed_id = strview_from(text);
+        (void)access_fold_takes(fold, &record, 0, WINDOW);
+    }
+    struct access_record neighbour = refusal(REASON_SVID_UNTRUSTED, "in", NULL, "192.0.2.2:1");
+    neighbour.claimed_id = strview_from(WEB);
+    assert_false(access_fold_takes(fold, &neighbour, 0, WINDOW));
+    for (unsigned i = 0; i < 10 * ACCESS_FOLD_KINDS; i++) {
+        (void)snprintf(text, sizeof(text), "[2001:db8::%x]:1", i);
+        struct access_record record = refusal(REASON_POLICY_NO_RULE, "in", NULL, text);
+        (void)access_fold_takes(fold, &record, 0, WINDOW);
+    }
+    struct access_record verified = refusal(REASON_POLICY_NO_RULE, "in", WEB, "192.0.2.3:1");
+    assert_false(access_fold_takes(fold, &verified, 0, WINDOW));
+}
+
 static void test_access_fold_adds_up(void **state)
 {
     struct access_fold *fold = *state;
@@ -254,6 +278,7 @@ int main(void)
         T(test_access_fold_tells_what_shadow_rules_would_do),
         T(test_access_fold_what_makes_no_difference),
         T(test_access_fold_of_too_many_kinds),
+        T(test_access_fold_claims_leave_room_for_the_others),
         T(test_access_fold_adds_up),
         T(test_access_fold_everything_ends_all_windows),
     };

@@ -67,6 +67,38 @@ static void test_ids_are_compared_whole(void **state)
     peer_table_free(counts);
 }
 
+/* A SPIFFE ID has up to 2048 bytes (SPIFFE-ID 2.3), and the CA of any trust domain chooses them. */
+static void test_long_ids_take_no_more_memory(void **state)
+{
+    (void)state;
+    enum { CAPACITY = 10000, ID = 2048, MOST = CAPACITY * 256 + 2 * ID };
+    struct peer_table *table = peer_table_new(CAPACITY);
+    char id[ID + 1];
+    unsigned full = 0;
+    for (unsigned i = 0; i < CAPACITY; i++) {
+        int len = snprintf(id, sizeof(id), "spiffe://partner.example/%08u", i);
+        memset(id + len, 'x', sizeof(id) - (size_t)len);
+        id[ID] = '\0';
+        full += note(table, id, true, false, 1000) == PEER_NEWS_FULL;
+    }
+    assert_int_equal(full, 1);
+    assert_true(peer_table_size(table) * ID <= MOST);
+    struct peer_record rest;
+    peer_table_get(table, 0, &rest);
+    assert_int_equal(rest.denied + peer_table_size(table) - 1, CAPACITY);
+    /* what is kept can be known again after a restart, and then some */
+    struct peer_table *later = peer_table_new(CAPACITY);
+    for (size_t i = 1; i < peer_table_size(table); i++) {
+        struct peer_record peer;
+        peer_table_get(table, i, &peer);
+        assert_true(peer_table_know(later, peer.id, 1, 1));
+    }
+    assert_true(peer_table_know(later, strview_from("spiffe://prod.example/one-more"), 1, 1));
+    assert_int_equal(note(later, "spiffe://prod.example/new", true, true, 1000), PEER_NEWS_FULL);
+    peer_table_free(later);
+    peer_table_free(table);
+}
+
 enum { THREADS = 4, PEERS = 300, ROUNDS = 50 };
 
 struct work {
@@ -222,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_peers_in_order_and_the_others),
         cmocka_unit_test(test_ids_are_compared_whole),
+        cmocka_unit_test(test_long_ids_take_no_more_memory),
         cmocka_unit_test(test_what_is_news),
         cmocka_unit_test(test_what_is_known_is_no_news),
         cmocka_unit_test(test_many_workers),
