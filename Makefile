@@ -36,7 +36,7 @@ SH_FILES    := $(wildcard .ci/run .ci/deps certs/*.sh tests/*.sh tests/integrati
 
 PY_FILES    := $(wildcard bench/*.py tests/*.py tests/*/*.py tests/integration/harness/*.py)
 
-LIBS        := -lssl -lcrypto -levent_core -lcares -lyaml -ljansson -lpthread
+LIBS        := -lssl -lcrypto -levent_core -lcares -lnghttp2 -lyaml -ljansson -lpthread
 TEST_LIBS   := -lcmocka
 
 WARN        := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
