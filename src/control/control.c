@@ -34,6 +34,8 @@
 #include "control/sockets.h"
 #include "control/sources.h"
 #include "control/watching.h"
+#include "control/workload_material.h"
+#include "control/workload_source.h"
 #include "control_private.h"
 #include "net/clock_watch.h"
 #include "net/listener.h"
@@ -156,6 +158,8 @@ static void on_signal(void *arg, int signal_number)
     }
 }
 
+static void log_ready_once(struct control *control);
+
 void control_material_changed(struct control *control)
 {
     control_set_session_bound(control);
@@ -164,6 +168,8 @@ void control_material_changed(struct control *control)
     watching_update(control->watching);
     own_expiry_look(control->own_expiry);
     rule_expiry_look(control->rule_expiry);
+    workload_source_in_force(control->workload);
+    log_ready_once(control);
 }
 
 static void on_clock_set(void *arg)
@@ -289,6 +295,9 @@ static int load(struct control *control, const char *config_path,
 static int open_sockets(struct control *control, struct errbuf *err)
 {
     control->sockets = socket_table_new(control->worker_count);
+    if (workload_material_address(control_config(control)) != NULL) {
+        socket_table_hold(control->sockets);
+    }
     control->start_sockets = socket_table_open(control->sockets, control->snapshot->setup, err);
     if (control->start_sockets == NULL) {
         return -1;
@@ -418,7 +427,9 @@ static int make_watchers(struct control *control, struct errbuf *err)
     reload_counts_init(&control->reloads, control->snapshot->generation);
     control->own_expiry = own_expiry_new(control);
     control->rule_expiry = rule_expiry_new(control);
-    if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL) {
+    control->workload = workload_source_new(control);
+    if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL ||
+        control->workload == NULL) {
         errbuf_set(err, "memory is out");
         return -1;
     }
@@ -465,9 +476,6 @@ void control_log_listening(struct control *control, size_t index)
 static void log_ready(struct control *control)
 {
     const struct config *config = control_config(control);
-    for (size_t i = 0; i < config->listener_count; i++) {
-        control_log_listening(control, i);
-    }
     reload_log_audit(&control->log, config);
     const struct x509_svid *own = credentials_own(control->snapshot->credentials);
     char expires[CLOCK_TEXT_SIZE];
@@ -481,6 +489,39 @@ static void log_ready(struct control *control)
     log_strview(&control->log, "spiffe_id", x509_svid_id(own)->text);
     log_str(&control->log, "expires", clock_format_s(x509_svid_not_after(own), expires));
     log_end(&control->log);
+}
+
+static void log_not_started(struct control *control, const char *error)
+{
+    log_begin(&control->log, LOG_ERROR, "not_started");
+    log_str(&control->log, "error", error);
+    log_end(&control->log);
+}
+
+/* Not while no listener is open, for want of an identity. */
+static void log_ready_once(struct control *control)
+{
+    if (!control->said_ready && !socket_table_is_held(control->sockets)) {
+        control->said_ready = true;
+        log_ready(control);
+    }
+}
+
+static void log_start(struct control *control)
+{
+    size_t count = control_config(control)->listener_count;
+    for (size_t i = 0; i < count && !socket_table_is_held(control->sockets); i++) {
+        control_log_listening(control, i);
+    }
+    log_ready_once(control);
+}
+
+void control_give_up(struct control *control, const char *error)
+{
+    log_not_started(control, error);
+    control->exit_code = 1;
+    control->state = CONTROL_STOPPING;
+    loop_stop(control->loop);
 }
 
 static void log_stopped(struct control *control)
@@ -517,13 +558,6 @@ static int start_logging(struct control *control, struct errbuf *err)
     log_init(&control->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_ring_sink, log_writer_ring(control->log_writer, 0));
     return 0;
-}
-
-static void log_not_started(struct control *control, const char *error)
-{
-    log_begin(&control->log, LOG_ERROR, "not_started");
-    log_str(&control->log, "error", error);
-    log_end(&control->log);
 }
 
 /* Everything between the configuration and "ready". */
@@ -579,6 +613,7 @@ static void fini(struct control *control)
     if (control->mailbox != NULL) {
         mailbox_free(control->mailbox);
     }
+    workload_source_free(control->workload);
     reload_free(control->reload);
     socket_table_free(control->sockets);
     mem_free(control->start_sockets);
@@ -628,8 +663,9 @@ int control_run(const char *config_path, const struct config_options *options)
             code = 1;
         } else {
             mask_signals(SIG_UNBLOCK);
-            log_ready(control);
+            log_start(control);
             loop_run(control->loop);
+            code = control->exit_code;
             mask_signals(SIG_BLOCK); /* nobody handles them now, and they would end us otherwise */
             stop_workers(control);
             log_stopped(control);

@@ -32,6 +32,7 @@ struct tls_session_store;
 struct sources;
 struct watching;
 struct worker;
+struct workload_source;
 
 enum control_state { CONTROL_RUNNING = 0, CONTROL_DELAYED, CONTROL_DRAINING, CONTROL_STOPPING };
 enum { CONTROL_SIGNALS = 6 };
@@ -62,6 +63,9 @@ struct control {
     struct watching *watching;
     struct admin *admin; /* NULL: none is configured */
     struct clock_watch *clock_watch;
+    struct workload_source *workload;
+    bool said_ready;
+    int exit_code;
     struct worker **workers;
     unsigned worker_count;
     unsigned running; /* threads that were started */
@@ -80,6 +84,8 @@ void control_set_session_bound(struct control *control);
 void control_log_listening(struct control *control, size_t index);
 /* The listeners that are counted from now on; before workers hear of the setup. */
 void control_follow_metrics(struct control *control, const struct setup *setup);
+/* A start that can't come to its end any more, before anything is served: exit code 1. */
+void control_give_up(struct control *control, const char *error);
 /* Another material is in force. */
 void control_material_changed(struct control *control);
 

@@ -17,6 +17,7 @@
 #include "control/rule_totals.h"
 #include "control/sockets.h"
 #include "control/watching.h"
+#include "control/workload_source.h"
 #include "control_private.h"
 #include "proxy/snapshot.h"
 #include "proxy/survey.h"
@@ -147,6 +148,7 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     if (outcome->kind == RELOAD_APPLY && reload->job->request.scope == SOURCES_ALL) {
         reload_log_audit(&reload->control->log, control_config(reload->control));
         rule_expiry_look(reload->control->rule_expiry);
+        workload_source_follow(reload->control->workload);
     }
     if (reload->job->request.done != NULL) {
         reload->job->request.done(reload->job->request.arg, outcome);
@@ -304,15 +306,33 @@ static void read_sources(struct reload *reload, sources_serve_fn *can_serve_fn)
     reload->outcome.to = reload->candidate;
 }
 
+/* The first identity: from here on there is somebody to accept connections as. */
+static bool release_sockets(struct reload *reload)
+{
+    struct socket_table *table = reload->control->sockets;
+    if (!socket_table_is_held(table) || reload->job->request.kind != RELOAD_APPLY ||
+        credentials_own(reload->candidate->credentials) == NULL) {
+        return false;
+    }
+    socket_table_release(table);
+    mem_free(reload->sockets);
+    reload->sockets = NULL;
+    return true;
+}
+
 /* What the files say, made into a snapshot. False: there is nothing to go on with. */
 static bool prepare(struct reload *reload)
 {
     struct control *control = reload->control;
     const struct material *in_force = sources_in_force(control->sources);
     read_sources(reload, can_serve);
+    bool is_first = release_sockets(reload);
     bool opened = open_sockets(reload);
     reload_log_diags(&control->log, &reload->diags, reload->job->request.kind);
     if (!opened) {
+        if (is_first) {
+            control_give_up(control, "a listening socket can't be had");
+        }
         refuse(reload, "a listening socket can't be had");
         return false;
     }
@@ -444,7 +464,8 @@ void reload_forget(struct reload *reload, const void *arg)
 static bool is_meant(enum reason reason)
 {
     return reason == REASON_QUARANTINED || reason == REASON_RULE_DENIES ||
-           reason == REASON_CERTIFICATE_REVOKED || reason == REASON_RULE_EXPIRED;
+           reason == REASON_CERTIFICATE_REVOKED || reason == REASON_RULE_EXPIRED ||
+           reason == REASON_OWN_IDENTITY_WITHDRAWN;
 }
 
 struct tally {
