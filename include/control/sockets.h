@@ -17,8 +17,8 @@ struct socket_table;
 struct socket_table *socket_table_new(size_t worker_count);
 /* Closes everything. NULL is fine. */
 void socket_table_free(struct socket_table *table);
-/* Until it is released nothing is opened, and socket_table_open gives an array of NULLs: there is no
-   identity yet to accept anybody with. */
+/* Until it is released nothing is opened, and socket_table_open gives an array of NULLs: there is
+   no identity yet to accept anybody with. */
 void socket_table_hold(struct socket_table *table);
 void socket_table_release(struct socket_table *table);
 bool socket_table_is_held(const struct socket_table *table);
