@@ -32,7 +32,7 @@ BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
 TOOL_SRC    := $(sort $(wildcard tests/tools/*.c))
 TOOL_BIN    := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/tests/tools/%)
 C_FILES     := $(wildcard src/*.c src/*/*.c include/*/*.h tests/unit/*/*.[ch] tests/fuzz/*.[ch] tests/tools/*.[ch] bench/*.[ch])
-SH_FILES    := $(wildcard .ci/run .ci/deps certs/*.sh tests/*.sh tests/integration/*.sh bench/*.sh)
+SH_FILES    := $(wildcard .ci/run .ci/deps certs/*.sh tests/*.sh tests/integration/*.sh bench/*.sh config/*.sh config/completion/*.bash)
 
 PY_FILES    := $(wildcard bench/*.py tests/*.py tests/*/*.py tests/integration/harness/*.py)
 
@@ -81,7 +81,7 @@ LDFLAGS     += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(FLAGS_$
 
 .PHONY: all build debug test check fmt fmt-check lint layers asan tsan valgrind fuzz coverage \
         certs demo deps help install dist clean compile_commands werror unit reference analyze bench soak \
-        test-programs prometheus bench-telemetry bench-policy
+        test-programs prometheus bench-telemetry bench-policy uninstall deb
 
 all: build
 
@@ -266,25 +266,59 @@ bench-telemetry: ## what metrics and logs cost: all on against all off, CPU per 
 	$(Q)$(PYTHON) bench/telemetry.py --on build/release/bulkhead --off build/uncounted/bulkhead
 
 P ?=
-soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, rotate, churn or tails picks, JSON=1 for machines
+soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, drain, rotate, churn or tails picks, JSON=1 for machines
 	$(Q).ci/deps test
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
 	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
 
-reference: ## config/REFERENCE.md, LOGS.md, METRICS.md and the schemas from the tables in the code
+reference: ## config/REFERENCE.md, LOGS.md, REASONS.md, METRICS.md, the schemas and man/bulkhead.yaml.5 from the tables in the code
 	+$(Q)$(MAKE) --no-print-directory $(addprefix $(BUILD)/tests/tools/,config_reference log_reference metrics_reference)
 	$(Q)$(BUILD)/tests/tools/metrics_reference > config/METRICS.md
-	$(Q)$(BUILD)/tests/tools/log_reference > config/LOGS.md
+	$(Q)$(BUILD)/tests/tools/log_reference logs > config/LOGS.md
+	$(Q)$(BUILD)/tests/tools/log_reference reasons > config/REASONS.md
 	$(Q)$(BUILD)/tests/tools/config_reference markdown > config/REFERENCE.md
 	$(Q)$(BUILD)/tests/tools/config_reference schema > config/bulkhead.schema.json
 	$(Q)$(BUILD)/tests/tools/config_reference rules-schema > config/bulkhead-rules.schema.json
+	$(Q)$(PYTHON) tests/tools/manual_page.py config/REFERENCE.md config/sidecar.yaml > config/man/bulkhead.yaml.5
 
 compile_commands: ## compile_commands.json for clangd
 	+$(Q)bear -- $(MAKE) --no-print-directory -B $(PROGRAM)
 
-install: build ## install into $(DESTDIR)$(PREFIX)
-	$(Q)install -D -m 0755 build/bulkhead $(DESTDIR)$(PREFIX)/bin/bulkhead
-	$(Q)install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/bulkhead config/bulkhead.schema.json config/bulkhead-rules.schema.json config/bulkhead.service
+# What `make install` puts where: MODE:SOURCE:TARGET, with the target below $(DESTDIR)$(PREFIX).
+DOC_DIR     ?= share/doc/bulkhead
+ZSH_DIR     ?= share/zsh/site-functions
+UNIT_DIR    ?= lib/systemd/system
+INSTALLED   := 0755:build/bulkhead:bin/bulkhead \
+    0644:config/man/bulkhead.1:share/man/man1/bulkhead.1 \
+    0644:config/man/bulkhead.yaml.5:share/man/man5/bulkhead.yaml.5 \
+    0644:config/completion/bulkhead.bash:share/bash-completion/completions/bulkhead \
+    0644:config/completion/_bulkhead:$(ZSH_DIR)/_bulkhead \
+    0644:config/completion/bulkhead.fish:share/fish/vendor_completions.d/bulkhead.fish \
+    0644:config/bulkhead.sysusers:lib/sysusers.d/bulkhead.conf \
+    0644:build/bulkhead.service:$(UNIT_DIR)/bulkhead.service \
+    $(foreach f,bulkhead bulkhead-rules,0644:config/$(f).schema.json:share/bulkhead/$(f).schema.json) \
+    0644:README.md:$(DOC_DIR)/README.md \
+    $(foreach f,REFERENCE.md LOGS.md REASONS.md METRICS.md,0644:config/$(f):$(DOC_DIR)/$(f)) \
+    $(foreach f,sidecar originate gateway,0644:config/$(f).yaml:$(DOC_DIR)/examples/$(f).yaml) \
+    0644:config/rules.d/partner.yaml:$(DOC_DIR)/examples/rules.d/partner.yaml
+
+install: build ## install into $(DESTDIR)$(PREFIX): program, man pages, completion, systemd unit, examples
+	$(Q)sed 's|/usr/local/bin/|$(PREFIX)/bin/|' config/bulkhead.service > build/bulkhead.service
+	$(Q)for f in $(INSTALLED); do IFS=: read -r mode source target <<< "$$f" && \
+	    install -D -m "$$mode" "$$source" "$(DESTDIR)$(PREFIX)/$$target" || exit 1; done
+
+uninstall: ## remove what `make install` with the same DESTDIR and PREFIX put there
+	$(Q)for f in $(INSTALLED); do rm -f "$(DESTDIR)$(PREFIX)/$${f##*:}"; done
+	$(Q)cd "$(DESTDIR)$(PREFIX)" && rmdir --ignore-fail-on-non-empty $(DOC_DIR)/examples/rules.d $(DOC_DIR)/examples $(DOC_DIR) share/bulkhead 2> /dev/null || true
+
+DEB_TREE    := build/deb/bulkhead
+deb: ## a Debian package, build/bulkhead_VERSION_ARCHITECTURE.deb, from config/debian
+	$(Q).ci/deps deb
+	$(Q)rm -rf build/deb build/bulkhead_*.deb && mkdir -p $(DEB_TREE)
+	$(Q)cp -a .ci Makefile LICENSE README.md config include src $(DEB_TREE) && cp -a config/debian $(DEB_TREE)/debian
+	$(Q)cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL -u MAKEOVERRIDES dpkg-buildpackage -b -us -uc -ui > ../build.log 2>&1 || \
+	    { cat ../build.log; exit 1; }
+	$(Q)mv build/deb/bulkhead_*.deb build/ && ls build/bulkhead_*.deb
 
 dist: ## a source archive of HEAD, build/bulkhead-VERSION.tar.gz
 	$(Q)mkdir -p build && git archive --prefix=bulkhead-$(VERSION)/ -o build/bulkhead-$(VERSION).tar.gz HEAD

@@ -13,6 +13,7 @@ These take minutes, and only run when they are named:
 
 reload   9,000 live sessions of 90 identities, of which a reload takes one's authority away
 quarantine   an ID with 1,000 live sessions is held, while 8,000 others carry on
+drain    SIGTERM with 5,000 live sessions, and with clients that still come
 rotate   1,000 rotations of certificate and key in every order of writing, under load
 churn    1,000 reloads and 200,000 connections, good and bad
 tails    1,000 clients that write 64 MiB and close at once without reading (TAILS=100: fewer)
@@ -43,6 +44,7 @@ from soak_kit import (
 )
 from harness.bulkhead import bridge, originate, program, terminate
 from harness.streams import CLEAN
+from soak_drain import drain
 from soak_peers import END, Late, Loop, Server, Stream
 from soak_quarantine import quarantine
 from soak_reload import churn, reload, rotate
@@ -415,8 +417,8 @@ def few(world):
 # ---- all -------------------------------------------------------------------------------------
 
 SHORT = {"bulk": bulk, "stalled": stalled, "slow": slow, "few": few}
-PARTS = {**SHORT, "reload": reload, "quarantine": quarantine, "rotate": rotate, "churn": churn,
-         "tails": tails}
+PARTS = {**SHORT, "reload": reload, "quarantine": quarantine, "drain": drain, "rotate": rotate,
+         "churn": churn, "tails": tails}
 
 
 def machine():

@@ -6,6 +6,7 @@
 #include "cli/ctl.h"
 #include "cli/explain.h"
 #include "cli/output.h"
+#include "cli/ready.h"
 #include "cli/reasons.h"
 #include "cli/run.h"
 #include "cli/svid.h"
@@ -22,6 +23,7 @@ static const struct command commands[] = {
     {"check", check_main, "say everything that is wrong in a configuration"},
     {"explain", explain_main, "say whether a peer may use a listener, and which rule decides"},
     {"ctl", ctl_main, "ask a running bulkhead: reload, preview a reload, sessions"},
+    {"ready", ready_main, "ask a running bulkhead whether it is ready: exit code 0 or 1"},
     {"svid", svid_main, "say what a certificate is: its SPIFFE ID, validity, broken rules"},
     {"reasons", reasons_main, "say what a reason in the access log means, and what to do"},
     {"version", version_main, "print versions (also --version)"},

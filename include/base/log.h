@@ -41,6 +41,7 @@ struct log {
     void *sink_arg;
     enum log_format format;
     enum log_level level;
+    const _Atomic int *level_of_all; /* in its place; NULL: none */
     /* The line that is being made. */
     bool active;
     bool truncated;
@@ -53,6 +54,9 @@ void log_init(struct log *log, enum log_level level, enum log_format format, log
               void *sink_arg);
 /* From the next line on. */
 void log_set_level(struct log *log, enum log_level level);
+/* From the next line on the level is what stands in *level, an enum log_level that another thread
+   may change; it outlives the log. */
+void log_follow_level(struct log *log, const _Atomic int *level);
 void log_set_format(struct log *log, enum log_format format);
 /* A sink that writes to the file descriptor in *(int *)arg. */
 void log_sink_fd(void *arg, const char *line, size_t len);

@@ -4,7 +4,9 @@
 
 #include <stdbool.h>
 
+struct netaddr;
+
 /* Prints; returns the exit code. */
-int ctl_rules(const char *socket_path, bool as_json);
+int ctl_rules(const struct netaddr *server, bool as_json);
 
 #endif

@@ -3,6 +3,8 @@
  *
  *   tcp://HOST:PORT   mtls://HOST:PORT   unix:///PATH   mtls+unix:///PATH
  *
+ * and, to accept, with systemd:NAME in the place of HOST:PORT or of the path.
+ *
  * Pure; cold path.
  */
 #ifndef BULKHEAD_CONFIG_ADDRESS_H
@@ -20,8 +22,9 @@ enum address_role {
 };
 
 /*
- * Fills scheme, host, host_is_ip, port and path of *out, which own their memory; text and its
- * place stay as they are. False with err, which says what would be right; *out is then unchanged.
+ * Fills scheme, host, host_is_ip, port, path and activation of *out, which own their memory; text
+ * and its place stay as they are. False with err, which says what would be right; *out is then
+ * unchanged.
  */
 bool address_parse(const char *text, enum address_role role, struct config_address *out,
                    struct errbuf *err);
@@ -30,7 +33,8 @@ void address_release(struct config_address *address);
 /* A DNS name: labels of letters, digits, "-" and "_", 1 to 63 characters each and 253 in all; no
  * IP address in any notation. False with what would be right, to follow the name. */
 bool address_check_dns_name(const char *name, const char **why);
-/* The socket address. False for a DNS name and for an address that was not parsed. */
+/* The socket address. False for a DNS name, for a socket that is passed, and for an address that
+   was not parsed. */
 bool address_to_netaddr(const struct config_address *address, struct netaddr *out);
 
 #endif

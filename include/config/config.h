@@ -46,10 +46,12 @@ enum config_scheme {
 struct config_address {
     struct config_string text; /* as written */
     enum config_scheme scheme;
-    char *host;      /* without brackets; NULL for Unix */
-    bool host_is_ip; /* an IPv4 or IPv6 literal */
-    uint16_t port;   /* 0 in accept: the kernel chooses */
-    char *path;      /* Unix only, absolute */
+    char *host;       /* without brackets; NULL for Unix */
+    bool host_is_ip;  /* an IPv4 or IPv6 literal */
+    uint16_t port;    /* 0 in accept: the kernel chooses */
+    char *path;       /* Unix only, absolute */
+    char *activation; /* instead of host or path: the name of a socket that the service manager
+                         passes */
 };
 
 enum config_kind { CONFIG_KIND_TERMINATE = 0, CONFIG_KIND_ORIGINATE, CONFIG_KIND_BRIDGE };
@@ -60,6 +62,7 @@ enum config_own_expiry { CONFIG_OWN_EXPIRY_REFUSE_NEW = 0, CONFIG_OWN_EXPIRY_CLO
 enum config_watch { CONFIG_WATCH_ATOMIC = 0, CONFIG_WATCH_NONE };
 /* audit: what no rule matched is let through, logged and counted. Nothing else is softened. */
 enum config_enforcement { CONFIG_ENFORCEMENT_ENFORCE = 0, CONFIG_ENFORCEMENT_AUDIT };
+enum config_proxy_protocol { CONFIG_PROXY_PROTOCOL_NONE = 0, CONFIG_PROXY_PROTOCOL_V2 };
 enum config_truncation { CONFIG_TRUNCATION_ABORT = 0, CONFIG_TRUNCATION_TOLERATE };
 
 struct config_timeouts {
@@ -105,6 +108,10 @@ struct config_listener {
     struct config_timeouts timeouts;     /* the file's, with the listener's over them */
     struct config_limits limits;         /* the listener's own; 0 where it sets none */
     struct config_socket socket;         /* for a Unix accept */
+    enum config_proxy_protocol proxy_protocol;
+    struct config_pos proxy_protocol_pos;
+    bool proxy_protocol_certificate;
+    struct config_pos proxy_protocol_certificate_pos;
     struct config_pos pos;
 };
 
@@ -164,6 +171,15 @@ struct config_directory {
     char *pattern; /* of the names in it */
 };
 
+/* One question to the application, by `get` or by `connect`. */
+struct config_app_probe {
+    struct config_string path;
+    struct config_string get; /* a URL (config/http_url.h) */
+    struct config_address connect;
+    uint64_t timeout_ms;
+    struct config_pos pos;
+};
+
 struct config {
     /* No error was found. Otherwise what could not be read is absent or holds its default, and the
      * rest is there only to be checked as well: no snapshot is built from it. */
@@ -199,6 +215,7 @@ struct config {
     size_t group_count;
     struct config_strings quarantine; /* of all files; also what could be read after errors */
     struct config_string quarantine_file;
+    struct config_string first_seen_file;
     struct config_test *tests; /* of all files */
     size_t test_count;
     struct config_variable *variables;
@@ -222,6 +239,12 @@ struct config {
     struct {
         struct config_address listen; /* scheme NONE: no admin socket */
     } admin;
+    struct {
+        struct config_address listen; /* scheme NONE: no probes */
+        bool metrics;
+        struct config_app_probe *app;
+        size_t app_count;
+    } probes;
     struct {
         uint64_t peers; /* 0: no metrics by peer */
     } metrics;

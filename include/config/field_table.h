@@ -30,7 +30,7 @@ enum field_type {
     FIELD_TIME,     /* struct config_time */
     FIELD_ACCEPT,   /* struct config_address */
     FIELD_FORWARD,  /* struct config_address */
-    FIELD_UNIX,     /* struct config_address, unix:// alone */
+    FIELD_LOCAL,    /* struct config_address: unix://, or tcp:// on the loopback */
     FIELD_STRINGS,  /* struct config_strings; max bounds the items */
     FIELD_STRUCT,   /* the fields of table, at offset */
     FIELD_LIST,     /* pointer at offset, size_t at count_offset; items of table */

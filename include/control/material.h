@@ -26,14 +26,17 @@ struct material_domain {
     char *name;
     struct trust_bundle *bundle; /* NULL: none could be read yet; its peers are refused */
     struct file_digest bundle_digest;
-    struct crl_set *crls; /* NULL: none configured, or none could be read yet */
+    int64_t bundle_loaded_s; /* when what it holds now was read; 0: never */
+    struct crl_set *crls;    /* NULL: none configured, or none could be read yet */
     struct file_digest crl_digest;
+    int64_t crls_loaded_s;
     enum crl_check crl_check;
 };
 
 struct material {
     struct setup *setup;
-    struct x509_svid *own;           /* NULL: the Workload API has given none, or taken it away */
+    struct x509_svid *own; /* NULL: the Workload API has given none, or taken it away */
+    int64_t own_loaded_s;
     struct material_domain *domains; /* in the order of the configuration, then the API's */
     size_t domain_count;
     struct credentials *credentials;

@@ -9,17 +9,19 @@
 #include "config/config.h"
 #include "net/listener.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Standard descriptors open, SIGPIPE ignored, umask 077, no new privileges, no core files and no
    reading of our memory by others (it holds private keys). */
 void process_prepare(void);
 /*
- * Closes every descriptor but the standard three. Whoever started us may have left one open, and
+ * Closes every descriptor but the standard three and as many behind them as `passed` says: sockets
+ * that are ours (control/activation.h). Whoever started us may have left one open, and
  * it would stay open for as long as we run. After the first load, because a configuration may name
  * /dev/fd/N; before anything of ours is open.
  */
-void process_close_inherited(void);
+void process_close_inherited(size_t passed);
 /* Raises RLIMIT_NOFILE to its hard limit; returns what is in force. */
 uint64_t process_raise_descriptor_limit(void);
 uint64_t process_open_descriptors(void);

@@ -32,8 +32,7 @@ struct worker_report;
 
 enum reload_kind {
     RELOAD_APPLY = 0,
-    RELOAD_PREVIEW, /* what RELOAD_APPLY would do now, or with another file */
-    RELOAD_SESSIONS /* what the sessions are; no file is read */
+    RELOAD_PREVIEW /* what RELOAD_APPLY would do now, or with another file */
 };
 
 enum reload_result {

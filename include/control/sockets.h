@@ -10,11 +10,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct activation;
 struct listen_sockets;
 struct setup;
 struct socket_table;
 
-struct socket_table *socket_table_new(size_t worker_count);
+/* activation: the sockets that were passed, for listeners that name one; lives as long; NULL: none
+   were. */
+struct socket_table *socket_table_new(size_t worker_count, struct activation *activation);
 /* Closes everything. NULL is fine. */
 void socket_table_free(struct socket_table *table);
 /* Until it is released nothing is opened, and socket_table_open gives an array of NULLs: there is

@@ -1,11 +1,12 @@
 /*
- * http_client: one blocking HTTP request over a Unix socket: for commands that ask the running
- * process. Any thread.
+ * http_client: one blocking HTTP request over a Unix socket or TCP: for commands that ask the
+ * running process. Any thread.
  */
 #ifndef BULKHEAD_NET_HTTP_CLIENT_H
 #define BULKHEAD_NET_HTTP_CLIENT_H
 
 #include "base/errbuf.h"
+#include "base/netaddr.h"
 #include "base/strview.h"
 #include "net/http_request.h"
 
@@ -37,9 +38,11 @@ enum http_reply_state http_reply_parse(const char *data, size_t len, enum http_m
                                        struct errbuf *err);
 
 struct http_client_request {
-    const char *socket_path;
+    const char *socket_path;       /* of a Unix socket; NULL: */
+    const struct netaddr *address; /* TCP or Unix */
     enum http_method method;
     const char *target;       /* with its query, escaped */
+    const char *headers;      /* more of them, each with its CR LF; NULL: none */
     const char *content_type; /* NULL when there is no body */
     const char *body;         /* NULL: none */
     size_t body_len;

@@ -28,8 +28,16 @@ typedef void http_handler_fn(void *arg, struct http_call *call);
    answered any more, and not be touched after the return. */
 typedef void http_gone_fn(void *arg);
 
+/* A newcomer beyond `connections`. */
+enum http_full {
+    HTTP_FULL_WAITS = 0,  /* stays in the kernel's queue until another has ended */
+    HTTP_FULL_OLDEST_GOES /* whoever came first is closed: slow clients can't keep the others out,
+                             where anybody may connect */
+};
+
 struct http_server_options {
-    size_t connections;  /* at once, others wait in the kernel's queue; 0: 16 */
+    size_t connections; /* at once; 0: 16 */
+    enum http_full full;
     uint64_t request_ms; /* from the connect to the last byte of the request; 0: 5 s */
     uint64_t stall_ms;   /* a client that takes nothing of the answer; 0: 10 s */
     uint64_t answer_ms;  /* or takes it too slowly, in all, a stream too; 0: 60 s */

@@ -32,6 +32,14 @@ struct listen_sockets;
 struct listen_sockets *listen_sockets_open(const struct netaddr *addr, size_t count,
                                            const struct listen_options *options,
                                            struct errbuf *err);
+/*
+ * A listening stream socket that another process has opened; taken over, also when it is refused.
+ * All workers share it, as they share a Unix socket. NULL with err: it is no such socket.
+ */
+struct listen_sockets *listen_sockets_adopt(int fd, size_t count, struct errbuf *err);
+/* Its queue is not ours alone: what waits in it when we close is not lost. */
+bool listen_sockets_outlive(const struct listen_sockets *sockets);
+size_t listen_sockets_descriptors(const struct listen_sockets *sockets);
 /* Closes what is left and removes the Unix path if it is still ours. No other thread uses it any
    more. NULL is fine. */
 void listen_sockets_close(struct listen_sockets *sockets);

@@ -37,9 +37,10 @@ void count_handshake(struct worker *worker, const struct setup_listener *listene
                      enum metric_side side, const struct peer_info *peer, uint64_t began_us);
 void count_handshake_failed(struct worker *worker, const struct setup_listener *listener,
                             enum metric_side side, enum reason reason);
-/* What the policy said of a peer or a server; not when a live session is judged again. */
-void count_decision(const struct session *session, const struct spiffe_id *id,
-                    const struct decision *decision);
+/* What the policy said of a peer (METRIC_DOWNSTREAM) or a server; not when a live session is judged
+   again. Says in the log who calls, or is denied, for the first time. */
+void count_decision(const struct session *session, enum metric_side side,
+                    const struct spiffe_id *id, const struct decision *decision);
 /* A dial has ended; REASON_NONE: well. */
 void count_dial(struct worker *worker, const struct setup_listener *listener, enum reason reason,
                 uint64_t began_us);

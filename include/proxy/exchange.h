@@ -13,6 +13,7 @@
 #include "proxy/relay.h"
 #include "proxy/upstream.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct peer_chain;
@@ -29,6 +30,7 @@ struct exchange {
        swap may come that holds nothing of it. */
     struct peer_chain *server_chain;
     struct conn *upstream_conn;
+    bool announced; /* the upstream has got a PROXY header (proxy/announce.h) */
     struct relay relay;
 };
 

@@ -13,8 +13,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct session;
 struct snapshot;
 struct worker;
+
+/* A peer that a handshake has proved; id 0: there is none. */
+struct session_peer {
+    size_t id;
+    const char *tls_version; /* a constant; NULL with id 0 */
+    bool resumed;
+};
 
 /* One session. Texts are offsets into the survey's text; 0: none. */
 struct session_brief {
@@ -27,10 +35,11 @@ struct session_brief {
     const char *state;     /* a constant: "handshake", "dial", "relay" */
     size_t listener;
     size_t rule;
-    size_t downstream_id;
-    size_t upstream_id;
-    size_t peer;        /* the downstream's address */
-    enum reason reason; /* why it would end; REASON_NONE: it goes on, or that was not asked */
+    struct session_peer downstream;
+    struct session_peer upstream;
+    size_t downstream_address;
+    size_t upstream_address; /* as dialled, or the configured one; 0: not let through yet */
+    enum reason reason;      /* why it would end; REASON_NONE: it goes on, or that was not asked */
     size_t detail;
 };
 
@@ -41,13 +50,19 @@ struct session_survey {
     char *text;
     size_t text_len;
     size_t text_capacity;
+    bool incomplete; /* memory was out */
 };
 
 /* The text at that offset; NULL for 0. */
 const char *survey_text(const struct session_survey *survey, size_t offset);
 void survey_free(struct session_survey *survey); /* NULL is fine; any thread */
-/* Worker thread. Takes the reference of snapshot over (NULL: only describe). Reports
-   WORKER_SAYS_SURVEYED, also when memory is out. */
+/* NULL: memory is out. */
+struct session_survey *survey_new(void);
+/* Worker thread: describes the session. NULL: memory is out, and the survey incomplete. What it
+   returns is good until the next is added. */
+struct session_brief *survey_add(struct session_survey *survey, const struct session *session);
+/* Worker thread. Takes the reference of snapshot over. Reports WORKER_SAYS_SURVEYED, also when
+   memory is out. */
 void survey_start(struct worker *worker, struct snapshot *snapshot);
 
 #endif

@@ -24,6 +24,9 @@ typedef void walk_done_fn(void *arg);
 
 struct walk {
     struct worker *worker;
+    /* The worker is freed while it runs: its owner frees it, and itself. NULL until set: the owner
+       is freed otherwise. */
+    void (*abandoned)(void *arg);
     struct timer *timer;
     struct session *next; /* NULL: not under way, or done */
     walk_visit_fn *visit;
@@ -39,6 +42,8 @@ struct walk *walk_new(struct worker *worker);
 void walk_free(struct walk *walk); /* NULL is fine; stops it without done */
 /* Begins with the oldest session, never from inside. One that is under way begins anew. */
 void walk_start(struct walk *walk, walk_visit_fn *visit, walk_done_fn *done, void *arg);
+/* For worker_free: no loop runs them any more. */
+void walk_abandon_all(struct worker *worker);
 /* For session_close: no walk shall visit it. */
 void walk_pass_by(struct worker *worker, const struct session *session);
 

@@ -31,9 +31,10 @@ struct accepting;
 struct crypto;
 struct metrics;
 struct metrics_block;
-struct peer_counts;
+struct peer_table;
 struct plain_thread;
 struct rule_hits;
+struct session_query;
 struct session_survey;
 struct setup_listener;
 struct snapshot;
@@ -48,15 +49,18 @@ enum worker_order {
     WORKER_STOP_ACCEPTING, /* accept what is queued, then no more; WORKER_SAYS_IDLE when empty */
     WORKER_CUT,            /* end every session with the reason */
     WORKER_CLOCK_SET,      /* the wall clock was set: look at deadlines */
+    WORKER_BEAT,           /* nothing; that it was taken says that the loop goes round */
     WORKER_EXIT,           /* leave the loop */
     WORKER_SWAP,           /* take the snapshot; WORKER_SAYS_IN_FORCE when all were judged */
-    WORKER_SURVEY          /* describe the sessions; WORKER_SAYS_SURVEYED */
+    WORKER_SURVEY,         /* judge the sessions under it; WORKER_SAYS_SURVEYED */
+    WORKER_QUERY           /* list or end some sessions; WORKER_SAYS_QUERIED */
 };
 enum { WORKER_PLAIN_ORDERS = WORKER_EXIT + 1 };
 struct worker_message {
     struct mailbox_message node;
     enum reason reason;
-    struct snapshot *snapshot; /* WORKER_SWAP: a reference; WORKER_SURVEY: or NULL */
+    struct snapshot *snapshot;         /* WORKER_SWAP, WORKER_SURVEY: a reference */
+    const struct session_query *query; /* WORKER_QUERY: lives until answered */
     /* WORKER_SWAP: by config index; lives until in force. NULL: the listeners are the same. */
     struct listen_sockets *const *sockets;
     struct rule_hits *rule_hits; /* WORKER_SWAP: of the setup; NULL: the setup is the same */
@@ -74,7 +78,8 @@ enum worker_says {
     WORKER_SAYS_NOT_ACCEPTING,
     WORKER_SAYS_IDLE,
     WORKER_SAYS_IN_FORCE,
-    WORKER_SAYS_SURVEYED
+    WORKER_SAYS_SURVEYED,
+    WORKER_SAYS_QUERIED
 };
 enum { WORKER_SAYS_ONCE = WORKER_SAYS_IDLE + 1 };
 
@@ -99,11 +104,12 @@ struct worker {
     struct limits *limits;
     struct accepting *accepting;
     struct metrics_block *const *metrics; /* by slot; this thread alone writes to them */
-    struct peer_counts *peer_counts;      /* NULL: not wanted */
+    struct peer_table *peers;             /* NULL: not wanted */
     struct session_list sessions;
     uint64_t next_session;
     uint64_t session_count;
-    uint64_t session_step;    /* ids of the workers interleave */
+    uint64_t session_step; /* ids of the workers interleave */
+    uint64_t unique_mark;  /* drawn at the start: sessions of no two processes are called alike */
     struct pace failed_lines; /* connections that ended before they were a session */
     bool draining;
 };
@@ -120,9 +126,13 @@ struct swap_result {
 struct worker_report {
     struct mailbox_message node;
     unsigned worker;
-    struct snapshot *former;       /* WORKER_SAYS_IN_FORCE: a reference to drop */
-    struct swap_result swap;       /* WORKER_SAYS_IN_FORCE */
-    struct session_survey *survey; /* WORKER_SAYS_SURVEYED: control's; NULL: memory is out */
+    struct snapshot *former; /* WORKER_SAYS_IN_FORCE: a reference to drop */
+    struct swap_result swap; /* WORKER_SAYS_IN_FORCE */
+    /* WORKER_SAYS_SURVEYED (NULL: memory is out), WORKER_SAYS_QUERIED of a list: control's */
+    struct session_survey *survey;
+    const struct session_query *query; /* WORKER_SAYS_QUERIED: with these: */
+    uint64_t matched;
+    bool failed; /* memory is out: nothing was done */
 };
 
 struct worker_options {
@@ -131,10 +141,12 @@ struct worker_options {
     const struct crypto *crypto;
     struct snapshot *snapshot; /* a reference is taken */
     struct limits *limits;
-    struct rule_hits *rule_hits;     /* of the snapshot's setup; NULL: nobody counts */
-    const struct metrics *metrics;   /* follows the listeners already; outlives the worker */
-    struct peer_counts *peer_counts; /* NULL: not wanted */
+    struct rule_hits *rule_hits;   /* of the snapshot's setup; NULL: nobody counts */
+    const struct metrics *metrics; /* follows the listeners already; outlives the worker */
+    struct peer_table *peers;      /* NULL: not wanted */
     struct log_ring *ring;
+    const _Atomic int
+        *log_level; /* of every thread's log; NULL: the configuration's at the start */
     struct mailbox *control;
     struct listen_sockets *const *sockets; /* by config index */
 };
@@ -145,6 +157,8 @@ int worker_start(struct worker *worker, struct errbuf *err);
 /* Any thread; the order is carried out between events. For what needs no more than a reason; one
    that is still to be carried out is not given again. Takes no memory. */
 void worker_order(struct worker *worker, enum worker_order order, enum reason reason);
+/* Such an order was given and is still to be taken. Any thread. */
+bool worker_has_order(const struct worker *worker, enum worker_order order);
 /* What comes into force; see struct worker_message. */
 struct worker_next {
     struct snapshot *snapshot;
@@ -154,9 +168,11 @@ struct worker_next {
 };
 /* WORKER_SWAP; takes a reference of the snapshot. */
 void worker_swap(struct worker *worker, const struct worker_next *next);
-/* WORKER_SURVEY: what each session is; with a snapshot (a reference is taken) also what would
-   become of it under that. */
+/* WORKER_SURVEY: what each session is, and what would become of it under the snapshot (a reference
+   is taken). */
 void worker_survey(struct worker *worker, struct snapshot *snapshot);
+/* WORKER_QUERY. */
+void worker_query(struct worker *worker, const struct session_query *query);
 /* After WORKER_EXIT: waits for the thread. */
 void worker_join(struct worker *worker);
 /* After worker_join, or when it never started. */

@@ -62,6 +62,15 @@ size_t crl_set_revoked_count(const struct crl_set *set);
  * a newer one of the same issuer, key and scope replaces doesn't count.
  */
 int64_t crl_set_next_update(const struct crl_set *set);
+/* One of them, for people. */
+struct crl_facts {
+    char issuer[512]; /* may hold any byte but NUL: escape it when printing */
+    int64_t this_update;
+    int64_t next_update;
+    size_t revoked;
+    bool replaced; /* by a newer one of the same issuer, key and scope */
+};
+void crl_set_facts(const struct crl_set *set, size_t index, struct crl_facts *facts);
 /* Bytes of memory that its CRLs take, nearly. */
 size_t crl_set_memory(const struct crl_set *set);
 

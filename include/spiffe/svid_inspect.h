@@ -6,6 +6,7 @@
 #define BULKHEAD_SPIFFE_SVID_INSPECT_H
 
 #include "base/errbuf.h"
+#include "spiffe/certificate_facts.h"
 #include "spiffe/x509_svid.h"
 
 #include <stdbool.h>
@@ -26,14 +27,7 @@ enum { SVID_INSPECT_FAULTS_MAX = 24 };
 struct svid_inspection {
     enum svid_kind kind;
     char claimed[SPIFFE_ID_MAX + 1]; /* the first URI SAN, "" when there is none */
-    char subject[512];
-    char issuer[512];
-    char serial[64];
-    char key[64];
-    char sha256[65];
-    bool has_validity; /* false: the dates can't be read */
-    int64_t not_before;
-    int64_t not_after;
+    struct certificate_facts facts;  /* of the first */
     size_t chain_length;
     size_t fault_count;
     struct svid_failure faults[SVID_INSPECT_FAULTS_MAX];

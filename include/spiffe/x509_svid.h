@@ -77,8 +77,14 @@ bool x509_svid_same(const struct x509_svid *a, const struct x509_svid *b);
 const struct spiffe_id *x509_svid_id(const struct x509_svid *svid);
 int64_t x509_svid_not_before(const struct x509_svid *svid);
 int64_t x509_svid_not_after(const struct x509_svid *svid); /* the earliest of the chain */
+/* Of the leaf, as HAProxy names them: "RSA-SHA256", "ecdsa-with-SHA256"; "RSA2048", "EC256". */
+const char *x509_svid_signature_algorithm(const struct x509_svid *svid);
+const char *x509_svid_key_algorithm(const struct x509_svid *svid);
 struct x509_st *x509_svid_leaf(const struct x509_svid *svid);
 struct stack_st_X509 *x509_svid_intermediates(const struct x509_svid *svid);
+/* The same for areas without libcrypto. */
+size_t x509_svid_intermediate_count(const struct x509_svid *svid);
+struct x509_st *x509_svid_intermediate(const struct x509_svid *svid, size_t index);
 struct signer *x509_svid_signer(const struct x509_svid *svid);
 
 #endif

@@ -40,6 +40,7 @@ struct access_record {
     const char *downstream;     /* peer address */
     const char *upstream;       /* target address as dialled, or the configured one */
     const char *upstream_local; /* our address towards it: joins two logs */
+    const char *unique_id;      /* of the PROXY header that the server got */
     const char *decision;       /* allow, deny */
     const char *rule;
     bool would_deny;             /* admitted by `enforcement: audit` alone */

@@ -26,6 +26,14 @@ struct log_writer *log_writer_start(const char *access_path, size_t producers, s
 /* How the lines look in which the writer itself says what was lost (telemetry/log_losses.h); text
    and info until it is called. Any thread. */
 void log_writer_set_style(struct log_writer *writer, enum log_level level, enum log_format format);
+/* How long lines behind a written one wait for more, to be written together; less when a ring is
+   half full, and not at the end. LOG_LINGER_MS until it is called. Any thread. */
+enum { LOG_LINGER_MS = 10 };
+void log_writer_set_linger(struct log_writer *writer, uint64_t ms);
+/* Opens the access log's file anew, if it is one, when all that was written before is out; when it
+   can't be, the one that is open stays. A file that was renamed or removed is found by itself at
+   the next write. Any thread. */
+void log_writer_reopen(struct log_writer *writer);
 /* The ring of producer `index`; used by one thread at a time. */
 struct log_ring *log_writer_ring(struct log_writer *writer, size_t index);
 /* One line with its newline, at most 32 KiB, whole or not at all. Never blocks. A quarter of the

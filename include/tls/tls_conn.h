@@ -115,6 +115,13 @@ struct conn *tls_conn_connect(struct tls_thread *thread, struct loop *loop,
                               void *arg);
 /* NULL before the handshake has succeeded. */
 const struct peer_info *tls_conn_peer(const struct conn *conn);
+/* The server name that the client asked for in this handshake, as it came: any bytes but NUL, 255
+   at most; "" when it asked for none, or we are the client. It decides nothing. As long as the
+   conn. */
+const char *tls_conn_server_name(const struct conn *conn);
+/* The cipher suite by OpenSSL's name, which others use too ("ECDHE-ECDSA-AES128-GCM-SHA256"); TLS
+   1.3's have one name only. */
+const char *tls_conn_cipher_name(const struct conn *conn);
 /* After CONN_END_ALERT: "bad_certificate", …; "" when none has come. */
 const char *tls_conn_alert_name(const struct conn *conn);
 /*

@@ -45,6 +45,7 @@ void log_init(struct log *log, enum log_level level, enum log_format format, log
     log->sink_arg = sink_arg;
     log->format = format;
     log->level = level;
+    log->level_of_all = NULL;
     log->active = false;
     log->truncated = false;
     log->len = 0;
@@ -217,6 +218,12 @@ void log_set_level(struct log *log, enum log_level level)
     log->level = level;
 }
 
+void log_follow_level(struct log *log, const _Atomic int *level)
+{
+    ASSERT(!log->active);
+    log->level_of_all = level;
+}
+
 void log_set_format(struct log *log, enum log_format format)
 {
     ASSERT(!log->active);
@@ -226,7 +233,10 @@ void log_set_format(struct log *log, enum log_format format)
 void log_begin(struct log *log, enum log_level level, const char *event)
 {
     ASSERT(!log->active);
-    if (level > log->level) {
+    int most = log->level_of_all == NULL
+                   ? (int)log->level
+                   : atomic_load_explicit(log->level_of_all, memory_order_relaxed);
+    if ((int)level > most) {
         return;
     }
     log->active = true;

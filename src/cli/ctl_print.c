@@ -1,7 +1,3 @@
-/*
- * Columns are as wide as their widest value. What comes from peers has been escaped as JSON and is
- * valid UTF-8; control characters are shown as "?" so that no terminal obeys them.
- */
 #include "cli/ctl_print.h"
 
 #include <inttypes.h>
@@ -10,103 +6,48 @@
 
 #include <jansson.h>
 
-enum { COLUMNS_MAX = 12, CELL_MAX = 256 };
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text == NULL ? "-" : text;
-}
-
-static void print_clean(const char *text, FILE *out)
-{
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-        putc(c < 0x20 || c == 0x7f ? '?' : c, out);
-    }
-}
-
-/* --- tables ---------------------------------------------------------------------------------- */
-
-struct column {
-    const char *title;
-    const char *key;
-};
-
-static void cell(const json_t *row, const struct column *column, char text[CELL_MAX])
-{
-    const json_t *value = json_object_get(row, column->key);
-    if (json_is_integer(value)) {
-        (void)snprintf(text, CELL_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    } else {
-        (void)snprintf(text, CELL_MAX, "%s", text_of(row, column->key));
-    }
-}
-
-static void print_row(const json_t *row, const struct column *columns, size_t count,
-                      const size_t *widths, FILE *out)
-{
-    char text[CELL_MAX];
-    for (size_t i = 0; i < count; i++) {
-        if (row == NULL) {
-            (void)snprintf(text, sizeof(text), "%s", columns[i].title);
-        } else {
-            cell(row, &columns[i], text);
-        }
-        print_clean(text, out);
-        size_t len = strlen(text);
-        for (size_t pad = len; i + 1 < count && pad < widths[i] + 2; pad++) {
-            putc(' ', out);
-        }
-    }
-    putc('\n', out);
-}
-
-static void print_table(json_t *rows, const struct column *columns, size_t count, FILE *out)
-{
-    size_t widths[COLUMNS_MAX];
-    char text[CELL_MAX];
-    size_t index = 0;
-    json_t *row = NULL;
-    for (size_t i = 0; i < count; i++) {
-        widths[i] = strlen(columns[i].title);
-        json_array_foreach(rows, index, row)
-        {
-            cell(row, &columns[i], text);
-            widths[i] = strlen(text) > widths[i] ? strlen(text) : widths[i];
-        }
-    }
-    print_row(NULL, columns, count, widths, out);
-    json_array_foreach(rows, index, row)
-    {
-        print_row(row, columns, count, widths, out);
-    }
-}
+#include "cli/ctl_table.h"
 
 void ctl_print_sessions(json_t *answer, FILE *out)
 {
-    static const struct column columns[] = {
+    static const struct ctl_column columns[] = {
         {"SESSION", "session"},
         {"STATE", "state"},
         {"LISTENER", "listener"},
         {"RULE", "rule"},
         {"DOWNSTREAM", "downstream_id"},
         {"UPSTREAM", "upstream_id"},
+        {"FROM", "downstream"},
+        {"TO", "upstream"},
         {"AGE_MS", "age_ms"},
         {"UP", "bytes_up"},
         {"DOWN", "bytes_down"},
+        {"TLS", "tls_version"},
+        {"RESUMED", "resumed"},
+        {"UPSTREAM_TLS", "upstream_tls_version"},
         {"AUTHORITY_ENDS", "authority_ends"},
         {"ENDS_BY", "ends_by"},
     };
     json_t *sessions = json_object_get(answer, "sessions");
-    print_table(sessions, columns, sizeof(columns) / sizeof(columns[0]), out);
+    ctl_print_table(sessions, columns, sizeof(columns) / sizeof(columns[0]), out);
     size_t count = json_array_size(sessions);
     fprintf(out, "%zu session%s\n", count, count == 1 ? "" : "s");
+    if (json_is_true(json_object_get(answer, "truncated"))) {
+        fprintf(out,
+                "the oldest of %" JSON_INTEGER_FORMAT " that match: narrow it, or raise --limit\n",
+                json_integer_value(json_object_get(answer, "matched")));
+    }
+}
+
+void ctl_print_terminated(json_t *answer, FILE *out)
+{
+    json_int_t count = json_integer_value(json_object_get(answer, "terminated"));
+    fprintf(out, "%" JSON_INTEGER_FORMAT " session%s ended\n", count, count == 1 ? "" : "s");
 }
 
 void ctl_print_rules(json_t *answer, FILE *out)
 {
-    static const struct column columns[] = {
+    static const struct ctl_column columns[] = {
         {"RULE", "name"},       {"ACTION", "action"},      {"MODE", "mode"},
         {"HITS", "hits"},       {"SHADOW", "shadow_hits"}, {"LAST_HIT", "last_hit"},
         {"EXPIRES", "expires"}, {"OWNER", "owner"},        {"WHERE", "where"},
@@ -118,16 +59,18 @@ void ctl_print_rules(json_t *answer, FILE *out)
     {
         json_int_t line = json_integer_value(json_object_get(item, "line"));
         (void)json_object_set_new(
-            item, "where", json_sprintf("%s:%" JSON_INTEGER_FORMAT, text_of(item, "file"), line));
+            item, "where",
+            json_sprintf("%s:%" JSON_INTEGER_FORMAT, ctl_text_of(item, "file"), line));
     }
-    print_table(rules, columns, sizeof(columns) / sizeof(columns[0]), out);
+    ctl_print_table(rules, columns, sizeof(columns) / sizeof(columns[0]), out);
     json_array_foreach(json_object_get(answer, "listeners"), index, item)
     {
-        if (strcmp(text_of(item, "enforcement"), "audit") == 0) {
+        if (strcmp(ctl_text_of(item, "enforcement"), "audit") == 0) {
             fprintf(out,
                     "listener %s: audit, has let through %" JSON_INTEGER_FORMAT
                     " that no rule matched\n",
-                    text_of(item, "name"), json_integer_value(json_object_get(item, "would_deny")));
+                    ctl_text_of(item, "name"),
+                    json_integer_value(json_object_get(item, "would_deny")));
         }
     }
     fprintf(out, "%zu rules\n", json_array_size(rules));
@@ -142,13 +85,13 @@ static void print_diags(json_t *answer, const char *key, const char *severity, F
     json_array_foreach(json_object_get(answer, key), index, diag)
     {
         json_int_t line = json_integer_value(json_object_get(diag, "line"));
-        print_clean(text_of(diag, "file"), out);
+        ctl_print_clean(ctl_text_of(diag, "file"), out);
         if (line != 0) {
             fprintf(out, ":%" JSON_INTEGER_FORMAT ":%" JSON_INTEGER_FORMAT, line,
                     json_integer_value(json_object_get(diag, "column")));
         }
         fprintf(out, ": %s: ", severity);
-        print_clean(text_of(diag, "message"), out);
+        ctl_print_clean(ctl_text_of(diag, "message"), out);
         putc('\n', out);
     }
 }
@@ -159,8 +102,8 @@ static void print_changes(json_t *answer, FILE *out)
     json_t *item = NULL;
     json_array_foreach(json_object_get(answer, "changes"), index, item)
     {
-        fprintf(out, "%s %s ", text_of(item, "kind"), text_of(item, "change"));
-        print_clean(text_of(item, "name"), out);
+        fprintf(out, "%s %s ", ctl_text_of(item, "kind"), ctl_text_of(item, "change"));
+        ctl_print_clean(ctl_text_of(item, "name"), out);
         putc('\n', out);
     }
     json_array_foreach(json_object_get(answer, "needs_restart"), index, item)
@@ -176,21 +119,21 @@ static json_int_t count_of(json_t *answer, const char *key)
 
 static void print_groups(json_t *answer, FILE *out)
 {
-    static const struct column columns[] = {
+    static const struct ctl_column columns[] = {
         {"FATE", "fate"},     {"SESSIONS", "sessions"},        {"LISTENER", "listener"},
         {"RULE", "rule"},     {"DOWNSTREAM", "downstream_id"}, {"UPSTREAM", "upstream_id"},
         {"REASON", "reason"},
     };
     json_t *groups = json_object_get(answer, "groups");
     if (json_array_size(groups) > 0) {
-        print_table(groups, columns, sizeof(columns) / sizeof(columns[0]), out);
+        ctl_print_table(groups, columns, sizeof(columns) / sizeof(columns[0]), out);
     }
 }
 
 /* "reload: in force as generation 2" */
 static void print_result(json_t *answer, bool dry_run, FILE *out)
 {
-    const char *result = text_of(answer, "result");
+    const char *result = ctl_text_of(answer, "result");
     json_int_t generation = json_integer_value(json_object_get(answer, "generation"));
     bool in_force = strcmp(result, "in_force") == 0;
     bool refused = strcmp(result, "refused") == 0;
@@ -208,7 +151,7 @@ static void print_result(json_t *answer, bool dry_run, FILE *out)
     }
     if (json_is_string(json_object_get(answer, "error"))) {
         fputs(": ", out);
-        print_clean(text_of(answer, "error"), out);
+        ctl_print_clean(ctl_text_of(answer, "error"), out);
     }
     putc('\n', out);
 }

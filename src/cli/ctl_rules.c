@@ -18,14 +18,12 @@
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, STATUS_OK = 200, TIMEOUT_MS = 60 * 1000, TRIES = 10 };
 
 /* NULL, said. The caller's. */
-static json_t *ask_for_page(const char *socket_path, json_int_t from)
+static json_t *ask_for_page(const struct netaddr *server, json_int_t from)
 {
     char target[64];
     (void)snprintf(target, sizeof(target), "/rules?from=%" JSON_INTEGER_FORMAT, from);
-    const struct http_client_request request = {.socket_path = socket_path,
-                                                .method = HTTP_METHOD_GET,
-                                                .target = target,
-                                                .timeout_ms = TIMEOUT_MS};
+    const struct http_client_request request = {
+        .address = server, .method = HTTP_METHOD_GET, .target = target, .timeout_ms = TIMEOUT_MS};
     struct http_reply reply;
     struct errbuf err;
     char *memory = NULL;
@@ -49,13 +47,13 @@ static json_t *ask_for_page(const char *socket_path, json_int_t from)
 }
 
 /* All pages in the first one. NULL: said, or, with *changed, to be tried again. */
-static json_t *ask_for_all(const char *socket_path, bool *changed)
+static json_t *ask_for_all(const struct netaddr *server, bool *changed)
 {
     *changed = false;
-    json_t *all = ask_for_page(socket_path, 0);
+    json_t *all = ask_for_page(server, 0);
     json_t *next = json_object_get(all, "next");
     while (json_is_integer(next)) {
-        json_t *page = ask_for_page(socket_path, json_integer_value(next));
+        json_t *page = ask_for_page(server, json_integer_value(next));
         *changed = page != NULL &&
                    !json_equal(json_object_get(page, "epoch"), json_object_get(all, "epoch"));
         if (page == NULL || *changed ||
@@ -71,12 +69,12 @@ static json_t *ask_for_all(const char *socket_path, bool *changed)
     return all;
 }
 
-int ctl_rules(const char *socket_path, bool as_json)
+int ctl_rules(const struct netaddr *server, bool as_json)
 {
     bool changed = true;
     json_t *answer = NULL;
     for (int tries = 0; changed && tries < TRIES; tries++) {
-        answer = ask_for_all(socket_path, &changed);
+        answer = ask_for_all(server, &changed);
     }
     if (answer == NULL) {
         if (changed) {

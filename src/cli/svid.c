@@ -154,14 +154,14 @@ static void format_expiry(const struct svid_inspection *inspection, int64_t now_
                           size_t size)
 {
     char span[48];
-    if (now_s >= inspection->not_after) {
-        format_span(now_s - inspection->not_after, span, sizeof span);
+    if (now_s >= inspection->facts.not_after) {
+        format_span(now_s - inspection->facts.not_after, span, sizeof span);
         (void)snprintf(out, size, "expired %s ago", span);
-    } else if (now_s < inspection->not_before) {
-        format_span(inspection->not_before - now_s, span, sizeof span);
+    } else if (now_s < inspection->facts.not_before) {
+        format_span(inspection->facts.not_before - now_s, span, sizeof span);
         (void)snprintf(out, size, "valid in %s", span);
     } else {
-        format_span(inspection->not_after - now_s, span, sizeof span);
+        format_span(inspection->facts.not_after - now_s, span, sizeof span);
         (void)snprintf(out, size, "expires in %s", span);
     }
 }
@@ -171,13 +171,13 @@ static void print_validity(const struct svid_inspection *inspection, int64_t now
     char from[CLOCK_TEXT_SIZE];
     char until[CLOCK_TEXT_SIZE];
     char expiry[80];
-    if (!inspection->has_validity) {
+    if (!inspection->facts.has_validity) {
         print_row("validity", "can't be read");
         return;
     }
     format_expiry(inspection, now_s, expiry, sizeof expiry);
-    printf("  %-10s %s to %s, %s\n", "validity", clock_format_s(inspection->not_before, from),
-           clock_format_s(inspection->not_after, until), expiry);
+    printf("  %-10s %s to %s, %s\n", "validity", clock_format_s(inspection->facts.not_before, from),
+           clock_format_s(inspection->facts.not_after, until), expiry);
 }
 
 /* What it is when no rule is broken. */
@@ -198,12 +198,12 @@ static void print_text(const char *file, const struct svid_inspection *inspectio
     print_escaped(file);
     puts(":");
     print_row("SPIFFE ID", inspection->claimed);
-    print_row("subject", inspection->subject);
-    print_row("issuer", inspection->issuer);
-    print_row("serial", inspection->serial);
-    print_row("sha256", inspection->sha256);
+    print_row("subject", inspection->facts.subject);
+    print_row("issuer", inspection->facts.issuer);
+    print_row("serial", inspection->facts.serial);
+    print_row("sha256", inspection->facts.sha256);
     print_validity(inspection, now_s);
-    print_row("key", inspection->key);
+    print_row("key", inspection->facts.key);
     printf("  %-10s %zu certificate%s\n", "chain", inspection->chain_length,
            inspection->chain_length == 1 ? "" : "s");
     for (size_t i = 0; i < inspection->fault_count; i++) {
@@ -248,17 +248,17 @@ static bool print_json(const char *file, const struct svid_inspection *inspectio
     json_field_bool(&w, "valid", inspection->fault_count == 0);
     json_field_string(&w, "kind", inspection->kind == SVID_KIND_LEAF ? "leaf" : "signing");
     json_field_string(&w, "spiffe_id", inspection->claimed[0] != '\0' ? inspection->claimed : NULL);
-    json_field_string(&w, "subject", inspection->subject);
-    json_field_string(&w, "issuer", inspection->issuer);
-    json_field_string(&w, "serial", inspection->serial);
-    json_field_string(&w, "sha256", inspection->sha256);
-    json_field_string(&w, "not_before",
-                      inspection->has_validity ? clock_format_s(inspection->not_before, text)
-                                               : NULL);
-    json_field_string(&w, "not_after",
-                      inspection->has_validity ? clock_format_s(inspection->not_after, text)
-                                               : NULL);
-    json_field_string(&w, "key", inspection->key);
+    json_field_string(&w, "subject", inspection->facts.subject);
+    json_field_string(&w, "issuer", inspection->facts.issuer);
+    json_field_string(&w, "serial", inspection->facts.serial);
+    json_field_string(&w, "sha256", inspection->facts.sha256);
+    json_field_string(
+        &w, "not_before",
+        inspection->facts.has_validity ? clock_format_s(inspection->facts.not_before, text) : NULL);
+    json_field_string(
+        &w, "not_after",
+        inspection->facts.has_validity ? clock_format_s(inspection->facts.not_after, text) : NULL);
+    json_field_string(&w, "key", inspection->facts.key);
     json_field_u64(&w, "chain_length", inspection->chain_length);
     json_key(&w, "broken");
     write_faults(&w, inspection);

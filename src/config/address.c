@@ -10,7 +10,8 @@
 #include "base/memory.h"
 #include "config/scalar.h"
 
-enum { MAX_DNS_NAME = 253, MAX_DNS_LABEL = 63 };
+enum { MAX_DNS_NAME = 253, MAX_DNS_LABEL = 63, MAX_ACTIVATION_NAME = 255 };
+#define ACTIVATION_PREFIX "systemd:"
 
 static const struct {
     const char *prefix;
@@ -269,6 +270,24 @@ static bool parse_path(const char *rest, struct config_address *out, struct errb
     return true;
 }
 
+/* What systemd.socket(5) lets FileDescriptorName= be, without what needs quotes anywhere. */
+static bool parse_activation(const char *name, struct config_address *out, struct errbuf *err)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < len; i++) {
+        if (!is_name_char(name[i]) && name[i] != '.' && name[i] != '@') {
+            len = 0;
+        }
+    }
+    if (len == 0 || len > MAX_ACTIVATION_NAME) {
+        errbuf_set(err, "the name of a socket that systemd passes is 1 to 255 letters, digits, "
+                        "\".\", \"_\", \"-\" and \"@\"");
+        return false;
+    }
+    out->activation = mem_strdup(name);
+    return true;
+}
+
 bool address_parse(const char *text, enum address_role role, struct config_address *out,
                    struct errbuf *err)
 {
@@ -277,8 +296,13 @@ bool address_parse(const char *text, enum address_role role, struct config_addre
     if (scheme == CONFIG_SCHEME_NONE) {
         return false;
     }
-    bool good = config_scheme_is_unix(scheme) ? parse_path(rest, out, err)
-                                              : parse_host_port(rest, role, out, err);
+    bool good = false;
+    if (role == ADDRESS_ACCEPT && has_prefix(rest, ACTIVATION_PREFIX)) {
+        good = parse_activation(rest + strlen(ACTIVATION_PREFIX), out, err);
+    } else {
+        good = config_scheme_is_unix(scheme) ? parse_path(rest, out, err)
+                                             : parse_host_port(rest, role, out, err);
+    }
     if (good) {
         out->scheme = scheme;
     }
@@ -289,8 +313,10 @@ void address_release(struct config_address *address)
 {
     mem_free(address->host);
     mem_free(address->path);
+    mem_free(address->activation);
     address->host = NULL;
     address->path = NULL;
+    address->activation = NULL;
     address->scheme = CONFIG_SCHEME_NONE;
 }
 

@@ -22,6 +22,7 @@
 
 /* decode stores the value of a choice as an int. */
 static_assert(sizeof(enum config_truncation) == sizeof(int), "choices are ints");
+static_assert(sizeof(enum config_proxy_protocol) == sizeof(int), "choices are ints");
 static_assert(sizeof(enum config_action) == sizeof(int), "choices are ints");
 static_assert(sizeof(enum config_mode) == sizeof(int), "choices are ints");
 static_assert(sizeof(enum config_enforcement) == sizeof(int), "choices are ints");

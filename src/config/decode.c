@@ -86,6 +86,10 @@ static void check_item_count(struct decoder *d, const struct field *field,
     if (node->count < field->min) {
         diag_error(d->diags, decoder_pos(d, node), "%s: must have at least %" PRIu64 " entr%s",
                    d->path, field->min, field->min == 1 ? "y" : "ies");
+    } else if (field->max != 0 && node->count > field->max) {
+        diag_error(d->diags, decoder_pos(d, node),
+                   "%s: must have at most %" PRIu64 " entries, and has %zu", d->path, field->max,
+                   node->count);
     }
 }
 
@@ -248,7 +252,7 @@ static void decode_field(struct decoder *d, const struct field *field, const str
     case FIELD_TIME:
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
     case FIELD_STRINGS:
         decode_value(d, field, node, base);
         break;
@@ -308,7 +312,7 @@ static void release_field(const struct field *field, void *base)
     case FIELD_TIME:
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
     case FIELD_STRINGS:
         decode_value_release(field, base);
         break;

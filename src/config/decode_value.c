@@ -293,6 +293,17 @@ static void decode_time(struct decoder *d, const struct field *field, const stru
     time->s = seconds;
 }
 
+/* A mapped IPv4 address is one in disguise: nobody writes it who means the loopback. */
+static bool is_local(const struct config_address *address)
+{
+    struct netaddr addr;
+    if (address->scheme != CONFIG_SCHEME_TCP) {
+        return address->scheme == CONFIG_SCHEME_UNIX;
+    }
+    return address_to_netaddr(address, &addr) && netaddr_is_loopback(&addr) &&
+           (addr.u.sa.sa_family == AF_INET || IN6_IS_ADDR_LOOPBACK(&addr.u.in6.sin6_addr));
+}
+
 static void decode_address(struct decoder *d, const struct field *field,
                            const struct yaml_node *node, void *base)
 {
@@ -311,9 +322,10 @@ static void decode_address(struct decoder *d, const struct field *field,
     enum address_role role = field->type == FIELD_FORWARD ? ADDRESS_FORWARD : ADDRESS_ACCEPT;
     if (!address_parse(text, role, address, &err)) {
         diag_error(d->diags, decoder_pos(d, node), "%s: \"%s\": %s", d->path, text, err.text);
-    } else if (field->type == FIELD_UNIX && address->scheme != CONFIG_SCHEME_UNIX) {
+    } else if (field->type == FIELD_LOCAL && !is_local(address)) {
         diag_error(d->diags, decoder_pos(d, node),
-                   "%s: \"%s\": must be a Unix socket such as unix:///run/bulkhead/admin.sock",
+                   "%s: \"%s\": must be a Unix socket such as unix:///run/bulkhead/admin.sock, or "
+                   "tcp on 127.0.0.0/8 or [::1]: whoever reaches it may do everything",
                    d->path, text);
     }
 }
@@ -404,7 +416,7 @@ void decode_value(struct decoder *d, const struct field *field, const struct yam
         break;
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
         decode_address(d, field, node, base);
         break;
     case FIELD_STRINGS:
@@ -443,7 +455,7 @@ void decode_value_release(const struct field *field, void *base)
         break;
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
         release_address(decoder_at(base, field->offset));
         break;
     case FIELD_TIME:

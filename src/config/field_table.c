@@ -39,6 +39,9 @@ static const struct field_choice truncations[] = {
     {"abort", CONFIG_TRUNCATION_ABORT}, {"tolerate", CONFIG_TRUNCATION_TOLERATE}, {NULL, 0},
 };
 
+static const struct field_choice proxy_protocols[] = {
+    {"none", CONFIG_PROXY_PROTOCOL_NONE}, {"v2", CONFIG_PROXY_PROTOCOL_V2}, {NULL, 0},
+};
 static const struct field_choice modes[] = {
     {"enforce", CONFIG_MODE_ENFORCE}, {"shadow", CONFIG_MODE_SHADOW}, {"disabled", CONFIG_MODE_DISABLED}, {NULL, 0},
 };
@@ -231,6 +234,12 @@ static const struct field listener_fields[] = {
      .sentence = "Bounds of this listener, besides those of the process."},
     {.name = "socket", .type = FIELD_STRUCT, .offset = LISTENER(socket), .table = &socket_table,
      .sentence = "Who may connect to the Unix socket in `accept`."},
+    {.name = "proxy_protocol", .type = FIELD_CHOICE, .offset = LISTENER(proxy_protocol), .choices = proxy_protocols,
+     .default_text = "none", .pos_offset = LISTENER(proxy_protocol_pos),
+     .sentence = "`v2`: the server is told who called, in a PROXY protocol header before the first byte (`config/PROXY.md`); a bridge sends it inside its TLS. Needs an mtls `accept`."},
+    {.name = "proxy_protocol_certificate", .type = FIELD_BOOL, .offset = LISTENER(proxy_protocol_certificate),
+     .default_text = "false", .pos_offset = LISTENER(proxy_protocol_certificate_pos),
+     .sentence = "Whether that header has the caller's certificate in it; some servers read no header of more than 4 KiB."},
 };
 static const struct field_table listener_table = {
     .title = "listeners[]", TABLE(listener_fields), .size = sizeof(struct config_listener),
@@ -333,13 +342,46 @@ static const struct field_table reload_table = {
 };
 
 static const struct field admin_fields[] = {
-    {.name = "listen", .type = FIELD_UNIX, .required = true, .offset = IN_CONFIG(admin.listen), .fixed = true,
+    {.name = "listen", .type = FIELD_LOCAL, .required = true, .offset = IN_CONFIG(admin.listen), .fixed = true,
      .example = "unix:///run/bulkhead/admin.sock",
-     .sentence = "A Unix socket, permissions 0660: whoever may connect to it may look and reload; "
-                 "`ctl check` is for root and the user that bulkhead runs as."},
+     .sentence = "A Unix socket, permissions 0660: whoever may connect to it may look, reload and end sessions; "
+                 "`ctl check` is for root and the user that bulkhead runs as. Or `tcp` on `127.0.0.0/8` or `[::1]`: "
+                 "then that is every user of this host, and `ctl check` is nobody's; a POST needs the header `Bulkhead-Admin: 1`."},
 };
 static const struct field_table admin_table = {
     .title = "admin", TABLE(admin_fields), .pos_offset = SIZE_MAX,
+};
+
+enum { MAX_APP_PROBES = 16 };
+static const struct field app_probe_fields[] = {
+    {.name = "path", .type = FIELD_STRING, .required = true, .offset = offsetof(struct config_app_probe, path),
+     .example = "/app/ready", .sentence = "Where it is asked for on `probes.listen`: `/app/` and more."},
+    {.name = "get", .type = FIELD_STRING, .offset = offsetof(struct config_app_probe, get),
+     .default_note = "none", .example = "http://127.0.0.1:8080/healthz",
+     .sentence = "What we ask the application for, on the loopback or a Unix socket (`http://unix:/run/app.sock:/healthz`); its status is the answer, a redirect too."},
+    {.name = "connect", .type = FIELD_FORWARD, .offset = offsetof(struct config_app_probe, connect),
+     .default_note = "none", .example = "tcp://127.0.0.1:8080",
+     .sentence = "Instead of `get`: an address on the loopback, or a Unix socket, that must accept a connection."},
+    {.name = "timeout", .type = FIELD_DURATION, .offset = offsetof(struct config_app_probe, timeout_ms),
+     .min = 10 * MS, .max = MINUTE, .default_text = "5s", .sentence = "For the whole answer; then it is 504."},
+};
+static const struct field_table app_probe_table = {
+    .title = "probes.app[]", TABLE(app_probe_fields), .size = sizeof(struct config_app_probe),
+    .pos_offset = offsetof(struct config_app_probe, pos),
+};
+
+static const struct field probes_fields[] = {
+    {.name = "listen", .type = FIELD_ACCEPT, .required = true, .offset = IN_CONFIG(probes.listen), .fixed = true,
+     .example = "tcp://0.0.0.0:8081",
+     .sentence = "Where `GET /livez` and `GET /readyz` are answered, plaintext and to whoever can connect; nothing else is there, and nothing that changes anything. `tcp` or `unix`; a Unix socket has permissions 0660."},
+    {.name = "metrics", .type = FIELD_BOOL, .offset = IN_CONFIG(probes.metrics), .default_text = "false",
+     .sentence = "`GET /metrics` too: names of rules and trust domains, our SPIFFE ID, and with `metrics.peers` those of peers."},
+    {.name = "app", .type = FIELD_LIST, .table = &app_probe_table, .max = MAX_APP_PROBES, .default_note = "none",
+     .offset = IN_CONFIG(probes.app), .count_offset = IN_CONFIG(probes.app_count),
+     .sentence = "Health of the application, which so can stay on the loopback: we ask a fixed question, whoever asks us, and tell the status alone."},
+};
+static const struct field_table probes_table = {
+    .title = "probes", TABLE(probes_fields), .pos_offset = SIZE_MAX,
 };
 
 enum { METRICS_PEERS_MAX = 10000 };
@@ -428,8 +470,13 @@ static const struct field root_fields[] = {
      .sentence = "How changes of files come into force; SIGHUP and SIGUSR1 always read everything anew."},
     {.name = "admin", .type = FIELD_STRUCT, .table = &admin_table,
      .sentence = "The socket that `bulkhead ctl` talks to; without it there is none."},
+    {.name = "probes", .type = FIELD_STRUCT, .table = &probes_table,
+     .sentence = "A listener of its own for whoever asks whether this process lives and is ready; without it there is none."},
     {.name = "metrics", .type = FIELD_STRUCT, .table = &metrics_table,
      .sentence = "What is counted beyond config/METRICS.md's usual; `GET /metrics` on the admin socket tells it all."},
+    {.name = "first_seen_file", .type = FIELD_PATH, .offset = offsetof(struct config, first_seen_file), .fixed = true,
+     .default_note = "none: since the start", .example = "/var/lib/bulkhead/first-seen",
+     .sentence = "Where it is kept which SPIFFE IDs have called, and when first (and when first denied), at most 100000 of them, so that `peer_first_seen` in the log means the first time ever. Of one process alone; written by it, permissions 0600."},
     {.name = "log", .type = FIELD_STRUCT, .table = &log_table, .sentence = "The process log, on stderr."},
     {.name = "access_log", .type = FIELD_STRUCT, .table = &access_log_table,
      .sentence = "The log of sessions and refusals."},

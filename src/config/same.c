@@ -57,7 +57,7 @@ static bool same_field(const struct field *field, const void *a, const void *b)
         return same_string(left, right);
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
         return same_text(((const struct config_address *)left)->text.text,
                          ((const struct config_address *)right)->text.text);
     case FIELD_DURATION:

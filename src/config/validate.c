@@ -130,6 +130,12 @@ static void check_socket(struct checker *c, const struct config_listener *listen
         !config_scheme_is_unix(listener->accept.scheme)) {
         diag_error(c->diags, listener->socket.pos,
                    "listeners[%zu].socket: needs a Unix socket in `accept`", i);
+    } else if (validate_is_present(listener->socket.pos) && listener->accept.activation != NULL) {
+        diag_error(
+            c->diags, listener->socket.pos,
+            "listeners[%zu].socket: the socket is systemd's: its .socket unit has SocketMode=, "
+            "SocketUser= and SocketGroup=",
+            i);
     }
 }
 
@@ -172,6 +178,27 @@ static void check_enforcement(struct checker *c, const struct config_listener *l
     }
 }
 
+/* A header is a statement about a caller who was verified. */
+static void check_proxy_protocol(struct checker *c, const struct config_listener *listener,
+                                 size_t i)
+{
+    bool wanted = listener->proxy_protocol != CONFIG_PROXY_PROTOCOL_NONE;
+    if (wanted && listener->accept.scheme != CONFIG_SCHEME_NONE && !accepts_mtls(listener)) {
+        diag_error(
+            c->diags, listener->proxy_protocol_pos,
+            "listeners[%zu].proxy_protocol: there is no verified caller to tell of: `accept` "
+            "is plaintext; take the key out, or set it where the server's own bulkhead "
+            "terminates",
+            i);
+    }
+    if (!wanted && listener->proxy_protocol_certificate) {
+        diag_error(c->diags, listener->proxy_protocol_certificate_pos,
+                   "listeners[%zu].proxy_protocol_certificate: needs `proxy_protocol: v2`, the "
+                   "header that it would be in",
+                   i);
+    }
+}
+
 static void check_listener(struct checker *c, size_t i)
 {
     const struct config_listener *listener = &c->config->listeners[i];
@@ -187,6 +214,7 @@ static void check_listener(struct checker *c, size_t i)
     check_socket(c, listener, i);
     check_expiry(c, listener, i);
     check_enforcement(c, listener, i);
+    check_proxy_protocol(c, listener, i);
     check_plaintext(c, listener, &listener->accept, "accept", i);
     check_plaintext(c, listener, &listener->forward, "forward", i);
 }
@@ -268,6 +296,11 @@ static void check_accept_addresses(struct checker *c)
     for (size_t i = 0; i < config->listener_count; i++) {
         const struct config_address *accept = &config->listeners[i].accept;
         struct netaddr addr;
+        if (accept->activation != NULL) {
+            /* No address looks like a name. */
+            entries[count++] = (struct validate_entry){accept->activation, accept->text.pos, i, i};
+            continue;
+        }
         if (accept->scheme == CONFIG_SCHEME_NONE || !address_to_netaddr(accept, &addr)) {
             continue;
         }
@@ -294,6 +327,7 @@ void validate_config(const struct config *config, uint32_t file, struct diag_lis
     validate_identity(&c);
     check_listener_names(&c);
     check_accept_addresses(&c);
+    validate_probes(&c);
     struct validate_targets targets;
     validate_targets_init(&targets, config);
     validate_rules(&c, &targets);

@@ -1,7 +1,7 @@
 /*
  * validate_private: what the checks of listeners and trust (validate.c), of rules
- * (validate_rules.c), groups (validate_groups.c) and tests (validate_tests.c) share. For
- * src/config/ only.
+ * (validate_rules.c), groups (validate_groups.c), tests (validate_tests.c) and probes
+ * (validate_probes.c) share. For src/config/ only.
  */
 #ifndef BULKHEAD_CONFIG_VALIDATE_PRIVATE_H
 #define BULKHEAD_CONFIG_VALIDATE_PRIVATE_H
@@ -51,6 +51,7 @@ void validate_suggest_listeners(const struct validate_targets *targets, struct s
 void validate_rules(struct checker *c, const struct validate_targets *targets);
 void validate_groups(struct checker *c);
 void validate_identity(struct checker *c);
+void validate_probes(struct checker *c);
 void validate_tests(struct checker *c, const struct validate_targets *targets);
 
 #endif

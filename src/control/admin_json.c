@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
 #include "control/changes.h"
@@ -117,8 +116,8 @@ static int compare_groups(const void *left, const void *right)
     order = order != 0 ? order : compare_text(a, a->brief->listener, b, b->brief->listener);
     order = order != 0 ? order : compare_text(a, a->brief->rule, b, b->brief->rule);
     order =
-        order != 0 ? order : compare_text(a, a->brief->downstream_id, b, b->brief->downstream_id);
-    order = order != 0 ? order : compare_text(a, a->brief->upstream_id, b, b->brief->upstream_id);
+        order != 0 ? order : compare_text(a, a->brief->downstream.id, b, b->brief->downstream.id);
+    order = order != 0 ? order : compare_text(a, a->brief->upstream.id, b, b->brief->upstream.id);
     return order != 0
                ? order
                : (a->brief->reason > b->brief->reason) - (a->brief->reason < b->brief->reason);
@@ -170,8 +169,8 @@ static void write_group(struct json_writer *w, const struct group *group)
     json_field_u64(w, "sessions", group->count);
     json_field_string(w, "listener", survey_text(survey, brief->listener));
     json_field_string(w, "rule", survey_text(survey, brief->rule));
-    json_field_string(w, "downstream_id", survey_text(survey, brief->downstream_id));
-    json_field_string(w, "upstream_id", survey_text(survey, brief->upstream_id));
+    json_field_string(w, "downstream_id", survey_text(survey, brief->downstream.id));
+    json_field_string(w, "upstream_id", survey_text(survey, brief->upstream.id));
     if (ends) {
         json_field_string(w, "reason", reason_label(brief->reason));
         json_field_string(w, "detail", survey_text(survey, brief->detail));
@@ -226,67 +225,4 @@ char *admin_json_reload(const struct reload_outcome *outcome, size_t *len)
     char *text = admin_json_render(write_reload, &arg, len);
     mem_free(groups);
     return text;
-}
-
-/* --- sessions -------------------------------------------------------------------------------- */
-
-static void write_session(struct json_writer *w, const struct session_survey *survey,
-                          const struct session_brief *brief)
-{
-    char ends[CLOCK_TEXT_SIZE];
-    json_object_begin(w);
-    json_field_u64(w, "session", brief->id);
-    json_field_string(w, "state", brief->state);
-    json_field_string(w, "listener", survey_text(survey, brief->listener));
-    json_field_string(w, "rule", survey_text(survey, brief->rule));
-    json_field_string(w, "downstream_id", survey_text(survey, brief->downstream_id));
-    json_field_string(w, "upstream_id", survey_text(survey, brief->upstream_id));
-    json_field_string(w, "downstream", survey_text(survey, brief->peer));
-    json_field_u64(w, "age_ms", brief->age_ms);
-    json_field_u64(w, "bytes_up", brief->bytes_up);
-    json_field_u64(w, "bytes_down", brief->bytes_down);
-    json_field_string(w, "authority_ends",
-                      brief->ends_wall_ms == 0 ? NULL : clock_format_ms(brief->ends_wall_ms, ends));
-    json_field_string(w, "ends_by",
-                      brief->ends_by == REASON_NONE ? NULL : reason_label(brief->ends_by));
-    json_object_end(w);
-}
-
-static void write_sessions(struct json_writer *w, const void *arg)
-{
-    const struct reload_outcome *outcome = arg;
-    json_object_begin(w);
-    json_field_u64(w, "generation", outcome->generation);
-    json_key(w, "sessions");
-    json_array_begin(w);
-    for (size_t i = 0; i < outcome->survey_count; i++) {
-        const struct session_survey *survey = outcome->surveys[i];
-        for (size_t k = 0; survey != NULL && k < survey->count; k++) {
-            write_session(w, survey, &survey->sessions[k]);
-        }
-    }
-    json_array_end(w);
-    json_object_end(w);
-}
-
-char *admin_json_sessions(const struct reload_outcome *outcome, size_t *len)
-{
-    for (size_t i = 0; i < outcome->survey_count; i++) {
-        if (outcome->surveys[i] == NULL) {
-            return NULL; /* a list that lacks some without a word would mislead */
-        }
-    }
-    return admin_json_render(write_sessions, outcome, len);
-}
-
-static void write_error(struct json_writer *w, const void *arg)
-{
-    json_object_begin(w);
-    json_field_string(w, "error", arg);
-    json_object_end(w);
-}
-
-char *admin_json_error(const char *message, size_t *len)
-{
-    return admin_json_render(write_error, message, len);
 }

@@ -16,8 +16,5 @@ typedef void admin_json_fn(struct json_writer *w, const void *arg);
 char *admin_json_render(admin_json_fn *write, const void *arg, size_t *len);
 /* What a reload did, or would do. */
 char *admin_json_reload(const struct reload_outcome *outcome, size_t *len);
-/* What the sessions are. */
-char *admin_json_sessions(const struct reload_outcome *outcome, size_t *len);
-char *admin_json_error(const char *message, size_t *len);
 
 #endif

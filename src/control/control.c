@@ -2,9 +2,7 @@
  * The main thread of `bulkhead run`.
  *
  *   start:  configuration → descriptors → log writer → sockets → workers → ready
- *   RUNNING ─SIGTERM/SIGINT→ DELAYED (drain.delay, still accepting) → DRAINING (no more accepting,
- *           sessions end in their own time) ─all idle→ STOPPING
- *   drain.timeout, or a second signal at any time, cuts what is left; SIGQUIT cuts at once.
+ *   end:    control/drain.h
  *
  * Signals are blocked before any thread is made and unblocked here alone, so that no worker ever
  * runs a handler.
@@ -20,19 +18,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "admin_sessions.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "control/activation.h"
 #include "control/admin.h"
+#include "control/drain.h"
+#include "control/first_seen.h"
+#include "control/log_level.h"
 #include "control/material.h"
 #include "control/own_expiry.h"
+#include "control/probes.h"
 #include "control/process.h"
+#include "control/pulse.h"
 #include "control/reload.h"
 #include "control/rule_expiry.h"
 #include "control/rule_totals.h"
 #include "control/sockets.h"
 #include "control/sources.h"
+#include "control/systemd.h"
 #include "control/watching.h"
 #include "control/workload_material.h"
 #include "control/workload_source.h"
@@ -50,7 +56,7 @@
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
 #include "telemetry/metrics.h"
-#include "telemetry/peer_counts.h"
+#include "telemetry/peer_table.h"
 #include "tls/tls_session_store.h"
 
 enum { LOG_FLUSH_MS = 3000 };
@@ -62,32 +68,16 @@ const struct config *control_config(const struct control *control)
     return control->snapshot->setup->config;
 }
 
-static void order_all(struct control *control, enum worker_order order, enum reason reason)
+void control_order_all(struct control *control, enum worker_order order, enum reason reason)
 {
     for (unsigned i = 0; i < control->running; i++) {
         worker_order(control->workers[i], order, reason);
     }
 }
 
-static void begin_draining(struct control *control)
-{
-    control->state = CONTROL_DRAINING;
-    order_all(control, WORKER_STOP_ACCEPTING, REASON_NONE);
-    timer_set(control->timer, control_config(control)->drain.timeout_ms);
-}
-
 static void on_timer(void *arg)
 {
-    struct control *control = arg;
-    if (control->state == CONTROL_DELAYED) {
-        begin_draining(control);
-        return;
-    }
-    log_begin(&control->log, LOG_WARN, "drain_deadline");
-    log_fmt(&control->log, "error", "sessions still open after %llu ms are cut",
-            (unsigned long long)control_config(control)->drain.timeout_ms);
-    log_end(&control->log);
-    order_all(control, WORKER_CUT, REASON_DRAIN_DEADLINE);
+    drain_on_timer(arg);
 }
 
 static const char *signal_name(int signal_number)
@@ -108,25 +98,10 @@ static const char *signal_name(int signal_number)
     }
 }
 
-static void on_stop_signal(struct control *control, int signal_number)
-{
-    bool drains = control->state == CONTROL_RUNNING && signal_number != SIGQUIT;
-    log_begin(&control->log, LOG_INFO, drains ? "draining" : "stopping_at_once");
-    log_str(&control->log, "signal", signal_name(signal_number));
-    log_end(&control->log);
-    if (drains) {
-        control->state = CONTROL_DELAYED;
-        timer_set(control->timer, control_config(control)->drain.delay_ms);
-        return;
-    }
-    if (control->state == CONTROL_RUNNING || control->state == CONTROL_DELAYED) {
-        begin_draining(control);
-    }
-    order_all(control, WORKER_CUT, REASON_STOPPED);
-}
-
+/* The logs' files are opened anew whatever becomes of the reload: whoever rotates them waits. */
 static void on_reload_signal(struct control *control, int signal_number)
 {
+    log_writer_reopen(control->log_writer);
     const struct reload_request request = {
         .kind = RELOAD_APPLY, .scope = SOURCES_ALL, .trigger = signal_name(signal_number)};
     reload_start(control->reload, &request);
@@ -146,7 +121,7 @@ static void on_signal(void *arg, int signal_number)
     case SIGTERM:
     case SIGINT:
     case SIGQUIT:
-        on_stop_signal(arg, signal_number);
+        drain_on_signal(arg, signal_number, signal_name(signal_number));
         break;
     case SIGHUP:
     case SIGUSR1:
@@ -163,8 +138,7 @@ static void log_ready_once(struct control *control);
 void control_material_changed(struct control *control)
 {
     control_set_session_bound(control);
-    log_set_level(&control->log, (enum log_level)control_config(control)->log.level);
-    log_writer_set_style(control->log_writer, control->log.level, control->log.format);
+    log_level_follow(control);
     watching_update(control->watching);
     own_expiry_look(control->own_expiry);
     rule_expiry_look(control->rule_expiry);
@@ -180,7 +154,7 @@ static void on_clock_set(void *arg)
     log_end(&control->log);
     own_expiry_look(control->own_expiry);
     rule_expiry_look(control->rule_expiry);
-    order_all(control, WORKER_CLOCK_SET, REASON_NONE);
+    control_order_all(control, WORKER_CLOCK_SET, REASON_NONE);
 }
 
 /* At the end nobody asks any more what a report answers. */
@@ -191,7 +165,11 @@ static void take_report(struct control *control, struct worker_report *report)
         survey_free(report->survey);
         return;
     }
-    reload_on_report(control->reload, report);
+    if (report->node.kind == WORKER_SAYS_QUERIED) {
+        admin_sessions_on_report(control->admin_sessions, report);
+    } else {
+        reload_on_report(control->reload, report);
+    }
 }
 
 static void on_report(void *arg, struct mailbox_message *node)
@@ -210,6 +188,7 @@ static void on_report(void *arg, struct mailbox_message *node)
         break;
     case WORKER_SAYS_IN_FORCE:
     case WORKER_SAYS_SURVEYED:
+    case WORKER_SAYS_QUERIED:
         take_report(control, (struct worker_report *)(void *)node);
         break;
     }
@@ -292,14 +271,28 @@ static int load(struct control *control, const char *config_path,
     return control->snapshot == NULL ? 2 : 0;
 }
 
+/* 0, or the exit code. */
+static int take_passed(struct control *control)
+{
+    struct errbuf err;
+    control->activation = activation_new(&err);
+    if (control->activation == NULL) {
+        fprintf(stderr, "bulkhead: not started: %s\n", err.text);
+        return 1;
+    }
+    return 0;
+}
+
 static int open_sockets(struct control *control, struct errbuf *err)
 {
-    control->sockets = socket_table_new(control->worker_count);
-    if (workload_material_address(control_config(control)) != NULL) {
+    control->sockets = socket_table_new(control->worker_count, control->activation);
+    bool held = workload_material_address(control_config(control)) != NULL;
+    if (held) {
         socket_table_hold(control->sockets);
     }
     control->start_sockets = socket_table_open(control->sockets, control->snapshot->setup, err);
-    if (control->start_sockets == NULL) {
+    if (control->start_sockets == NULL ||
+        (!held && activation_check_taken(control->activation, err) != 0)) {
         return -1;
     }
     socket_table_settle(control->sockets, control->snapshot->setup);
@@ -352,9 +345,10 @@ static int make_workers(struct control *control, struct errbuf *err)
 {
     control->metrics = metrics_new(control->worker_count, SETUP_SLOTS);
     control_follow_metrics(control, control->snapshot->setup);
-    size_t peers = (size_t)control_config(control)->metrics.peers;
-    if (peers > 0) {
-        control->peer_counts = peer_counts_new(control->worker_count, peers);
+    control->peers = peer_table_new(FIRST_SEEN_MAX);
+    const struct config_string *file = &control_config(control)->first_seen_file;
+    if (file->text != NULL) {
+        control->first_seen = first_seen_start(control, file->text);
     }
     control->workers = mem_alloc_array(control->worker_count, sizeof(struct worker *));
     control->rule_totals = rule_totals_new(control->snapshot->setup, control->worker_count);
@@ -367,8 +361,9 @@ static int make_workers(struct control *control, struct errbuf *err)
             .limits = &control->limits,
             .rule_hits = rule_totals_hits(control->rule_totals, i),
             .metrics = control->metrics,
-            .peer_counts = control->peer_counts,
+            .peers = control->peers,
             .ring = log_writer_ring(control->log_writer, i + 1),
+            .log_level = &control->log_level,
             .control = control->mailbox,
             .sockets = control->start_sockets,
         };
@@ -405,7 +400,7 @@ void control_set_session_bound(struct control *control)
 /* How many sessions may be open at once, by descriptors and by limits.connections. */
 static int measure_descriptors(struct control *control, struct errbuf *err)
 {
-    uint64_t used = process_open_descriptors();
+    uint64_t used = process_open_descriptors() + probes_descriptors(control->probes);
     uint64_t sockets = socket_table_descriptors(control->sockets);
     control->descriptors_at_start = used > sockets ? used - sockets : 0;
     if (limits_sessions_by_descriptors(control->descriptor_limit, used) < 1) {
@@ -428,8 +423,9 @@ static int make_watchers(struct control *control, struct errbuf *err)
     control->own_expiry = own_expiry_new(control);
     control->rule_expiry = rule_expiry_new(control);
     control->workload = workload_source_new(control);
+    control->pulse = pulse_new(control);
     if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL ||
-        control->workload == NULL) {
+        control->workload == NULL || control->pulse == NULL) {
         errbuf_set(err, "memory is out");
         return -1;
     }
@@ -441,9 +437,25 @@ static int make_watchers(struct control *control, struct errbuf *err)
     if (control->clock_watch == NULL) {
         return -1;
     }
-    if (control_config(control)->admin.listen.path != NULL) {
+    return 0;
+}
+
+/* What others may ask it at. */
+static int open_doors(struct control *control, struct errbuf *err)
+{
+    const struct config *config = control_config(control);
+    if (config->admin.listen.scheme != CONFIG_SCHEME_NONE) {
+        control->admin_sessions = admin_sessions_new(control);
         control->admin = admin_new(control, err);
-        return control->admin == NULL ? -1 : 0;
+        if (control->admin == NULL) {
+            return -1;
+        }
+    }
+    if (config->probes.listen.scheme != CONFIG_SCHEME_NONE) {
+        control->probes = probes_new(control, err);
+        if (control->probes == NULL) {
+            return -1;
+        }
     }
     return 0;
 }
@@ -489,6 +501,7 @@ static void log_ready(struct control *control)
     log_strview(&control->log, "spiffe_id", x509_svid_id(own)->text);
     log_str(&control->log, "expires", clock_format_s(x509_svid_not_after(own), expires));
     log_end(&control->log);
+    systemd_ready(control->systemd);
 }
 
 static void log_not_started(struct control *control, const char *error)
@@ -496,6 +509,7 @@ static void log_not_started(struct control *control, const char *error)
     log_begin(&control->log, LOG_ERROR, "not_started");
     log_str(&control->log, "error", error);
     log_end(&control->log);
+    systemd_not_started(control->systemd, error);
 }
 
 /* Not while no listener is open, for want of an identity. */
@@ -553,10 +567,9 @@ static int start_logging(struct control *control, struct errbuf *err)
         errbuf_prefix(err, "access_log.to");
         return -1;
     }
-    log_writer_set_style(control->log_writer, (enum log_level)config->log.level,
-                         (enum log_format)config->log.format);
     log_init(&control->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_ring_sink, log_writer_ring(control->log_writer, 0));
+    log_level_start(control);
     return 0;
 }
 
@@ -570,7 +583,8 @@ static int start(struct control *control, struct errbuf *err)
     limits_init(&control->limits);
     if (start_logging(control, err) != 0 || open_sockets(control, err) != 0 ||
         make_control_loop(control, err) != 0 || make_workers(control, err) != 0 ||
-        make_watchers(control, err) != 0 || measure_descriptors(control, err) != 0) {
+        make_watchers(control, err) != 0 || open_doors(control, err) != 0 ||
+        measure_descriptors(control, err) != 0) {
         return -1;
     }
     return start_workers(control, err);
@@ -578,7 +592,7 @@ static int start(struct control *control, struct errbuf *err)
 
 static void stop_workers(struct control *control)
 {
-    order_all(control, WORKER_EXIT, REASON_NONE);
+    control_order_all(control, WORKER_EXIT, REASON_NONE);
     for (unsigned i = 0; i < control->running; i++) {
         worker_join(control->workers[i]);
     }
@@ -598,10 +612,16 @@ static void free_workers(struct control *control)
 static void fini(struct control *control)
 {
     free_workers(control);
+    if (first_seen_stop(control->first_seen)) {
+        peer_table_free(control->peers);
+    }
     rule_totals_free(control->rule_totals);
     admin_free(control->admin);
+    admin_sessions_free(control->admin_sessions);
+    probes_free(control->probes);
+    systemd_free(control->systemd);
+    pulse_free(control->pulse);
     metrics_free(control->metrics);
-    peer_counts_free(control->peer_counts);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
     own_expiry_free(control->own_expiry);
@@ -616,6 +636,7 @@ static void fini(struct control *control)
     workload_source_free(control->workload);
     reload_free(control->reload);
     socket_table_free(control->sockets);
+    activation_free(control->activation);
     mem_free(control->start_sockets);
     loop_free(control->loop);
     limits_fini(&control->limits);
@@ -652,10 +673,16 @@ int control_run(const char *config_path, const struct config_options *options)
     control->started_wall_ms = clock_wall_ms();
     control->stderr_fd = STDERR_FILENO;
     process_prepare();
-    int code = load(control, config_path, options);
-    process_close_inherited();
+    control->systemd = systemd_new();
+    int code = take_passed(control);
+    if (code == 0) {
+        code = load(control, config_path, options);
+    }
+    process_close_inherited(control->activation == NULL ? 0
+                                                        : activation_count(control->activation));
     if (code == 0) {
         struct errbuf err;
+        systemd_open(control->systemd, control);
         mask_signals(SIG_BLOCK);
         if (start(control, &err) != 0) {
             log_not_started(control, err.text);

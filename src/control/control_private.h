@@ -9,18 +9,25 @@
 #include "net/loop.h"
 #include "net/mailbox.h"
 #include "proxy/limits.h"
+#include "proxy/worker.h"
 #include "reload_counts.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
+struct activation;
 struct admin;
+struct admin_sessions;
 struct clock_watch;
 struct crypto;
+struct first_seen;
 struct log_writer;
 struct metrics;
 struct own_expiry;
-struct peer_counts;
+struct peer_table;
+struct probes;
+struct pulse;
 struct reload;
 struct rule_expiry;
 struct rule_totals;
@@ -30,8 +37,8 @@ struct listen_sockets;
 struct socket_table;
 struct tls_session_store;
 struct sources;
+struct systemd;
 struct watching;
-struct worker;
 struct workload_source;
 
 enum control_state { CONTROL_RUNNING = 0, CONTROL_DELAYED, CONTROL_DRAINING, CONTROL_STOPPING };
@@ -39,6 +46,7 @@ enum { CONTROL_SIGNALS = 6 };
 
 struct control {
     enum control_state state;
+    unsigned stop_signals; /* SIGTERM, SIGINT and SIGQUIT that have come */
     struct crypto *crypto;
     struct tls_session_store *sessions;
     struct sources *sources;
@@ -48,13 +56,17 @@ struct control {
     struct signal_watch *signals[CONTROL_SIGNALS];
     struct timer *timer;
     struct log log;
+    _Atomic int log_level;     /* enum log_level, of every thread's log */
+    int configured_log_level;  /* as it stood in the configuration when it was last taken from there */
     int stderr_fd; /* where it goes while there is no log writer */
     struct log_writer *log_writer;
+    struct activation *activation; /* NULL: what was passed can't be understood */
     struct socket_table *sockets;
     struct listen_sockets **start_sockets; /* by config index, of the first setup */
     struct limits limits;
     struct metrics *metrics;
-    struct peer_counts *peer_counts; /* NULL: metrics.peers is 0 */
+    struct peer_table *peers;
+    struct first_seen *first_seen; /* NULL: no first_seen_file */
     struct reload *reload;
     struct reload_counts reloads;
     struct own_expiry *own_expiry;
@@ -62,6 +74,10 @@ struct control {
     struct rule_totals *rule_totals;
     struct watching *watching;
     struct admin *admin; /* NULL: none is configured */
+    struct admin_sessions *admin_sessions;
+    struct probes *probes; /* NULL: none are configured */
+    struct pulse *pulse;
+    struct systemd *systemd;
     struct clock_watch *clock_watch;
     struct workload_source *workload;
     bool said_ready;
@@ -78,6 +94,8 @@ struct control {
 };
 
 const struct config *control_config(const struct control *control);
+/* To each worker that runs. */
+void control_order_all(struct control *control, enum worker_order order, enum reason reason);
 /* By limits.connections and the descriptors, as the configuration in force has them. */
 void control_set_session_bound(struct control *control);
 /* The line that says where a listener, by config index, listens. */

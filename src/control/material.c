@@ -26,6 +26,7 @@ struct material *material_new(const struct material *former)
     }
     material->setup = setup_ref(former->setup);
     material->own = former->own == NULL ? NULL : x509_svid_ref(former->own);
+    material->own_loaded_s = former->own_loaded_s;
     material->credentials = credentials_ref(former->credentials);
     material->quarantine = quarantine_ref(former->quarantine);
     material->quarantine_inline = quarantine_ref(former->quarantine_inline);

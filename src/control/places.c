@@ -60,4 +60,5 @@ void places_warn_sockets(const struct config *config, struct diag_list *diags)
         warn_socket(&config->listeners[i].accept, "accept", diags);
     }
     warn_socket(&config->admin.listen, "admin.listen", diags);
+    warn_socket(&config->probes.listen, "probes.listen", diags);
 }

@@ -57,11 +57,11 @@ static void close_each_from(int first)
     }
 }
 
-void process_close_inherited(void)
+void process_close_inherited(size_t passed)
 {
-    enum { FIRST = STDERR_FILENO + 1 };
-    if (close_range(FIRST, ~0U, 0) != 0) {
-        close_each_from(FIRST);
+    unsigned first = STDERR_FILENO + 1 + (unsigned)passed;
+    if (close_range(first, ~0U, 0) != 0) {
+        close_each_from((int)first);
     }
 }
 

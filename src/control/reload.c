@@ -12,10 +12,12 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "config/same.h"
+#include "control/activation.h"
 #include "control/changes.h"
 #include "control/rule_expiry.h"
 #include "control/rule_totals.h"
 #include "control/sockets.h"
+#include "control/systemd.h"
 #include "control/watching.h"
 #include "control/workload_source.h"
 #include "control_private.h"
@@ -130,9 +132,22 @@ void reload_free(struct reload *reload)
     mem_free(reload);
 }
 
+/* For the service manager: why not all of it is in force; "" when it is. Outlives the job. */
+static const char *why_not(const struct reload *reload, enum reload_result result, const char *why)
+{
+    if (reload->outcome.kind != RELOAD_APPLY) {
+        return "";
+    }
+    if (result == RELOAD_REFUSED || result == RELOAD_QUARANTINE_ALONE) {
+        return why;
+    }
+    return reload->outcome.config_refused ? "the log says what is wrong" : "";
+}
+
 static void finish(struct reload *reload, enum reload_result result, const char *why)
 {
     struct reload_outcome *outcome = &reload->outcome;
+    const char *refused = why_not(reload, result, why);
     outcome->result = result;
     outcome->why = why;
     outcome->generation = reload->control->snapshot->generation;
@@ -156,6 +171,8 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     clear(reload);
     if (!STAILQ_EMPTY(&reload->jobs)) {
         timer_set(reload->next, 0);
+    } else {
+        systemd_reloaded(reload->control->systemd, refused);
     }
 }
 
@@ -320,6 +337,17 @@ static bool release_sockets(struct reload *reload)
     return true;
 }
 
+/* As a start that need not wait does: a socket that was passed to us and is nobody's. */
+static bool check_taken(struct reload *reload)
+{
+    struct errbuf err;
+    if (activation_check_taken(reload->control->activation, &err) == 0) {
+        return true;
+    }
+    diag_error(&reload->diags, (struct config_pos){0, 0, 0}, "%s", err.text);
+    return false;
+}
+
 /* What the files say, made into a snapshot. False: there is nothing to go on with. */
 static bool prepare(struct reload *reload)
 {
@@ -327,7 +355,7 @@ static bool prepare(struct reload *reload)
     const struct material *in_force = sources_in_force(control->sources);
     read_sources(reload, can_serve);
     bool is_first = release_sockets(reload);
-    bool opened = open_sockets(reload);
+    bool opened = open_sockets(reload) && (!is_first || check_taken(reload));
     reload_log_diags(&control->log, &reload->diags, reload->job->request.kind);
     if (!opened) {
         if (is_first) {
@@ -373,10 +401,6 @@ static void begin(struct reload *reload)
         begin_draining(reload);
         return;
     }
-    if (reload->job->request.kind == RELOAD_SESSIONS) {
-        survey(reload, NULL);
-        return;
-    }
     if (!prepare(reload)) {
         return;
     }
@@ -409,6 +433,9 @@ static bool join_waiting(struct reload *reload, const struct reload_request *req
 
 void reload_start(struct reload *reload, const struct reload_request *request)
 {
+    if (request->kind == RELOAD_APPLY && request->scope == SOURCES_ALL) {
+        systemd_reloading(reload->control->systemd);
+    }
     if (join_waiting(reload, request)) {
         return;
     }
@@ -519,10 +546,6 @@ static bool cuts_too_much(struct reload *reload, const struct tally *tally)
 static void on_surveyed(struct reload *reload)
 {
     struct tally tally = tally_surveys(reload);
-    if (reload->job->request.kind == RELOAD_SESSIONS) {
-        finish(reload, RELOAD_UNCHANGED, "");
-        return;
-    }
     bool too_much = cuts_too_much(reload, &tally);
     if (too_much) {
         refuse(reload, reload->why);

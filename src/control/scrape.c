@@ -10,7 +10,7 @@
 #include "control_private.h"
 #include "proxy/setup.h"
 
-enum { PIECE_SIZE = 32 * 1024 };
+enum { PIECE_SIZE = 32 * 1024, STATUS_OK = 200, STATUS_NO_MEMORY = 503 };
 
 static const struct scrape_source sources[METRIC_COUNT] = {
     [METRIC_BUILD_INFO] = {NULL, scrape_build_info},
@@ -21,6 +21,7 @@ static const struct scrape_source sources[METRIC_COUNT] = {
     [METRIC_RELOAD_DURATION] = {NULL, scrape_state},
     [METRIC_QUARANTINE_ENTRIES] = {NULL, scrape_state},
     [METRIC_FAILING_TESTS] = {NULL, scrape_state},
+    [METRIC_READY] = {NULL, scrape_ready},
     [METRIC_ENFORCEMENT_AUDIT] = {scrape_audit_items, scrape_audit},
     [METRIC_RULE_HITS] = {scrape_rule_items, scrape_rule_hits},
     [METRIC_RULE_LAST_HIT] = {scrape_rule_items, scrape_rule_times},
@@ -121,7 +122,9 @@ static bool take_rules(struct scrape *scrape)
     return scrape->rules != NULL;
 }
 
-bool scrape_stream(struct control *control, enum exposition_format format, struct http_stream *out)
+/* False: memory is out. */
+static bool scrape_stream(struct control *control, enum exposition_format format,
+                          struct http_stream *out)
 {
     struct scrape *scrape = mem_try_alloc(sizeof(*scrape));
     if (scrape == NULL) {
@@ -137,4 +140,19 @@ bool scrape_stream(struct control *control, enum exposition_format format, struc
     enter_family(scrape, 0);
     *out = (struct http_stream){.next = next_piece, .done = scrape_free, .arg = scrape};
     return true;
+}
+
+void scrape_answer(struct control *control, struct http_call *call)
+{
+    const struct http_header *accept = http_request_header(http_call_request(call), "Accept");
+    enum exposition_format format =
+        exposition_choose(accept == NULL ? strview_from("") : accept->value);
+    struct http_stream stream;
+    if (!scrape_stream(control, format, &stream)) {
+        http_call_refuse(call, STATUS_NO_MEMORY, "memory is out");
+        return;
+    }
+    const struct http_answer answer = {
+        .status = STATUS_OK, .content_type = exposition_content_type(format), .stream = &stream};
+    http_call_answer(call, &answer);
 }

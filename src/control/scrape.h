@@ -26,8 +26,8 @@ struct scrape {
     size_t item; /* of the family: the next to be written */
 };
 
-/* A new one, for http_call_answer. False: memory is out. */
-bool scrape_stream(struct control *control, enum exposition_format format, struct http_stream *out);
+/* GET /metrics: answers the call with all of them, in the format that it asks for. */
+void scrape_answer(struct control *control, struct http_call *call);
 
 /* How one family is written: item by item. items NULL: one. */
 struct scrape_source {
@@ -39,6 +39,7 @@ struct scrape_source {
 void scrape_build_info(struct scrape *scrape, size_t item);
 void scrape_reloads(struct scrape *scrape, size_t item);
 void scrape_state(struct scrape *scrape, size_t item); /* single numbers, by scrape->family */
+void scrape_ready(struct scrape *scrape, size_t item);
 size_t scrape_audit_items(const struct scrape *scrape);
 void scrape_audit(struct scrape *scrape, size_t item);
 size_t scrape_svid_items(const struct scrape *scrape); /* 0: the Workload API has given none */

@@ -8,6 +8,7 @@
 #include "control/material.h"
 #include "control/process.h"
 #include "control/process_usage.h"
+#include "control/readiness.h"
 #include "control/reload.h"
 #include "control/sources.h"
 #include "control_private.h"
@@ -17,7 +18,7 @@
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
-#include "telemetry/peer_counts.h"
+#include "telemetry/peer_table.h"
 #include "tls/tls_context.h"
 
 static const struct material *material_of(const struct scrape *scrape)
@@ -81,6 +82,14 @@ void scrape_state(struct scrape *scrape, size_t item)
         ASSERT(scrape->family == METRIC_FAILING_TESTS);
         tell(scrape, material_of(scrape)->failed_tests);
     }
+}
+
+void scrape_ready(struct scrape *scrape, size_t item)
+{
+    struct readiness readiness;
+    (void)item;
+    readiness_look(scrape->control, &readiness);
+    tell(scrape, readiness.ready);
 }
 
 size_t scrape_audit_items(const struct scrape *scrape)
@@ -179,14 +188,20 @@ void scrape_log_lines(struct scrape *scrape, size_t item)
 
 size_t scrape_peer_items(const struct scrape *scrape)
 {
-    const struct peer_counts *counts = scrape->control->peer_counts;
-    return counts == NULL ? 0 : peer_counts_size(counts);
+    size_t most = (size_t)control_config(scrape->control)->metrics.peers;
+    size_t size = peer_table_size(scrape->control->peers);
+    return most == 0 ? 0 : size < most + 1 ? size : most + 1;
 }
 
 void scrape_peer(struct scrape *scrape, size_t item)
 {
-    struct peer_count count;
-    peer_counts_get(scrape->control->peer_counts, item, &count);
+    struct peer_record count;
+    if (item == 0) {
+        peer_table_rest(scrape->control->peers,
+                        (size_t)control_config(scrape->control)->metrics.peers + 1, &count);
+    } else {
+        peer_table_get(scrape->control->peers, item, &count);
+    }
     struct metric_label labels[] = {
         {"peer", count.id.len > 0 ? count.id : strview_from("other")},
         {"decision", strview_from("allow")},

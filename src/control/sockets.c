@@ -8,11 +8,12 @@
 #include <sys/queue.h>
 
 #include "base/memory.h"
+#include "control/activation.h"
 #include "control/process.h"
 #include "net/listener.h"
 #include "proxy/setup.h"
 
-enum { KEY_SIZE = NETADDR_TEXT_SIZE + 80 };
+enum { KEY_SIZE = NETADDR_TEXT_SIZE + 160 };
 
 struct entry {
     TAILQ_ENTRY(entry) link;
@@ -26,6 +27,7 @@ TAILQ_HEAD(entry_list, entry);
 struct socket_table {
     size_t worker_count;
     bool held;
+    struct activation *activation;
     struct entry_list entries;
 };
 
@@ -33,6 +35,10 @@ struct socket_table {
 static void make_key(const struct setup_listener *listener, char key[KEY_SIZE])
 {
     char text[NETADDR_TEXT_SIZE];
+    if (listener->config->accept.activation != NULL) {
+        (void)snprintf(key, KEY_SIZE, "systemd %s", listener->config->accept.activation);
+        return;
+    }
     (void)netaddr_format(&listener->accept, text);
     bool any_port = !netaddr_is_unix(&listener->accept) && netaddr_port(&listener->accept) == 0;
     (void)snprintf(key, KEY_SIZE, "%s %s", text, any_port ? listener->config->name.text : "");
@@ -58,10 +64,11 @@ static void drop(struct socket_table *table, struct entry *entry)
     mem_free(entry);
 }
 
-struct socket_table *socket_table_new(size_t worker_count)
+struct socket_table *socket_table_new(size_t worker_count, struct activation *activation)
 {
     struct socket_table *table = mem_alloc(sizeof(*table));
     table->worker_count = worker_count;
+    table->activation = activation;
     TAILQ_INIT(&table->entries);
     return table;
 }
@@ -78,6 +85,50 @@ void socket_table_free(struct socket_table *table)
     mem_free(table);
 }
 
+/* The scheme says what must be there: whatever else it is, it would be served as what it is not. */
+static int check_passed(const struct listen_sockets *sockets,
+                        const struct config_listener *listener, struct errbuf *err)
+{
+    const struct netaddr *addr = listen_sockets_address(sockets);
+    enum config_scheme scheme = listener->accept.scheme;
+    char text[NETADDR_TEXT_SIZE];
+    if (netaddr_is_unix(addr) != config_scheme_is_unix(scheme)) {
+        errbuf_set(err, "it is %s, and `accept` wants %s: \"%s\"", netaddr_format(addr, text),
+                   config_scheme_is_unix(scheme) ? "a Unix socket" : "TCP",
+                   listener->accept.text.text);
+        return -1;
+    }
+    if (scheme == CONFIG_SCHEME_TCP && !listener->unsafe_plaintext && !netaddr_is_loopback(addr)) {
+        errbuf_set(err,
+                   "it is %s, plaintext off the loopback; have it listen on 127.0.0.1, [::1] or a "
+                   "Unix socket, or allow it with unsafe_plaintext: true",
+                   netaddr_format(addr, text));
+        return -1;
+    }
+    return 0;
+}
+
+static struct listen_sockets *
+take_passed(struct socket_table *table, const struct config_listener *listener, struct errbuf *err)
+{
+    const char *name = listener->accept.activation;
+    if (table->activation == NULL) {
+        errbuf_set(err, "no socket \"%s\" was passed to this process", name);
+        return NULL;
+    }
+    int fd = activation_take(table->activation, name, err);
+    if (fd < 0) {
+        return NULL;
+    }
+    struct listen_sockets *sockets = listen_sockets_adopt(fd, table->worker_count, err);
+    if (sockets == NULL || check_passed(sockets, listener, err) != 0) {
+        errbuf_prefix(err, "the socket \"%s\" that was passed", name);
+        listen_sockets_close(sockets);
+        return NULL;
+    }
+    return sockets;
+}
+
 static struct listen_sockets *open_one(struct socket_table *table,
                                        const struct setup_listener *listener, struct errbuf *err)
 {
@@ -86,11 +137,16 @@ static struct listen_sockets *open_one(struct socket_table *table,
     if (process_socket_options(&listener->config->socket, &options, err) != 0) {
         return NULL;
     }
+    bool passed = listener->config->accept.activation != NULL;
+    if (entry != NULL && passed && check_passed(entry->sockets, listener->config, err) != 0) {
+        return NULL;
+    }
     if (entry != NULL) {
         return entry->sockets; /* a setup that is only looked at changes nothing of it */
     }
     struct listen_sockets *sockets =
-        listen_sockets_open(&listener->accept, table->worker_count, &options, err);
+        passed ? take_passed(table, listener->config, err)
+               : listen_sockets_open(&listener->accept, table->worker_count, &options, err);
     if (sockets == NULL) {
         return NULL;
     }
@@ -198,8 +254,7 @@ size_t socket_table_descriptors(const struct socket_table *table)
     size_t count = 0;
     const struct entry *entry = NULL;
     TAILQ_FOREACH (entry, &table->entries, link) {
-        bool is_unix = netaddr_is_unix(listen_sockets_address(entry->sockets));
-        count += is_unix ? 1 : table->worker_count;
+        count += listen_sockets_descriptors(entry->sockets);
     }
     return count;
 }

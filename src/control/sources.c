@@ -174,6 +174,7 @@ static void load_own(struct loader *loader)
     }
     x509_svid_unref(material->own);
     material->own = own;
+    material->own_loaded_s = clock_wall_s();
 }
 
 /* --- trust domains --------------------------------------------------------------------------- */
@@ -226,6 +227,9 @@ static void load_bundle(struct loader *loader, const struct config_trust *trust,
         return;
     }
     warn_bundle(trust, bundle, loader->diags);
+    if (bundle != domain->bundle) {
+        domain->bundle_loaded_s = clock_wall_s();
+    }
     trust_bundle_unref(domain->bundle);
     domain->bundle = bundle;
 }
@@ -238,6 +242,7 @@ static void load_crls(struct loader *loader, const struct config_trust *trust,
         crl_set_unref(domain->crls);
         domain->crls = NULL;
         domain->crl_digest = (struct file_digest){.known = false};
+        domain->crls_loaded_s = 0;
         domain->crl_check = CRL_CHECK_NONE;
         return;
     }
@@ -249,6 +254,9 @@ static void load_crls(struct loader *loader, const struct config_trust *trust,
         diag_error(loader->diags, trust->crl.pos, "trust.%s.crl: %s%s", trust->domain.text,
                    err.text, kept_note(domain->crls != NULL));
         return;
+    }
+    if (crls != domain->crls) {
+        domain->crls_loaded_s = clock_wall_s();
     }
     crl_set_unref(domain->crls);
     domain->crls = crls;
@@ -364,7 +372,9 @@ static bool keep_former_bundle(struct loader *loader, struct material_domain *do
     trust_bundle_unref(domain->bundle);
     domain->bundle = last_good == NULL ? NULL : trust_bundle_ref(last_good);
     domain->bundle_digest = (struct file_digest){.known = false};
+    domain->bundle_loaded_s = 0;
     if (last_good != NULL) {
+        domain->bundle_loaded_s = former->bundle_loaded_s;
         domain->bundle_digest = former->bundle_digest;
     }
     return true;

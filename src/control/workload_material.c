@@ -93,6 +93,7 @@ static void set_own(struct material *material, struct x509_svid *own)
     }
     x509_svid_unref(material->own);
     material->own = own == NULL ? NULL : x509_svid_ref(own);
+    material->own_loaded_s = clock_wall_s();
 }
 
 void workload_material_own(const struct workload_load *load)
@@ -159,6 +160,7 @@ static void bring_bundle(const struct workload_load *load, const struct config_t
     if (trust == NULL || trust->bundle.text == NULL) {
         trust_bundle_unref(domain->bundle);
         domain->bundle = trust_bundle_ref(bundle);
+        domain->bundle_loaded_s = clock_wall_s();
         domain->bundle_digest = (struct file_digest){.known = false};
     } else if (domain->bundle != NULL && !trust_bundle_same(domain->bundle, bundle)) {
         narrow_bundle(load, trust, domain, bundle);
@@ -194,10 +196,24 @@ static void bring_crls(const struct workload_load *load, const struct config_tru
     }
     crl_set_unref(domain->crls);
     domain->crls = crls == NULL ? NULL : crl_set_ref(crls);
+    domain->crls_loaded_s = crls == NULL ? 0 : clock_wall_s();
     domain->crl_check = crls == NULL ? CRL_CHECK_NONE : CRL_CHECK_PRESENT;
     if (trust != NULL && trust->crl_check_pos.line != 0) {
         domain->crl_check =
             trust->crl_check == CONFIG_CRL_CHECK_CHAIN ? CRL_CHECK_CHAIN : CRL_CHECK_LEAF;
+    }
+}
+
+/* What is as it was has been there since then. */
+static void keep_times(const struct workload_load *load, struct material_domain *domain)
+{
+    const struct material_domain *former =
+        load->former == NULL ? NULL : material_find_domain(load->former, domain->name);
+    if (former != NULL && former->bundle == domain->bundle) {
+        domain->bundle_loaded_s = former->bundle_loaded_s;
+    }
+    if (former != NULL && former->crls == domain->crls) {
+        domain->crls_loaded_s = former->crls_loaded_s;
     }
 }
 
@@ -211,6 +227,7 @@ static void bring_domain(const struct workload_load *load, const struct workload
     }
     bring_bundle(load, trust, domain, from->bundle);
     bring_crls(load, trust, domain, from->crls);
+    keep_times(load, domain);
 }
 
 /* Options for a domain whose bundle the API should bring, and doesn't. */

@@ -272,6 +272,7 @@ enum http_reply_state http_reply_parse(const char *data, size_t len, enum http_m
 
 struct client {
     const struct http_client_request *request;
+    char name[NETADDR_TEXT_SIZE]; /* of whom we ask */
     int fd;
     uint64_t deadline_ms;
     struct errbuf *err;
@@ -279,7 +280,7 @@ struct client {
 
 static int fail(const struct client *client, const char *what)
 {
-    errbuf_set_errno(client->err, "%s %s", what, client->request->socket_path);
+    errbuf_set_errno(client->err, "%s %s", what, client->name);
     return -1;
 }
 
@@ -288,7 +289,7 @@ static int wait_for(const struct client *client, short events)
     for (;;) {
         uint64_t now = clock_mono_ms();
         if (now >= client->deadline_ms) {
-            errbuf_set(client->err, "%s did not answer in %llu ms", client->request->socket_path,
+            errbuf_set(client->err, "%s did not answer in %llu ms", client->name,
                        (unsigned long long)client->request->timeout_ms);
             return -1;
         }
@@ -306,7 +307,7 @@ static int wait_for(const struct client *client, short events)
 
 /* unix(7): with its queue full a non-blocking connect fails with EAGAIN, and poll does not tell
    when there is room again. */
-static int connect_to(const struct client *client, const struct netaddr *addr)
+static int connect_unix(const struct client *client, const struct netaddr *addr)
 {
     enum { RETRY_MS = 20 };
     while (connect(client->fd, &addr->u.sa, addr->len) != 0) {
@@ -319,6 +320,31 @@ static int connect_to(const struct client *client, const struct netaddr *addr)
         (void)poll(NULL, 0, RETRY_MS);
     }
     return 0;
+}
+
+static int connect_tcp(const struct client *client, const struct netaddr *addr)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+    if (connect(client->fd, &addr->u.sa, addr->len) == 0) {
+        return 0;
+    }
+    if (errno != EINPROGRESS && errno != EINTR) {
+        return fail(client, "cannot connect to");
+    }
+    if (wait_for(client, POLLOUT) != 0) {
+        return -1;
+    }
+    if (getsockopt(client->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0) {
+        errno = error != 0 ? error : errno;
+        return fail(client, "cannot connect to");
+    }
+    return 0;
+}
+
+static int connect_to(const struct client *client, const struct netaddr *addr)
+{
+    return netaddr_is_unix(addr) ? connect_unix(client, addr) : connect_tcp(client, addr);
 }
 
 /* A server that refuses may close before it has read all: then its answer counts. */
@@ -346,17 +372,19 @@ static int send_request(const struct client *client)
         [HTTP_METHOD_GET] = "GET", [HTTP_METHOD_HEAD] = "HEAD", [HTTP_METHOD_POST] = "POST"};
     const struct http_client_request *request = client->request;
     bool has_body = request->body != NULL;
+    bool is_unix = request->address == NULL || netaddr_is_unix(request->address);
+    const char *host = is_unix ? "localhost" : client->name;
     char length[64] = "";
     if (has_body) {
         (void)snprintf(length, sizeof(length), "Content-Length: %zu\r\n", request->body_len);
     }
     char *head = NULL;
-    int len =
-        asprintf(&head, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s%s%s%sConnection: close\r\n\r\n",
-                 methods[request->method], request->target,
-                 request->content_type != NULL ? "Content-Type: " : "",
-                 request->content_type != NULL ? request->content_type : "",
-                 request->content_type != NULL ? "\r\n" : "", length);
+    int len = asprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s%s%sConnection: close\r\n\r\n",
+                       methods[request->method], request->target, host,
+                       request->headers != NULL ? request->headers : "",
+                       request->content_type != NULL ? "Content-Type: " : "",
+                       request->content_type != NULL ? request->content_type : "",
+                       request->content_type != NULL ? "\r\n" : "", length);
     if (len < 0) {
         errbuf_set(client->err, "out of memory");
         return -1;
@@ -396,6 +424,24 @@ static int read_reply(const struct client *client, struct bytebuf *in, struct ht
     return state == HTTP_REPLY_WHOLE ? 0 : -1;
 }
 
+/* Fills name and addr. False: there is no such place. */
+static bool find_server(struct client *client, struct netaddr *addr)
+{
+    const struct http_client_request *request = client->request;
+    if (request->socket_path == NULL) {
+        *addr = *request->address;
+        (void)netaddr_format(addr, client->name);
+        return true;
+    }
+    (void)snprintf(client->name, sizeof(client->name), "%s", request->socket_path);
+    if (!netaddr_from_path(addr, request->socket_path)) {
+        errbuf_set(client->err, "the socket's path \"%s\" is empty or too long",
+                   request->socket_path);
+        return false;
+    }
+    return true;
+}
+
 int http_client_send(const struct http_client_request *request, struct http_reply *reply,
                      char **memory, struct errbuf *err)
 {
@@ -404,11 +450,10 @@ int http_client_send(const struct http_client_request *request, struct http_repl
     struct netaddr addr;
     struct bytebuf in = {0};
     *memory = NULL;
-    if (!netaddr_from_path(&addr, request->socket_path)) {
-        errbuf_set(err, "the socket's path \"%s\" is empty or too long", request->socket_path);
+    if (!find_server(&client, &addr)) {
         return -1;
     }
-    client.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    client.fd = socket(addr.u.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (client.fd < 0) {
         return fail(&client, "cannot make a socket for");
     }

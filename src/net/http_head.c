@@ -31,7 +31,9 @@ static const char *status_text(int status)
                 {431, "Request Header Fields Too Large"},
                 {500, "Internal Server Error"},
                 {501, "Not Implemented"},
+                {502, "Bad Gateway"},
                 {503, "Service Unavailable"},
+                {504, "Gateway Timeout"},
                 {505, "HTTP Version Not Supported"}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (rows[i].status == status) {
@@ -78,6 +80,9 @@ bool http_head_append(struct bytebuf *out, const struct http_answer *answer,
     format_date(date, sizeof(date));
     format_framing(framing, body_len, framing_text);
     const char *type = answer->content_type != NULL ? answer->content_type : "application/json";
+    if (answer->status == 204 || answer->status == 304) {
+        framing_text[0] = '\0'; /* RFC 9110 8.6: no body, and no Content-Length to say so */
+    }
     bool has_allow = answer->allow != NULL;
     int len = snprintf(head, sizeof(head),
                        "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\n%s"

@@ -560,6 +560,10 @@ static void on_accept(void *arg, int fd, const struct netaddr *peer)
     struct http_server *server = arg;
     (void)peer;
     CHECK_MAGIC(server, SERVER_MAGIC);
+    if (server->count == server->options.connections) {
+        ASSERT(server->options.full == HTTP_FULL_OLDEST_GOES);
+        close_call(TAILQ_FIRST(&server->calls));
+    }
     struct http_call *call = mem_try_alloc(sizeof(*call));
     if (call == NULL) {
         (void)close(fd);
@@ -579,7 +583,8 @@ static void on_accept(void *arg, int fd, const struct netaddr *peer)
     }
     timer_set(call->timer, server->options.request_ms);
     TAILQ_INSERT_TAIL(&server->calls, call, link);
-    if (++server->count == server->options.connections) {
+    bool full = ++server->count == server->options.connections;
+    if (full && server->options.full == HTTP_FULL_WAITS) {
         acceptor_pause(server->acceptor);
     }
 }

@@ -11,10 +11,13 @@
  * is removed. Between bind() and listen() nobody can connect, so the owner is set there. At the
  * end the file is removed only if it is still the one that we made: another process may have
  * replaced it.
+ *
+ * Adopted: one socket that the service manager keeps too. It has no file of ours.
  */
 #include "net/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -33,7 +36,8 @@ enum { LISTEN_BACKLOG = 4096, PRIVILEGED_PORTS = 1024 };
 struct listen_sockets {
     struct netaddr addr; /* as bound */
     size_t count;
-    int *fds;            /* one for each worker; for Unix all are the same */
+    bool adopted;
+    int *fds;            /* one for each worker; where they share one, all are the same */
     _Atomic size_t open; /* workers that have not closed theirs */
     _Atomic bool has_file;
     struct socket_file file;       /* while has_file */
@@ -223,10 +227,74 @@ struct listen_sockets *listen_sockets_open(const struct netaddr *addr, size_t co
     return sockets;
 }
 
+/* -1 with err. */
+static int check_adopted(int fd, struct errbuf *err)
+{
+    int type = 0;
+    int listens = 0;
+    int family = 0;
+    socklen_t len = sizeof(int);
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) != 0) {
+        errbuf_set_errno(err, "descriptor %d is no socket", fd);
+        return -1;
+    }
+    if (type != SOCK_STREAM || (family != AF_INET && family != AF_INET6 && family != AF_UNIX)) {
+        errbuf_set(err, "it is no stream socket of TCP or Unix (ListenStream=)");
+        return -1;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) != 0 || listens == 0) {
+        errbuf_set(err, "it does not listen: Accept=yes passes single connections; say Accept=no");
+        return -1;
+    }
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        errbuf_set_errno(err, "cannot set it up");
+        return -1;
+    }
+    return 0;
+}
+
+struct listen_sockets *listen_sockets_adopt(int fd, size_t count, struct errbuf *err)
+{
+    ASSERT(count > 0);
+    if (check_adopted(fd, err) != 0) {
+        (void)close(fd);
+        return NULL;
+    }
+    struct listen_sockets *sockets = mem_alloc(sizeof(*sockets));
+    sockets->adopted = true;
+    sockets->count = count;
+    atomic_init(&sockets->open, count);
+    sockets->fds = mem_alloc_array(count, sizeof(*sockets->fds));
+    for (size_t i = 0; i < count; i++) {
+        sockets->fds[i] = fd;
+    }
+    socket_local_address(fd, &sockets->addr);
+    return sockets;
+}
+
+bool listen_sockets_outlive(const struct listen_sockets *sockets)
+{
+    return sockets->adopted;
+}
+
+/* Have all workers the same one? */
+static bool is_shared(const struct listen_sockets *sockets)
+{
+    return sockets->adopted || netaddr_is_unix(&sockets->addr);
+}
+
+size_t listen_sockets_descriptors(const struct listen_sockets *sockets)
+{
+    return is_shared(sockets) ? 1 : sockets->count;
+}
+
 int listen_sockets_set_options(struct listen_sockets *sockets, const struct listen_options *options,
                                struct errbuf *err)
 {
-    if (!netaddr_is_unix(&sockets->addr)) {
+    if (!netaddr_is_unix(&sockets->addr) || sockets->adopted) {
         return 0;
     }
     /* What is not asked to change need not be there: a reload must not fail for its sake. */
@@ -257,7 +325,7 @@ void listen_sockets_close(struct listen_sockets *sockets)
         return;
     }
     listen_sockets_withdraw(sockets);
-    if (netaddr_is_unix(&sockets->addr)) {
+    if (is_shared(sockets)) {
         if (sockets->open > 0 && sockets->fds[0] >= 0) {
             (void)close(sockets->fds[0]);
         }
@@ -276,7 +344,7 @@ void listen_sockets_close_one(struct listen_sockets *sockets, size_t index)
 {
     ASSERT(index < sockets->count && sockets->fds[index] >= 0);
     bool last = atomic_fetch_sub(&sockets->open, 1) == 1;
-    if (!netaddr_is_unix(&sockets->addr)) {
+    if (!is_shared(sockets)) {
         (void)close(sockets->fds[index]);
         sockets->fds[index] = -1;
     } else if (last) {

@@ -340,7 +340,8 @@ static void close_acceptor(struct worker_listener *listener)
     listener->pause_log = (struct pause_log){.open = false};
 }
 
-/* What is queued is accepted first, as far as the bounds allow: closing resets it. */
+/* What is queued is accepted first, as far as the bounds allow: closing resets it. In a socket that
+   the service manager keeps it waits for our successor. */
 static void stop_listening(struct worker_listener *listener)
 {
     struct listen_sockets *sockets = listener->sockets;
@@ -348,7 +349,9 @@ static void stop_listening(struct worker_listener *listener)
         return;
     }
     listen_sockets_withdraw(sockets);
-    acceptor_drain(listener->acceptor);
+    if (!listen_sockets_outlive(sockets)) {
+        acceptor_drain(listener->acceptor);
+    }
     close_acceptor(listener);
     listen_sockets_close_one(sockets, listener->worker->index);
 }

@@ -11,7 +11,7 @@
 #include "proxy/session.h"
 #include "proxy/setup.h"
 #include "proxy/worker.h"
-#include "telemetry/peer_counts.h"
+#include "telemetry/peer_table.h"
 #include "tls/tls_conn.h"
 
 static struct metrics_block *block_of(const struct worker *worker,
@@ -85,8 +85,46 @@ void count_handshake_failed(struct worker *worker, const struct setup_listener *
     metrics_add(block_of(worker, listener), cell, 1);
 }
 
-void count_decision(const struct session *session, const struct spiffe_id *id,
-                    const struct decision *decision)
+static void log_news(struct worker *worker, const struct session *session,
+                     const struct peer_sight *sight, enum peer_news news)
+{
+    struct log *log = &worker->log;
+    if (news == PEER_NEWS_FULL) {
+        log_begin(log, LOG_WARN, "peers_full");
+        log_str(log, "error",
+                "more peers than are told of by themselves: first calls of further "
+                "ones are not said, and they count together");
+    } else if (news == PEER_NEWS_FIRST_CALL) {
+        log_begin(log, LOG_INFO, "peer_first_seen");
+    } else {
+        log_begin(log, LOG_WARN, "peer_first_denied");
+    }
+    log_strview(log, "spiffe_id", sight->id);
+    log_str(log, "listener", session->listener->config->name.text);
+    log_str(log, "decision", sight->allowed ? "allow" : "deny");
+    log_u64(log, "session", session->id);
+    log_end(log);
+}
+
+static void note_peer(const struct session *session, enum metric_side side,
+                      const struct spiffe_id *id, bool allowed)
+{
+    struct worker *worker = session->worker;
+    if (worker->peers == NULL) {
+        return;
+    }
+    const struct peer_sight sight = {.id = id->text,
+                                     .calls = side == METRIC_DOWNSTREAM,
+                                     .allowed = allowed,
+                                     .now_ms = clock_wall_ms()};
+    enum peer_news news = peer_table_note(worker->peers, &sight);
+    if (news != PEER_NEWS_NONE) {
+        log_news(worker, session, &sight, news);
+    }
+}
+
+void count_decision(const struct session *session, enum metric_side side,
+                    const struct spiffe_id *id, const struct decision *decision)
 {
     struct metrics_block *block = block_of_session(session);
     size_t kind = METRIC_DENY;
@@ -94,10 +132,7 @@ void count_decision(const struct session *session, const struct spiffe_id *id,
         kind = decision->would_deny ? METRIC_AUDIT_ALLOW : METRIC_ALLOW;
     }
     metrics_add(block, METRIC_CELL_DECISIONS + kind, 1);
-    struct worker *worker = session->worker;
-    if (worker->peer_counts != NULL) {
-        peer_counts_add(worker->peer_counts, worker->index, id->text, kind != METRIC_DENY);
-    }
+    note_peer(session, side, id, kind != METRIC_DENY);
     if (decision->shadow.allow != NULL || decision->shadow.deny != NULL) {
         bool allows = decision->shadow.verdict == VERDICT_ALLOW;
         metrics_add(

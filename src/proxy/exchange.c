@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "policy/explain.h"
+#include "proxy/announce.h"
 #include "proxy/authority.h"
 #include "proxy/count.h"
 #include "proxy/rule_hits.h"
@@ -111,6 +112,21 @@ static void forget_server(struct exchange *exchange)
     exchange->server_chain = NULL;
 }
 
+/* False when the server could not be told who calls: the exchange has been finished. */
+static bool announce(struct exchange *exchange, struct session *session)
+{
+    if (!announce_is_wanted(session)) {
+        return true;
+    }
+    enum reason failed = announce_send(session, exchange->upstream_conn);
+    if (failed != REASON_NONE) {
+        exchange_finish(exchange, session, failed, NULL, NULL);
+        return false;
+    }
+    exchange->announced = true;
+    return true;
+}
+
 static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
                              const struct tls_failure *failure, const char *detail)
 {
@@ -133,6 +149,9 @@ static void on_upstream_done(void *arg, struct conn *conn, enum reason reason,
     }
     if (conn_is_gone(session->downstream)) {
         exchange_finish(exchange, session, REASON_DOWNSTREAM_RESET, NULL, NULL);
+        return;
+    }
+    if (!announce(exchange, session)) {
         return;
     }
     start_relay(exchange, session);
@@ -158,7 +177,7 @@ static enum reason on_server_check(void *arg, struct peer_chain *chain, char *de
     struct policy_input input = authority_input(session->listener, chain, session->snapshot);
     struct decision decision;
     policy_decide_upstream(policy, &input, &decision);
-    count_decision(session, input.id, &decision);
+    count_decision(session, METRIC_UPSTREAM, input.id, &decision);
     if (decision.verdict == VERDICT_ALLOW) {
         forget_server(exchange);
         exchange->server_chain = peer_chain_ref(chain);
@@ -192,7 +211,7 @@ static bool authorize(struct exchange *exchange, struct session *session)
     ASSERT(peer != NULL);
     struct policy_input input = authority_input(session->listener, peer->chain, session->snapshot);
     policy_decide(policy, &input, &exchange->decision);
-    count_decision(session, input.id, &exchange->decision);
+    count_decision(session, METRIC_DOWNSTREAM, input.id, &exchange->decision);
     if (session->worker->rule_hits != NULL) {
         rule_hits_note(session->worker->rule_hits, session->listener, &exchange->decision);
     }
@@ -408,6 +427,10 @@ static void write_access_line(struct exchange *exchange, struct session *session
     }
     if (detail == NULL || detail[0] == '\0') {
         record.detail = alert_of(exchange, session);
+    }
+    char unique_id[ANNOUNCE_UNIQUE_ID_SIZE];
+    if (exchange->announced) {
+        record.unique_id = announce_unique_id(session, unique_id);
     }
     char would_deny[LINE_DETAIL_SIZE];
     fill_identities(&record, session);

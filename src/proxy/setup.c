@@ -206,7 +206,12 @@ static void make_tls(struct setup_listener *listener, const struct setup_listene
 static void set_addresses(struct setup_listener *listener, struct diag_list *diags)
 {
     const struct config_listener *own = listener->config;
-    if (!fixed_address(&own->accept, &listener->accept)) {
+    if (own->accept.activation != NULL) {
+        /* The family alone: where it is bound shows when it is taken. */
+        listener->accept.len = sizeof(listener->accept.u.sa.sa_family);
+        listener->accept.u.sa.sa_family =
+            config_scheme_is_unix(own->accept.scheme) ? AF_UNIX : AF_INET;
+    } else if (!fixed_address(&own->accept, &listener->accept)) {
         diag_error(diags, own->accept.text.pos, "\"%s\": no address to listen on, or too long",
                    own->accept.text.text);
     }

@@ -24,8 +24,7 @@ struct surveying {
     struct worker *worker;
     struct walk *walk;
     struct snapshot *snapshot;
-    struct session_survey *survey;
-    bool failed; /* memory is out */
+    struct session_survey *survey; /* NULL: memory is out */
 };
 
 const char *survey_text(const struct session_survey *survey, size_t offset)
@@ -63,15 +62,14 @@ static bool grow(void **array, size_t *capacity, size_t needed, size_t first, si
     return true;
 }
 
-static size_t put_text(struct surveying *surveying, struct strview text)
+static size_t put_text(struct session_survey *survey, struct strview text)
 {
-    struct session_survey *survey = surveying->survey;
     if (text.len == 0) {
         return 0;
     }
     void *block = survey->text;
     if (!grow(&block, &survey->text_capacity, survey->text_len + text.len + 2, FIRST_TEXT, 1)) {
-        surveying->failed = true;
+        survey->incomplete = true;
         return 0;
     }
     survey->text = block;
@@ -85,14 +83,31 @@ static size_t put_text(struct surveying *surveying, struct strview text)
     return offset;
 }
 
-static size_t put_string(struct surveying *surveying, const char *text)
+static size_t put_string(struct session_survey *survey, const char *text)
 {
-    return text == NULL ? 0 : put_text(surveying, strview_from(text));
+    return text == NULL ? 0 : put_text(survey, strview_from(text));
 }
 
-static size_t put_peer_id(struct surveying *surveying, const struct peer_info *peer)
+static void describe_peer(struct session_survey *survey, const struct peer_info *peer,
+                          struct session_peer *out)
 {
-    return peer == NULL ? 0 : put_text(surveying, peer_chain_id(peer->chain)->text);
+    if (peer != NULL) {
+        out->id = put_text(survey, peer_chain_id(peer->chain)->text);
+        out->tls_version = peer->version;
+        out->resumed = peer->resumed;
+    }
+}
+
+/* As in the access log: what was dialled, or would be. */
+static size_t put_upstream(struct session_survey *survey, const struct session *session)
+{
+    char text[NETADDR_TEXT_SIZE];
+    const struct netaddr *dialled = &session->exchange.upstream.address;
+    if (session->exchange.state == EXCHANGE_AUTHORIZE) {
+        return 0;
+    }
+    return put_string(survey, dialled->len != 0 ? netaddr_format(dialled, text)
+                                                : session->listener->config->forward.text.text);
 }
 
 static const char *state_name(const struct session *session)
@@ -103,50 +118,62 @@ static const char *state_name(const struct session *session)
     return session->exchange.state == EXCHANGE_RELAY ? "relay" : "dial";
 }
 
-static void judge(struct surveying *surveying, const struct session *session,
-                  struct session_brief *brief)
-{
-    struct authority_verdict verdict;
-    authority_judge(session, surveying->snapshot, AUTHORITY_ALL, &verdict);
-    brief->reason = verdict.reason;
-    brief->detail = verdict.reason == REASON_NONE ? 0 : put_string(surveying, verdict.detail);
-}
-
-static void describe(struct surveying *surveying, const struct session *session,
+static void describe(struct session_survey *survey, const struct session *session,
                      struct session_brief *brief)
 {
     char peer[NETADDR_TEXT_SIZE];
     const struct exchange *exchange = &session->exchange;
     brief->id = session->id;
-    brief->age_ms = loop_now_ms(surveying->worker->loop) - session->started_ms;
+    brief->age_ms = loop_now_ms(session->worker->loop) - session->started_ms;
     if (exchange->state == EXCHANGE_RELAY) {
         brief->bytes_up = relay_bytes(&exchange->relay, RELAY_DOWNSTREAM);
         brief->bytes_down = relay_bytes(&exchange->relay, RELAY_UPSTREAM);
     }
     brief->ends_wall_ms = expiry_wall_ms(session, &brief->ends_by);
     brief->state = state_name(session);
-    brief->listener = put_string(surveying, session->listener->config->name.text);
-    brief->rule = put_string(surveying, exchange_rule_name(exchange, session));
-    brief->downstream_id = put_peer_id(surveying, session_downstream_peer(session));
-    brief->upstream_id = put_peer_id(surveying, session_upstream_peer(session));
-    brief->peer = put_string(surveying, netaddr_format(&session->peer, peer));
+    brief->listener = put_string(survey, session->listener->config->name.text);
+    brief->rule = put_string(survey, exchange_rule_name(exchange, session));
+    describe_peer(survey, session_downstream_peer(session), &brief->downstream);
+    describe_peer(survey, session_upstream_peer(session), &brief->upstream);
+    brief->downstream_address = put_string(survey, netaddr_format(&session->peer, peer));
+    brief->upstream_address = put_upstream(survey, session);
+}
+
+struct session_survey *survey_new(void)
+{
+    return mem_try_alloc(sizeof(struct session_survey));
+}
+
+struct session_brief *survey_add(struct session_survey *survey, const struct session *session)
+{
+    void *array = survey->sessions;
+    if (survey->incomplete || !grow(&array, &survey->capacity, survey->count + 1, FIRST_SESSIONS,
+                                    sizeof(*survey->sessions))) {
+        survey->incomplete = true;
+        return NULL;
+    }
+    survey->sessions = array;
+    struct session_brief *brief = &survey->sessions[survey->count++];
+    memset(brief, 0, sizeof(*brief));
+    describe(survey, session, brief);
+    return brief;
+}
+
+static void judge(struct surveying *surveying, const struct session *session,
+                  struct session_brief *brief)
+{
+    struct authority_verdict verdict;
+    authority_judge(session, surveying->snapshot, AUTHORITY_ALL, &verdict);
+    brief->reason = verdict.reason;
+    brief->detail =
+        verdict.reason == REASON_NONE ? 0 : put_string(surveying->survey, verdict.detail);
 }
 
 static void on_session(void *arg, struct session *session)
 {
     struct surveying *surveying = arg;
-    struct session_survey *survey = surveying->survey;
-    void *array = survey->sessions;
-    if (surveying->failed || !grow(&array, &survey->capacity, survey->count + 1, FIRST_SESSIONS,
-                                   sizeof(*survey->sessions))) {
-        surveying->failed = true;
-        return;
-    }
-    survey->sessions = array;
-    struct session_brief *brief = &survey->sessions[survey->count++];
-    memset(brief, 0, sizeof(*brief));
-    describe(surveying, session, brief);
-    if (surveying->snapshot != NULL) {
+    struct session_brief *brief = survey_add(surveying->survey, session);
+    if (brief != NULL) {
         judge(surveying, session, brief);
     }
 }
@@ -155,7 +182,7 @@ static void on_session(void *arg, struct session *session)
 static void finish(struct surveying *surveying)
 {
     struct worker_report *report = mem_alloc(sizeof(*report));
-    if (surveying->failed) {
+    if (surveying->survey != NULL && surveying->survey->incomplete) {
         survey_free(surveying->survey);
         surveying->survey = NULL;
     }
@@ -171,17 +198,29 @@ static void on_done(void *arg)
     finish(arg);
 }
 
+/* Nobody waits for the answer any more. */
+static void on_abandoned(void *arg)
+{
+    struct surveying *surveying = arg;
+    survey_free(surveying->survey);
+    snapshot_unref(surveying->snapshot);
+    walk_free(surveying->walk);
+    mem_free(surveying);
+}
+
 void survey_start(struct worker *worker, struct snapshot *snapshot)
 {
     struct surveying *surveying = mem_alloc(sizeof(*surveying));
     surveying->worker = worker;
     surveying->snapshot = snapshot;
-    surveying->survey = mem_try_alloc(sizeof(*surveying->survey));
+    surveying->survey = survey_new();
     surveying->walk = walk_new(worker);
     if (surveying->survey == NULL || surveying->walk == NULL) {
-        surveying->failed = true;
+        survey_free(surveying->survey);
+        surveying->survey = NULL;
         finish(surveying);
         return;
     }
+    surveying->walk->abandoned = on_abandoned;
     walk_start(surveying->walk, on_session, on_done, surveying);
 }

@@ -147,7 +147,6 @@ void swap_start(struct swap *swap, struct snapshot *snapshot)
     swap->former = worker->snapshot;
     worker->snapshot = snapshot;
     tls_thread_set_credentials(worker->tls, snapshot->credentials);
-    log_set_level(&worker->log, (enum log_level)snapshot->setup->config->log.level);
     log_set_format(&worker->log, (enum log_format)snapshot->setup->config->log.format);
     walk_start(swap->walk, judge_rules, on_rules_judged, swap);
 }

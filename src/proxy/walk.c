@@ -81,6 +81,17 @@ void walk_start(struct walk *walk, walk_visit_fn *visit, walk_done_fn *done, voi
     timer_set(walk->timer, 0);
 }
 
+void walk_abandon_all(struct worker *worker)
+{
+    struct walk *next = NULL;
+    for (struct walk *walk = TAILQ_FIRST(&worker->walks); walk != NULL; walk = next) {
+        next = TAILQ_NEXT(walk, link);
+        if (walk->abandoned != NULL) {
+            walk->abandoned(walk->arg);
+        }
+    }
+}
+
 void walk_pass_by(struct worker *worker, const struct session *session)
 {
     struct walk *walk = NULL;

@@ -6,11 +6,13 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/random.h>
 
 #include "base/assert.h"
 #include "base/memory.h"
 #include "net/plain_conn.h"
 #include "proxy/accepting.h"
+#include "proxy/session_query.h"
 #include "proxy/snapshot.h"
 #include "proxy/survey.h"
 #include "proxy/swap.h"
@@ -116,13 +118,25 @@ static void on_order(void *arg, struct mailbox_message *node)
         survey_start(worker, message->snapshot);
         mem_free(message);
         break;
+    case WORKER_QUERY:
+        session_query_start(worker, message->query);
+        mem_free(message);
+        break;
     case WORKER_CLOCK_SET:
         expiry_clock_set(worker->expiry);
+        break;
+    case WORKER_BEAT:
         break;
     case WORKER_EXIT:
         loop_stop(worker->loop);
         break;
     }
+}
+
+bool worker_has_order(const struct worker *worker, enum worker_order order)
+{
+    ASSERT(order <= WORKER_EXIT);
+    return atomic_load_explicit(&worker->orders[order].posted, memory_order_acquire);
 }
 
 void worker_order(struct worker *worker, enum worker_order order, enum reason reason)
@@ -152,7 +166,15 @@ void worker_survey(struct worker *worker, struct snapshot *snapshot)
 {
     struct worker_message *message = mem_alloc(sizeof(*message));
     message->node.kind = WORKER_SURVEY;
-    message->snapshot = snapshot == NULL ? NULL : snapshot_ref(snapshot);
+    message->snapshot = snapshot_ref(snapshot);
+    mailbox_post(worker->mailbox, &message->node);
+}
+
+void worker_query(struct worker *worker, const struct session_query *query)
+{
+    struct worker_message *message = mem_alloc(sizeof(*message));
+    message->node.kind = WORKER_QUERY;
+    message->query = query;
     mailbox_post(worker->mailbox, &message->node);
 }
 
@@ -169,6 +191,11 @@ static int make_parts(struct worker *worker, const struct worker_options *option
     }
     worker->resolver = resolver_new(worker->loop, err);
     if (worker->resolver == NULL) {
+        return -1;
+    }
+    if (getrandom(&worker->unique_mark, sizeof(worker->unique_mark), 0) !=
+        (ssize_t)sizeof(worker->unique_mark)) {
+        errbuf_set_errno(err, "can't draw a random number");
         return -1;
     }
     worker->tls =
@@ -195,7 +222,7 @@ struct worker *worker_new(const struct worker_options *options, struct errbuf *e
     worker->limits = options->limits;
     worker->rule_hits = options->rule_hits;
     worker->metrics = metrics_blocks(options->metrics, options->index);
-    worker->peer_counts = options->peer_counts;
+    worker->peers = options->peers;
     worker->snapshot = snapshot_ref(options->snapshot);
     for (size_t i = 0; i < WORKER_SAYS_ONCE; i++) {
         worker->to_say[i] = mem_alloc(sizeof(*worker->to_say[i]));
@@ -205,6 +232,7 @@ struct worker *worker_new(const struct worker_options *options, struct errbuf *e
     const struct config *config = options->snapshot->setup->config;
     log_init(&worker->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_ring_sink, worker->ring);
+    log_follow_level(&worker->log, options->log_level);
     TAILQ_INIT(&worker->sessions);
     TAILQ_INIT(&worker->walks);
     if (make_parts(worker, options, err) != 0) {
@@ -249,6 +277,7 @@ void worker_join(struct worker *worker)
 void worker_free(struct worker *worker)
 {
     cut(worker, REASON_STOPPED);
+    walk_abandon_all(worker);
     accepting_free(worker->accepting);
     swap_free(worker->swap);
     expiry_free(worker->expiry);

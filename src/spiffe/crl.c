@@ -215,6 +215,17 @@ int64_t crl_set_next_update(const struct crl_set *set)
     return earliest;
 }
 
+void crl_set_facts(const struct crl_set *set, size_t index, struct crl_facts *facts)
+{
+    ASSERT(index < set->count);
+    const struct crl *crl = set->crls[index];
+    x509_fields_name(crl->issuer, facts->issuer, sizeof(facts->issuer));
+    facts->this_update = crl->this_update;
+    facts->next_update = crl->next_update;
+    facts->revoked = crl->revoked_count;
+    facts->replaced = is_replaced(set, crl);
+}
+
 size_t crl_set_memory(const struct crl_set *set)
 {
     size_t bytes = sizeof(*set);

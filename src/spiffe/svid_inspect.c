@@ -107,20 +107,7 @@ static void describe_claim(struct svid_inspection *inspection, const X509 *certi
 
 static void describe(struct svid_inspection *inspection, X509 *certificate)
 {
-    uint8_t sha256[X509_FIELDS_SHA256_SIZE];
-    x509_fields_name(X509_get_subject_name(certificate), inspection->subject,
-                     sizeof(inspection->subject));
-    x509_fields_name(X509_get_issuer_name(certificate), inspection->issuer,
-                     sizeof(inspection->issuer));
-    x509_fields_serial(certificate, inspection->serial, sizeof(inspection->serial));
-    x509_fields_key_text(certificate, inspection->key, sizeof(inspection->key));
-    if (x509_fields_sha256(certificate, sha256)) {
-        for (size_t i = 0; i < sizeof(sha256); i++) {
-            (void)snprintf(inspection->sha256 + 2 * i, 3, "%02x", sha256[i]);
-        }
-    }
-    inspection->has_validity =
-        x509_svid_validity(certificate, &inspection->not_before, &inspection->not_after) == 0;
+    certificate_facts_read(certificate, &inspection->facts);
     describe_claim(inspection, certificate);
 }
 
@@ -176,11 +163,11 @@ static void check_own_rules(struct svid_inspection *inspection, STACK_OF(X509) *
 
 static void check_time(struct svid_inspection *inspection, int64_t now_s)
 {
-    if (!inspection->has_validity) {
+    if (!inspection->facts.has_validity) {
         add_reason(inspection, REASON_SVID_MALFORMED, "the validity can't be read");
-    } else if (now_s < inspection->not_before) {
+    } else if (now_s < inspection->facts.not_before) {
         add_reason(inspection, REASON_SVID_NOT_YET_VALID, "");
-    } else if (now_s >= inspection->not_after) {
+    } else if (now_s >= inspection->facts.not_after) {
         add_reason(inspection, REASON_SVID_EXPIRED, "");
     }
 }

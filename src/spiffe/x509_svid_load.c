@@ -14,10 +14,12 @@
 #include "x509_fields.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/objects.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
@@ -30,6 +32,8 @@ struct x509_svid {
     char text[SPIFFE_ID_MAX];
     int64_t not_before; /* the latest of the chain */
     int64_t not_after;  /* the earliest of the chain */
+    const char *signature_algorithm;
+    char key_algorithm[16];
 };
 
 static void svid_free(struct x509_svid *svid)
@@ -209,6 +213,20 @@ static int check_key(const struct x509_svid *svid, const struct crypto *crypto, 
     return 0;
 }
 
+/* Kinds of key that the checks let through have a name here. */
+static void name_algorithms(struct x509_svid *svid)
+{
+    const EVP_PKEY *key = X509_get0_pubkey(svid->leaf);
+    int kind = EVP_PKEY_get_base_id(key);
+    if (kind == EVP_PKEY_RSA || kind == EVP_PKEY_EC) {
+        (void)snprintf(svid->key_algorithm, sizeof(svid->key_algorithm), "%s%d",
+                       kind == EVP_PKEY_RSA ? "RSA" : "EC", EVP_PKEY_get_bits(key));
+    } else {
+        (void)snprintf(svid->key_algorithm, sizeof(svid->key_algorithm), "%s", OBJ_nid2sn(kind));
+    }
+    svid->signature_algorithm = OBJ_nid2sn(X509_get_signature_nid(svid->leaf));
+}
+
 static struct x509_svid *svid_new(void)
 {
     struct x509_svid *svid = mem_alloc(sizeof(*svid));
@@ -240,6 +258,7 @@ static struct x509_svid *finish(struct x509_svid *svid, const struct crypto *cry
         svid_free(svid);
         return NULL;
     }
+    name_algorithms(svid);
     return svid;
 }
 
@@ -309,9 +328,29 @@ int64_t x509_svid_not_after(const struct x509_svid *svid)
     return svid->not_after;
 }
 
+const char *x509_svid_signature_algorithm(const struct x509_svid *svid)
+{
+    return svid->signature_algorithm;
+}
+
+const char *x509_svid_key_algorithm(const struct x509_svid *svid)
+{
+    return svid->key_algorithm;
+}
+
 X509 *x509_svid_leaf(const struct x509_svid *svid)
 {
     return svid->leaf;
+}
+
+size_t x509_svid_intermediate_count(const struct x509_svid *svid)
+{
+    return (size_t)sk_X509_num(svid->intermediates);
+}
+
+struct x509_st *x509_svid_intermediate(const struct x509_svid *svid, size_t index)
+{
+    return sk_X509_value(svid->intermediates, (int)index);
 }
 
 STACK_OF(X509) * x509_svid_intermediates(const struct x509_svid *svid)

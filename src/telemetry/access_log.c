@@ -144,6 +144,7 @@ static void put_who(struct line *line, const struct access_record *record)
     put_text(line, ACCESS_FIELD_DOWNSTREAM, record->downstream);
     put_text(line, ACCESS_FIELD_UPSTREAM, record->upstream);
     put_text(line, ACCESS_FIELD_UPSTREAM_LOCAL, record->upstream_local);
+    put_text(line, ACCESS_FIELD_UNIQUE_ID, record->unique_id);
 }
 
 static bool has_text(const char *text)

@@ -10,17 +10,29 @@
  * the writer; a position is a count modulo the size. The store of head (release or stronger)
  * publishes the bytes before it, the store of tail gives their room back.
  *
- * Sleeping and waking. The writer sleeps in read(2) on an eventfd; a producer writes to the eventfd
- * only when the writer says that it sleeps, so that a busy writer costs producers no system call.
+ * Sleeping and waking.
+ *
+ *     AWAKE --nothing left--> ASLEEP --any line----------------------------> AWAKE
+ *     AWAKE --wrote some----> LINGERS --10 ms, or a ring holds an eighth---> AWAKE
+ *
+ * The first line after a pause goes out at once. Behind it the writer lingers and takes what comes
+ * in one go: a wake-up for each line (a write to the eventfd, two switches of threads, a small
+ * write) would cost as much as ten of what a worker does for it. The writer rests in read(2) or
+ * poll(2) on an eventfd; a producer writes to it only when the writer says that it sleeps, or
+ * lingers while a ring fills, so that a busy writer costs producers no system call.
  * No wake-up is lost because both sides first tell and then look (Dekker's pattern):
  *
- *     producer: head = new        writer: sleeping = true
- *               look at sleeping          look at every head
+ *     producer: head = new        writer: rest = ASLEEP
+ *               look at rest              look at every head
  *
  * All four are sequentially consistent, so there is one order of them in which every thread
  * agrees: whichever "tell" comes second is followed by a "look" that sees the other's. With
  * anything weaker both could read the old value (store buffering), and a line would wait for the
  * next one. At worst a wake-up is superfluous: then the writer finds nothing and sleeps again.
+ *
+ * Lines of the process log that repeat are folded (telemetry/log_fold.h). A file that was renamed
+ * or removed is opened anew (telemetry/access_reopen.h), in place: producers look at its
+ * descriptor.
  *
  * What is lost (a write failed, a ring was full) is said on the process log by the writer itself,
  * see telemetry/log_losses.h. It sleeps no longer than until it has the next of it to say.
@@ -36,6 +48,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "telemetry/access_file.h"
+#include "telemetry/access_reopen.h"
+#include "telemetry/log_fold.h"
 #include "telemetry/log_losses.h"
 
 #include <errno.h>
@@ -57,7 +71,11 @@ enum {
     /* Access lines may not use this part of a ring: a flood of them does not push out the
        process log. */
     PROCESS_RESERVE = LOG_RING_BYTES / 4,
+    /* In a ring: no lingering. The rest is for what comes until the writer gets a CPU. */
+    MUCH_BYTES = LOG_RING_BYTES / 8,
 };
+
+enum rest { AWAKE = 0, ASLEEP, LINGERS };
 
 _Static_assert((LOG_RING_BYTES & (LOG_RING_BYTES - 1)) == 0, "a position is a count and a mask");
 _Static_assert(LINE_MAX_BYTES < BUFFER_SIZE, "any line fits an empty buffer");
@@ -98,13 +116,17 @@ struct log_writer {
     size_t ring_count;
     struct log_ring *rings;
     struct output outputs[LOG_CHANNEL_COUNT];
-    struct log_losses losses; /* writer thread */
+    struct log_losses losses; /* writer thread, as the next two */
+    struct log_fold fold;
+    struct access_reopen reopen;
     pthread_t thread;
     int wake_fd;
     int done_fd;
-    atomic_bool sleeping;
+    _Atomic int rest; /* enum rest */
+    _Atomic uint64_t linger_ms;
     atomic_bool stopping;
-    atomic_bool released; /* set by the thread at its end and by whoever leaves it behind */
+    atomic_bool reopening; /* wanted */
+    atomic_bool released;  /* set by the thread at its end and by whoever leaves it behind */
     _Atomic uint64_t written;
     _Atomic uint64_t failed[LOG_CHANNEL_COUNT];
     _Atomic uint64_t own; /* lines of the writer's own */
@@ -135,6 +157,7 @@ static int open_outputs(struct log_writer *writer, const char *access_path, stru
     } else if (strcmp(access_path, "stdout") == 0) {
         access->fd = STDOUT_FILENO;
     } else {
+        access_reopen_init(&writer->reopen, access_path);
         access->fd = access_file_open(access_path, err);
         access->owned = access->fd >= 0;
         return access->owned ? 0 : -1;
@@ -172,6 +195,7 @@ static void free_writer(struct log_writer *writer)
     for (size_t i = 0; i < writer->ring_count; i++) {
         mem_free(writer->rings[i].memory);
     }
+    access_reopen_fini(&writer->reopen);
     mem_free(writer->rings);
     mem_free(writer);
 }
@@ -210,6 +234,7 @@ struct log_writer *log_writer_start(const char *access_path, size_t producers, s
         writer->rings[i].memory = mem_alloc(LOG_RING_BYTES);
     }
     log_writer_set_style(writer, LOG_INFO, LOG_FORMAT_TEXT);
+    log_writer_set_linger(writer, LOG_LINGER_MS);
     log_losses_init(&writer->losses, put_own_line, writer);
     if (open_outputs(writer, access_path, err) != 0 || open_events(writer, err) != 0 ||
         start_thread(writer, err) != 0) {
@@ -223,6 +248,11 @@ void log_writer_set_style(struct log_writer *writer, enum log_level level, enum 
 {
     atomic_store_explicit(&writer->level, (int)level, memory_order_relaxed);
     atomic_store_explicit(&writer->format, (int)format, memory_order_relaxed);
+}
+
+void log_writer_set_linger(struct log_writer *writer, uint64_t ms)
+{
+    atomic_store_explicit(&writer->linger_ms, ms, memory_order_relaxed);
 }
 
 struct log_ring *log_writer_ring(struct log_writer *writer, size_t index)
@@ -263,8 +293,32 @@ static void signal_event(int fd)
 
 static void wake(struct log_writer *writer)
 {
-    if (atomic_load(&writer->sleeping) && atomic_exchange(&writer->sleeping, false)) {
+    if (atomic_exchange(&writer->rest, AWAKE) != AWAKE) {
         signal_event(writer->wake_fd);
+    }
+}
+
+void log_writer_reopen(struct log_writer *writer)
+{
+    atomic_store(&writer->reopening, true);
+    wake(writer);
+}
+
+static bool holds_much(struct log_ring *ring, uint64_t head)
+{
+    if (head - ring->seen_tail <= MUCH_BYTES) {
+        return false;
+    }
+    ring->seen_tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+    return head - ring->seen_tail > MUCH_BYTES;
+}
+
+/* By the ring's producer, who has just put a line in. */
+static void wake_for(struct log_ring *ring, uint64_t head)
+{
+    int rest = atomic_load(&ring->writer->rest);
+    if (rest == ASLEEP || (rest == LINGERS && holds_much(ring, head))) {
+        wake(ring->writer);
     }
 }
 
@@ -286,7 +340,7 @@ void log_ring_write(struct log_ring *ring, enum log_channel channel, const char 
     copy_in(ring, head + sizeof(record), line, len);
     add(&ring->accepted, 1);
     atomic_store(&ring->head, head + size);
-    wake(writer);
+    wake_for(ring, head + size);
 }
 
 void log_ring_sink(void *ring, const char *line, size_t len)
@@ -357,10 +411,26 @@ static size_t count_lines(const char *data, size_t len)
     return lines;
 }
 
+static struct log *own_log(struct log_writer *writer)
+{
+    return &writer->losses.log;
+}
+
+static void reopen(struct log_writer *writer)
+{
+    struct output *access = &writer->outputs[LOG_CHANNEL_ACCESS];
+    if (access_reopen_now(&writer->reopen, access->fd, own_log(writer))) {
+        access->torn = false;
+    }
+}
+
 static void flush(struct log_writer *writer, struct output *output)
 {
     if (output->len == 0) {
         return;
+    }
+    if (output->owned && access_reopen_is_due(&writer->reopen, output->fd)) {
+        reopen(writer);
     }
     /* A disk that was full has room again: the half line that it holds is ended first. */
     if (output->torn && write_all(output->fd, "\n", 1) == 1) {
@@ -401,21 +471,22 @@ static void put_own_line(void *arg, const char *line, size_t len)
     add(&writer->own, 1);
 }
 
-static void set_losses_style(struct log_writer *writer)
+static void set_own_style(struct log_writer *writer)
 {
-    log_set_level(&writer->losses.log,
+    log_set_level(own_log(writer),
                   (enum log_level)atomic_load_explicit(&writer->level, memory_order_relaxed));
-    log_set_format(&writer->losses.log,
+    log_set_format(own_log(writer),
                    (enum log_format)atomic_load_explicit(&writer->format, memory_order_relaxed));
 }
 
-/* Says what was lost; when there will be more to say. */
-static uint64_t report_losses(struct log_writer *writer)
+/* Says what was lost and what has repeated; when there will be more to say. */
+static uint64_t report(struct log_writer *writer)
 {
-    set_losses_style(writer);
-    uint64_t next = log_losses_report(&writer->losses, without_room(writer), clock_mono_ms());
+    uint64_t now = clock_mono_ms();
+    uint64_t losses = log_losses_report(&writer->losses, without_room(writer), now);
+    uint64_t fold = log_fold_report(&writer->fold, now, own_log(writer));
     flush(writer, &writer->outputs[LOG_CHANNEL_PROCESS]);
-    return next;
+    return losses < fold ? losses : fold;
 }
 
 static void copy_out(const struct log_ring *ring, uint64_t count, void *data, size_t len)
@@ -425,6 +496,37 @@ static void copy_out(const struct log_ring *ring, uint64_t count, void *data, si
     size_t first = len < to_end ? len : to_end;
     memcpy(data, ring->memory + at, first);
     memcpy((char *)data + first, ring->memory, len - first);
+}
+
+/* A line of the process log that repeats is not written, and not lost. */
+static bool is_folded(struct log_writer *writer, const struct log_ring *ring, uint64_t count,
+                      const struct record *record)
+{
+    char line[LOG_LINE_SIZE];
+    if (record->channel != LOG_CHANNEL_PROCESS || record->len > sizeof(line)) {
+        return false;
+    }
+    copy_out(ring, count, line, record->len);
+    if (!log_fold_takes(&writer->fold, line, record->len, clock_mono_ms(), own_log(writer))) {
+        return false;
+    }
+    add(&writer->written, 1);
+    return true;
+}
+
+static void take_line(struct log_writer *writer, const struct log_ring *ring, uint64_t count,
+                      const struct record *record)
+{
+    struct output *output = &writer->outputs[record->channel];
+    if (is_folded(writer, ring, count, record)) {
+        return;
+    }
+    if (record->len > BUFFER_SIZE - output->len) {
+        flush(writer, output);
+    }
+    copy_out(ring, count, output->buffer + output->len, record->len);
+    output->len += record->len;
+    output->lines++;
 }
 
 /* Moves what is in the ring now to the buffers. True when there was something. */
@@ -437,13 +539,7 @@ static bool drain(struct log_writer *writer, struct log_ring *ring)
         struct record record;
         copy_out(ring, tail, &record, sizeof(record));
         ASSERT(record.len <= LINE_MAX_BYTES && record.channel < LOG_CHANNEL_COUNT);
-        struct output *output = &writer->outputs[record.channel];
-        if (record.len > BUFFER_SIZE - output->len) {
-            flush(writer, output);
-        }
-        copy_out(ring, tail + sizeof(record), output->buffer + output->len, record.len);
-        output->len += record.len;
-        output->lines++;
+        take_line(writer, ring, tail + sizeof(record), &record);
         tail += record_size(record.len);
         atomic_store_explicit(&ring->tail, tail, memory_order_release);
     }
@@ -463,15 +559,17 @@ static bool drain_all(struct log_writer *writer)
     return any;
 }
 
-static bool is_idle(struct log_writer *writer)
+/* Whether no ring holds more than that, and nobody wants the end. */
+static bool may_rest(struct log_writer *writer, uint64_t bytes)
 {
     for (size_t i = 0; i < writer->ring_count; i++) {
         struct log_ring *ring = &writer->rings[i];
-        if (atomic_load(&ring->head) != atomic_load_explicit(&ring->tail, memory_order_relaxed)) {
+        uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+        if (atomic_load(&ring->head) - tail > bytes) {
             return false;
         }
     }
-    return !atomic_load(&writer->stopping);
+    return !atomic_load(&writer->stopping) && !atomic_load(&writer->reopening);
 }
 
 /* until_ms: clock_mono_ms, or LOG_LOSSES_NEVER. */
@@ -493,11 +591,21 @@ static void wait_for_wake(struct log_writer *writer, uint64_t until_ms)
 
 static void sleep_until_woken(struct log_writer *writer, uint64_t until_ms)
 {
-    atomic_store(&writer->sleeping, true);
-    if (is_idle(writer)) {
+    atomic_store(&writer->rest, ASLEEP);
+    if (may_rest(writer, 0)) {
         wait_for_wake(writer, until_ms);
     }
-    atomic_store(&writer->sleeping, false);
+    atomic_store(&writer->rest, AWAKE);
+}
+
+static void linger(struct log_writer *writer)
+{
+    atomic_store(&writer->rest, LINGERS);
+    if (may_rest(writer, MUCH_BYTES)) {
+        uint64_t ms = atomic_load_explicit(&writer->linger_ms, memory_order_relaxed);
+        wait_for_wake(writer, clock_mono_ms() + ms);
+    }
+    atomic_store(&writer->rest, AWAKE);
 }
 
 static void *run(void *arg)
@@ -506,16 +614,22 @@ static void *run(void *arg)
     for (;;) {
         /* Taken before the round: what was written before the stop is then in it. */
         bool stopping = atomic_load(&writer->stopping);
+        bool reopening = atomic_exchange(&writer->reopening, false);
+        set_own_style(writer);
         bool any = drain_all(writer);
-        uint64_t next_report_ms = report_losses(writer);
+        if (reopening) {
+            reopen(writer);
+        }
+        uint64_t next_report_ms = report(writer);
         if (any) {
-            continue;
-        }
-        if (stopping) {
+            linger(writer);
+        } else if (stopping) {
             break;
+        } else {
+            sleep_until_woken(writer, next_report_ms);
         }
-        sleep_until_woken(writer, next_report_ms);
     }
+    log_fold_report_all(&writer->fold, own_log(writer));
     log_losses_report_all(&writer->losses, without_room(writer));
     flush(writer, &writer->outputs[LOG_CHANNEL_PROCESS]);
     signal_event(writer->done_fd);

@@ -365,6 +365,28 @@ const struct peer_info *tls_conn_peer(const struct conn *conn)
     return tls->state == TLS_STATE_OPEN ? &tls->peer : NULL;
 }
 
+static const struct tls_conn *open_conn(const struct conn *conn)
+{
+    CHECK_MAGIC(conn, CONN_MAGIC);
+    ASSERT(conn->ops == &ops);
+    const struct tls_conn *tls = (const struct tls_conn *)conn;
+    ASSERT(tls->state == TLS_STATE_OPEN);
+    return tls;
+}
+
+const char *tls_conn_server_name(const struct conn *conn)
+{
+    const struct tls_conn *tls = open_conn(conn);
+    const char *name =
+        tls->context->server ? SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name) : NULL;
+    return name != NULL ? name : "";
+}
+
+const char *tls_conn_cipher_name(const struct conn *conn)
+{
+    return SSL_CIPHER_get_name(SSL_get_current_cipher(open_conn(conn)->ssl));
+}
+
 const char *tls_conn_alert_name(const struct conn *conn)
 {
     CHECK_MAGIC(conn, CONN_MAGIC);

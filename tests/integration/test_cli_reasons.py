@@ -11,7 +11,7 @@ from harness.bulkhead import ROOT, configuration, program, run_command, terminat
 from harness.streams import client_context, tls_connect
 
 EVENT_ROW = re.compile(r'^LOG_EVENT\("(\w+)", +"([^"]+)"', re.M)
-LOG_CALL = re.compile(r"\blog_(?:begin|file)\((.*?)\);", re.S)
+LOG_CALL = re.compile(r"\blog_(?:begin|file|worker)\((.*?)\);", re.S)
 LEVELS = {"LOG_ERROR": "error", "LOG_WARN": "warn", "LOG_INFO": "info", "LOG_DEBUG": "debug"}
 
 
@@ -47,9 +47,18 @@ def tool(name):
     return path if path.exists() else ROOT / "build" / "release" / "tests" / "tools" / name
 
 
-def test_the_reference_of_the_logs_is_what_the_tables_say():
-    made = subprocess.run([tool("log_reference")], capture_output=True, text=True, check=True)
-    assert made.stdout == (ROOT / "config" / "LOGS.md").read_text(), "run `make reference`"
+@pytest.mark.parametrize("what", ["logs", "reasons"])
+def test_the_references_are_what_the_tables_say(what):
+    made = subprocess.run([tool("log_reference"), what], capture_output=True, text=True, check=True)
+    assert made.stdout == (ROOT / "config" / f"{what.upper()}.md").read_text(), "run `make reference`"
+
+
+def test_the_reference_has_every_reason_once():
+    text = (ROOT / "config" / "REASONS.md").read_text()
+    rows = [[cell.strip() for cell in line.split(" | ")] for line in text.splitlines() if line.startswith("| `")]
+    told = [json.loads(line) for line in run_command("reasons", "--json").stdout.splitlines()]
+    assert sorted((row[0].strip("|` "), row[1], row[2].removesuffix(" |")) for row in rows) == sorted(
+        (reason["reason"], reason["sentence"], reason["advice"]) for reason in told)
 
 
 def documented_fields():

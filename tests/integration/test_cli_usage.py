@@ -4,7 +4,7 @@ import pytest
 
 from harness.bulkhead import run_command
 
-COMMANDS = ["run", "check", "ctl", "svid", "reasons", "version"]
+COMMANDS = ["run", "check", "ctl", "ready", "svid", "reasons", "version"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

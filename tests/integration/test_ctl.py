@@ -96,7 +96,8 @@ def http(bulkhead, request):
 
 def test_sessions(site, credentials):
     bulkhead = site()
-    assert ask(bulkhead, "sessions") == ({"generation": 1, "sessions": []}, 0)
+    assert ask(bulkhead, "sessions") == (
+        {"generation": 1, "matched": 0, "truncated": False, "sessions": []}, 0)
     with connect(bulkhead, credentials, "web"), connect(bulkhead, credentials, "orders"):
         answer, code = ask(bulkhead, "sessions")
         assert code == 0

@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import pytest
 from harness.bulkhead import (
     configuration, is_sanitizer_build, originate, run_command, terminate,
 )
+from harness.metrics import http_get
 from harness.streams import (
     CLEAN, RESET, PlainStream, client_context, dial, tls_connect, tls_dial,
 )
@@ -428,3 +430,55 @@ def test_no_expected_server_no_plaintext(start, backends, credentials):
         assert stream.read_to_end() == (b"", RESET)
         line = bulkhead.wait_access(downstream=stream.local_address())
     assert line.get("bytes_up", 0) == 0
+
+
+# ---- The hook that drains ---------------------------------------------------------------------
+
+
+def drain(path, method="POST"):
+    status, headers, body = http_get(path, "/drain", method=method)
+    return status, json.loads(body) if body and status == 202 else headers
+
+
+def test_a_drain_asked_for_is_a_drain(start, backends, credentials, web, tmp_path):
+    """A Job's main container asks for it when it is done."""
+    path = str(tmp_path / "admin.sock")
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url),
+                                   admin={"listen": f"unix://{path}"}))
+    with tls_connect(bulkhead.address(), web) as stream:
+        ping(stream)
+        status, headers = drain(path, "GET")
+        assert (status, headers["Allow"]) == (405, "POST")
+        assert http_get(path, "/drain?now", method="POST")[0] == 400
+        ping(stream)
+        assert not is_refused(bulkhead)
+        assert drain(path) == (202, {"state": "delayed", "begun_before": False, "delay_ms": 0,
+                                     "timeout_ms": 25000})
+        bulkhead.wait_log("draining", trigger="ctl")
+        until(lambda: is_refused(bulkhead), "the listener to close")
+        assert drain(path) == (202, {"state": "draining", "begun_before": True, "delay_ms": 0,
+                                     "timeout_ms": 25000})
+        ping(stream)
+        stream.end()
+        assert stream.read_to_end() == (b"", CLEAN)
+    bulkhead.wait_exit(0)
+    assert len(bulkhead.log.find(event="draining")) == 1
+
+
+def test_the_signal_after_the_hook_is_the_first(start, backends, credentials, web, tmp_path):
+    """A preStop hook asks, then the platform sends SIGTERM: that must cut nobody."""
+    path = str(tmp_path / "admin.sock")
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url),
+                                   admin={"listen": f"unix://{path}"}))
+    with tls_connect(bulkhead.address(), web) as stream:
+        ping(stream)
+        assert drain(path)[0] == 202
+        until(lambda: is_refused(bulkhead), "the listener to close")
+        bulkhead.signal()
+        bulkhead.wait_log("draining", signal="SIGTERM")
+        ping(stream)
+        bulkhead.signal()
+        assert stream.read_to_end() == (b"", RESET)
+    bulkhead.wait_exit(0)
+    assert bulkhead.log.find(event="stopping_at_once", signal="SIGTERM")
+    assert bulkhead.access.find(reason="stopped")

@@ -27,9 +27,11 @@
 #define OUTPUT_PATTERN "^(stdout|none|.*[/.].*)$"
 #define DNS_PATTERN    "^[A-Za-z0-9_-]{1,63}(\\.[A-Za-z0-9_-]{1,63})*$"
 #define PATH_PATTERN   "(mtls\\+)?unix:///(.*[^/])?"
-#define ACCEPT_PATTERN \
-    "^((tcp|mtls)://([0-9.]+|\\[[^\\]]+\\]):(0|[1-9][0-9]{0,4})|" PATH_PATTERN ")$"
-#define UNIX_PATTERN    "^unix:///(.*[^/])?$"
+#define ACCEPT_PATTERN                                                         \
+    "^((tcp|mtls)://([0-9.]+|\\[[^\\]]+\\]):(0|[1-9][0-9]{0,4})|" PATH_PATTERN \
+    "|(mtls\\+unix|unix|tcp|mtls)://systemd:[A-Za-z0-9._@-]{1,255})$"
+#define LOCAL_PATTERN \
+    "^(unix:///(.*[^/])?|tcp://(127(\\.[0-9]{1,3}){3}|\\[[0:]*:0*1\\]):(0|[1-9][0-9]{0,4}))$"
 #define PERCENT_PATTERN "^[1-9][0-9]?%$|^100%$"
 #define FORWARD_PATTERN \
     "^((tcp|mtls)://([A-Za-z0-9._-]+|\\[[^\\]]+\\]):[1-9][0-9]{0,4}|" PATH_PATTERN ")$"
@@ -107,8 +109,8 @@ static void print_type(const struct field *field)
     case FIELD_FORWARD:
         printf("address");
         break;
-    case FIELD_UNIX:
-        printf("Unix socket");
+    case FIELD_LOCAL:
+        printf("Unix socket, or `tcp` on the loopback");
         break;
     case FIELD_STRINGS:
         printf("text or list of texts");
@@ -180,7 +182,10 @@ static void print_markdown(void)
         "  `mtls+unix:///PATH`. IPv6 stands in brackets; inside `[ ]` or `{ }` the whole address\n"
         "  then wants quotes. `accept` takes IP addresses only, and port 0 lets the kernel "
         "choose;\n"
-        "  `forward` takes host names too. `tcp` and `unix` are plaintext.\n"
+        "  `forward` takes host names too. `tcp` and `unix` are plaintext. In `accept`,\n"
+        "  `systemd:NAME` may stand for HOST:PORT or /PATH (`mtls://systemd:orders`): the socket\n"
+        "  that systemd passes under that name (FileDescriptorName=), TCP or Unix as the scheme "
+        "says.\n"
         "* **date**: `2027-01-31`, which is its beginning in UTC, or a time with its zone:\n"
         "  `2027-01-31T18:00:00Z`, `2027-01-31T18:00+02:00`. Quotes may stand around either.\n"
         "* One text where a list belongs is a list of one.\n"
@@ -245,8 +250,12 @@ static json_t *make_strings(const struct field *field)
 
 static json_t *make_list(const struct field *field)
 {
-    return json_pack("{s:s, s:I, s:o}", "type", "array", "minItems", (json_int_t)field->min,
-                     "items", make_table(field->table));
+    json_t *list = json_pack("{s:s, s:I, s:o}", "type", "array", "minItems", (json_int_t)field->min,
+                             "items", make_table(field->table));
+    if (field->max != 0) {
+        json_object_set_new(list, "maxItems", json_integer((json_int_t)field->max));
+    }
+    return list;
 }
 
 static json_t *make_value(const struct field *field);
@@ -298,8 +307,8 @@ static json_t *make_value(const struct field *field)
         return make_text(ACCEPT_PATTERN);
     case FIELD_FORWARD:
         return make_text(FORWARD_PATTERN);
-    case FIELD_UNIX:
-        return make_text(UNIX_PATTERN);
+    case FIELD_LOCAL:
+        return make_text(LOCAL_PATTERN);
     case FIELD_STRINGS:
         return make_strings(field);
     case FIELD_STRUCT:

@@ -1,9 +1,12 @@
 /*
- * log_reference: the reference of both logs, from the tables that the program writes them by.
+ * log_reference: the references of both logs and of the reasons, from the tables that the program
+ * writes them by.
  *
- *     log_reference > config/LOGS.md
+ *     log_reference logs > config/LOGS.md
+ *     log_reference reasons > config/REASONS.md
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/reason.h"
 #include "telemetry/access_log.h"
@@ -34,8 +37,8 @@ static void print_access_log(void)
 {
     fputs("# The logs\n"
           "\n"
-          "Made from the tables by which the program writes (`include/telemetry/*.def`,\n"
-          "`include/base/reason*.def`) by `make reference`; edit those.\n"
+          "Made from the tables by which the program writes (`include/telemetry/*.def`) by\n"
+          "`make reference`; edit those. [REASONS.md](REASONS.md) has the values of `reason`.\n"
           "\n"
           "## The access log\n"
           "\n"
@@ -69,29 +72,55 @@ static void print_process_log(void)
     }
 }
 
-static void print_reasons(void)
+static void print_reasons_of(enum fault fault)
 {
-    fputs("\n"
-          "## Reasons\n"
-          "\n"
-          "The values of `reason`; `bulkhead reasons NAME` says the same. Whose fault:\n"
-          "\n",
-          stdout);
-    for (int i = FAULT_NONE; i <= FAULT_AUTHORITY; i++) {
-        printf("* `%s`: %s\n", fault_name((enum fault)i), fault_sentence((enum fault)i));
-    }
-    fputs("\n| Reason | Fault | Meaning | What to do |\n|---|---|---|---|\n", stdout);
+    printf("\n## `%s`: %s\n\n| Reason | Meaning | What to do |\n|---|---|---|\n", fault_name(fault),
+           fault_sentence(fault));
     for (int i = REASON_NONE + 1; i < REASON_COUNT; i++) {
         enum reason reason = (enum reason)i;
-        printf("| `%s` | %s | %s | %s |\n", reason_label(reason), fault_name(reason_fault(reason)),
-               reason_sentence(reason), reason_advice(reason));
+        if (reason_fault(reason) == fault) {
+            printf("| `%s` | %s | %s |\n", reason_label(reason), reason_sentence(reason),
+                   reason_advice(reason));
+        }
     }
 }
 
-int main(void)
+static void print_reasons(void)
 {
-    print_access_log();
-    print_process_log();
-    print_reasons();
-    return 0;
+    fputs(
+        "# Reasons: what each means, and what to do\n"
+        "\n"
+        "Made from the tables in `include/base/reason*.def` by `make reference`; edit those.\n"
+        "\n"
+        "Each refusal and each end of a session has exactly one: `reason` in the access log, and "
+        "the label\n"
+        "`reason` or `cause` of the metrics. The line's `detail` has the particulars: the nearest "
+        "rule, the clause\n"
+        "that a certificate breaks, the alert, the kernel's error. `bulkhead reasons NAME` says "
+        "the same as this page.\n"
+        "\n"
+        "The other side learns little, on purpose: a TLS alert where its certificate was refused, "
+        "a reset where a rule\n"
+        "refused it or the session lost its authority. They are sorted by whose fault it is, "
+        "`fault` in\n"
+        "`bulkhead reasons --json`.\n",
+        stdout);
+    for (int i = FAULT_NONE; i <= FAULT_AUTHORITY; i++) {
+        print_reasons_of((enum fault)i);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "reasons") == 0) {
+        print_reasons();
+        return 0;
+    }
+    if (argc == 2 && strcmp(argv[1], "logs") == 0) {
+        print_access_log();
+        print_process_log();
+        return 0;
+    }
+    fprintf(stderr, "usage: log_reference logs|reasons\n");
+    return 2;
 }

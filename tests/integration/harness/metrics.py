@@ -13,10 +13,11 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def http_get(path, target, accept=None, method="GET", version="1.1"):
-    """(status, headers, body) over a Unix socket; chunks are joined and must be whole."""
+    """(status, headers, body) over a Unix socket, by its path, or TCP, by (host, port); chunks are
+    joined and must be whole."""
     head = f"{method} {target} HTTP/{version}\r\nHost: localhost\r\n"
     head += f"Accept: {accept}\r\n" if accept else ""
-    with socket.socket(socket.AF_UNIX) as sock:
+    with socket.socket(socket.AF_UNIX if isinstance(path, str) else socket.AF_INET) as sock:
         sock.settimeout(DEADLINE_S)
         sock.connect(path)
         sock.sendall((head + "\r\n").encode())

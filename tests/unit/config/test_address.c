@@ -115,6 +115,16 @@ static const struct bad bad[] = {
     {BOTH, "unix:///", "must name a file"},
     {BOTH, "mtls+unix:///run/", "must name a file"},
     {BOTH, "unix://" PATH_100 "12345678", "at most 107 bytes"},
+    {ADDRESS_ACCEPT, "mtls://systemd:", "1 to 255 letters"},
+    {ADDRESS_ACCEPT, "mtls://systemd:a b", "1 to 255 letters"},
+    {ADDRESS_ACCEPT, "mtls://systemd:a:b", "1 to 255 letters"},
+    {ADDRESS_ACCEPT, "tcp://systemd:a/b", "1 to 255 letters"},
+    {ADDRESS_ACCEPT, "unix://systemd:\xc3\xa4", "1 to 255 letters"},
+    {ADDRESS_ACCEPT, "mtls://systemd:" NAME_253 "abc", "1 to 255 letters"},
+    {ADDRESS_ACCEPT, "mtls://Systemd:a", "is no IP address"},
+    {ADDRESS_ACCEPT, "tls://systemd:a", "is reserved"},
+    {ADDRESS_FORWARD, "tcp://systemd:orders", "port"},
+    {ADDRESS_FORWARD, "unix://systemd:orders", "must be absolute"},
 };
 
 static bool has_role(int row, enum address_role role)
@@ -152,6 +162,41 @@ static void test_address_accepts(void **state)
             }
         }
     }
+}
+
+static void test_address_of_a_socket_that_is_passed(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum config_scheme scheme;
+        const char *name;
+    } rows[] = {
+        {"mtls://systemd:orders", CONFIG_SCHEME_MTLS, "orders"},
+        {"tcp://systemd:bulkhead.socket", CONFIG_SCHEME_TCP, "bulkhead.socket"},
+        {"unix://systemd:a@b-c_D.9", CONFIG_SCHEME_UNIX, "a@b-c_D.9"},
+        {"mtls+unix://systemd:443", CONFIG_SCHEME_MTLS_UNIX, "443"},
+        {"mtls://systemd:" NAME_253 "ab", CONFIG_SCHEME_MTLS, NAME_253 "ab"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct errbuf err;
+        struct netaddr addr;
+        struct config_address address = {0};
+        assert_true(address_parse(rows[i].text, ADDRESS_ACCEPT, &address, &err));
+        assert_int_equal(address.scheme, rows[i].scheme);
+        assert_string_equal(address.activation, rows[i].name);
+        assert_null(address.host);
+        assert_null(address.path);
+        assert_false(address_to_netaddr(&address, &addr));
+        address_release(&address);
+        assert_null(address.activation);
+    }
+    /* A host of that name, where one can be. */
+    struct errbuf err;
+    struct config_address address = {0};
+    assert_true(address_parse("tcp://systemd:80", ADDRESS_FORWARD, &address, &err));
+    assert_string_equal(address.host, "systemd");
+    address_release(&address);
 }
 
 static void assert_refused(const struct bad *row, enum address_role role)
@@ -212,6 +257,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_address_accepts),
+        cmocka_unit_test(test_address_of_a_socket_that_is_passed),
         cmocka_unit_test(test_address_refuses_with_what_is_right),
         cmocka_unit_test(test_address_not_parsed_has_no_netaddr),
         cmocka_unit_test(test_address_checks_dns_names),

@@ -44,7 +44,7 @@ static size_t size_of(enum field_type type)
         return sizeof(struct config_time);
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
-    case FIELD_UNIX:
+    case FIELD_LOCAL:
         return sizeof(struct config_address);
     case FIELD_STRINGS:
         return sizeof(struct config_strings);
@@ -165,6 +165,8 @@ static void test_field_table_defaults(void **state)
     assert_int_equal(listener->socket.mode, 0600);
     assert_int_equal(listener->truncation, CONFIG_TRUNCATION_ABORT);
     assert_false(listener->unsafe_plaintext);
+    assert_int_equal(listener->proxy_protocol, CONFIG_PROXY_PROTOCOL_NONE);
+    assert_false(listener->proxy_protocol_certificate);
     assert_false(listener->alpn_required);
     assert_int_equal(listener->enforcement, CONFIG_ENFORCEMENT_ENFORCE);
     assert_int_equal(config->enforcement, CONFIG_ENFORCEMENT_ENFORCE);
@@ -241,6 +243,41 @@ static void test_field_table_finds_by_whole_names(void **state)
     assert_null(field_table_find(root, "identity.files"));
 }
 
+/* More would be more than there are slots for; a process that runs must not end over it. */
+static void test_field_table_bounds_lists(void **state)
+{
+    (void)state;
+    static const char head[] = "version: 1\nidentity: {files: {certificate: a, private_key: b}}\n"
+                               "trust: {a.b: {bundle: b}}\nlisteners:\n";
+    static const size_t counts[] = {CONFIG_MAX_LISTENERS, CONFIG_MAX_LISTENERS + 1};
+    size_t size = sizeof(head) + (CONFIG_MAX_LISTENERS + 1) * 96;
+    char *text = malloc(size);
+    assert_non_null(text);
+    for (size_t i = 0; i < COUNT_OF(counts); i++) {
+        struct diag_list diags;
+        size_t len = (size_t)snprintf(text, size, "%s", head);
+        for (size_t k = 0; k < counts[i]; k++) {
+            len += (size_t)snprintf(
+                text + len, size - len,
+                "- {name: l%zu, accept: 'mtls://127.0.0.1:%zu', forward: 'tcp://127.0.0.1:1'}\n", k,
+                2000 + k);
+        }
+        diag_list_init(&diags);
+        struct config *config = config_parse("f", text, len, NULL, &diags);
+        assert_non_null(config);
+        assert_int_equal(config->valid, i == 0);
+        if (i == 1) {
+            static const char *const wanted[WANTED_MAX] = {
+                "f: warning: rules: nothing is allowed",
+                "f:5:1: error: listeners: must have at most 1024 entries, and has 1025"};
+            assert_diags(&diags, wanted);
+        }
+        config_free(config);
+        diag_list_fini(&diags);
+    }
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +286,7 @@ int main(void)
         cmocka_unit_test(test_field_table_of_included_files),
         cmocka_unit_test(test_field_table_remarks_are_for_people),
         cmocka_unit_test(test_field_table_finds_by_whole_names),
+        cmocka_unit_test(test_field_table_bounds_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

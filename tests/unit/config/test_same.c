@@ -48,6 +48,8 @@ static void test_same_listener(void **state)
         BASE "[spiffe://prod.example/a], tcp_congestion: cubic",
         BASE "[spiffe://prod.example/a], resumption: none",
         BASE "[spiffe://prod.example/a], enforcement: audit",
+        BASE "[spiffe://prod.example/a], proxy_protocol: v2",
+        BASE "[spiffe://prod.example/a], proxy_protocol: v2, proxy_protocol_certificate: true",
         "name: in, accept: 'mtls://127.0.0.1:3', forward: 'mtls://127.0.0.1:2', "
         "expect: spiffe://prod.example/a",
         "name: in, accept: 'mtls+unix:///x', forward: 'tcp://127.0.0.1:2', socket: {mode: '0660'}",
@@ -214,6 +216,7 @@ static void test_same_fixed_keys(void **state)
         {"workers: 2\nlog: {format: json, level: debug}\ntimeouts: {idle: 1s}\n",
          "workers log.format "},
         {"admin: {listen: 'unix:///a'}\n", "admin.listen "},
+        {"probes: {listen: 'unix:///a', metrics: true}\n", "probes.listen "},
     };
     struct config *base = parse(LISTENERS);
     for (size_t i = 0; i < COUNT_OF(rows); i++) {

@@ -178,6 +178,41 @@ static void test_validate_where_an_identity_comes_from(void **state)
     }
 }
 
+static void test_validate_proxy_protocol(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {7, "  forward: tcp://127.0.0.1:1\n  proxy_protocol: v2", {NULL}},
+        {7,
+         "  forward: unix:///run/app\n  proxy_protocol: v2\n  proxy_protocol_certificate: true",
+         {NULL}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  proxy_protocol: none\n"
+         "  proxy_protocol_certificate: false",
+         {NULL}},
+        {15, "  expect: [a]\n  proxy_protocol: v2", {NULL}}, /* a bridge: inside its TLS */
+        {11, "  expect: [a]\n  proxy_protocol: none", {NULL}},
+        {11,
+         "  expect: [a]\n  proxy_protocol: v2",
+         {"f:12:19: error: listeners[1].proxy_protocol: there is no verified caller to tell of: "
+          "`accept` is plaintext"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  proxy_protocol_certificate: true",
+         {"f:8:31: error: listeners[0].proxy_protocol_certificate: needs `proxy_protocol: v2`"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  proxy_protocol: none\n"
+         "  proxy_protocol_certificate: true",
+         {"f:9:31: error: listeners[0].proxy_protocol_certificate: needs `proxy_protocol: v2`"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  proxy_protocol: v1",
+         {"f:8:19: error: listeners[0].proxy_protocol: \"v1\" must be none or v2"}},
+        {7,
+         "  forward: tcp://127.0.0.1:1\n  proxy_protocol: true",
+         {"f:8:19: error: listeners[0].proxy_protocol: \"true\" must be none or v2"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
 static void test_validate_expect(void **state)
 {
     (void)state;
@@ -516,12 +551,187 @@ static void test_validate_warns_when_nothing_is_allowed(void **state)
     }
 }
 
+static void test_validate_sockets_that_are_passed(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {6, "  accept: mtls://systemd:orders", {NULL}},
+        {9, "  accept: tcp://systemd:orders", {NULL}},
+        {13, "  accept: mtls+unix://systemd:edge", {NULL}},
+        {9,
+         "  accept: unix://systemd:a\n  socket: {mode: '0660'}",
+         {"f:10:11: error: listeners[1].socket: the socket is systemd's"}},
+        {6,
+         "  accept: mtls://systemd:a\n  forward: tcp://127.0.0.1:1\n- name: b\n  accept: "
+         "mtls+unix://systemd:a",
+         {"f:8:9: warning: listeners[1]: no rule allows anybody",
+          "f:9:11: error: listeners[1].accept: the address \"a\" stands on line 6 already"}},
+        {7,
+         "  forward: tcp://systemd:orders",
+         {"f:7:12: error: listeners[0].forward: \"tcp://sys"}},
+        {0,
+         "probes: {listen: 'tcp://systemd:a'}",
+         {"f:24:18: error: probes.listen: \"tcp://systemd:a\": only"}},
+        {0,
+         "admin: {listen: 'unix://systemd:a'}",
+         {"f:24:17: error: admin.listen: \"unix://systemd:a\": only"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
+static void test_validate_probes(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {0, "probes: {listen: 'tcp://0.0.0.0:8081'}", {NULL}},
+        {0, "probes: {listen: 'tcp://[::]:8081', metrics: true}", {NULL}},
+        {0, "probes: {listen: 'unix:///run/probes'}", {NULL}},
+        {0, "probes: {listen: 'tcp://127.0.0.1:0'}", {NULL}},
+        {0,
+         "probes: {listen: 'mtls://0.0.0.0:8081'}",
+         {"f:24:18: error: probes.listen: \"mtls://0.0.0.0:8081\": probes are plaintext: write "
+          "tcp://HOST:PORT or unix:///PATH"}},
+        {0,
+         "probes: {listen: 'mtls+unix:///run/probes'}",
+         {"f:24:18: error: probes.listen: \"mtls+unix:///run/probes\": probes are plaintext"}},
+        {0,
+         "probes: {listen: 'tcp://0.0.0.0:8443'}",
+         {"f:24:18: error: probes.listen: listeners[0].accept is the same address"}},
+        {0,
+         "probes: {listen: 'unix:///run/edge'}",
+         {"f:24:18: error: probes.listen: listeners[2].accept is the same address"}},
+        {0,
+         "probes: {listen: 'unix:///a'}\nadmin: {listen: 'unix:///a'}",
+         {"f:24:18: error: probes.listen: admin.listen is the same address"}},
+        {0, "probes: {metrics: true}", {"f:24:9: error: probes: required key \"listen\" is"}},
+        {0,
+         "probes: {listen: 'tcp://pods:1'}",
+         {"f:24:18: error: probes.listen: \"tcp://pods:1\""}},
+        {0,
+         "probes: {listen: 'tcp://0.0.0.0:1', metrics: yes}",
+         {"f:24:46: error: probes.metrics: \"yes\" must be true or false"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
+#define APP(entry) "probes: {listen: 'tcp://0.0.0.0:8081', app: [" entry "]}"
+#define GET(url)   APP("{path: /app/x, get: '" url "'}")
+
+static void test_validate_probes_of_the_application(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {0, GET("http://127.0.0.1:8080/healthz"), {NULL}},
+        {0,
+         GET("http://127.9.9.9:8081/"),
+         {"f:24:66: error: probes.app[0].get: \"http://127.9.9.9:8081/\" is bulkhead itself"}},
+        {0, GET("http://[::1]:8081/"), {NULL}},
+        {0, GET("http://unix:/run/app.sock:/healthz"), {NULL}},
+        {0,
+         APP("{path: /app/a, connect: 'tcp://127.0.0.1:8080'}, {path: /app/b, connect: "
+             "'unix:///run/a'}"),
+         {NULL}},
+        {0, APP("{path: /app/a/b-c_d.e~f/1, connect: 'tcp://[::1]:8080', timeout: 1s}"), {NULL}},
+        {0, APP("{path: /app/..., connect: 'tcp://[::1]:8080'}"), {NULL}},
+        {0,
+         GET("http://10.0.0.1:8080/"),
+         {"f:24:66: error: probes.app[0].get: \"http://10.0.0.1:8080/\" is off the loopback"}},
+        {0,
+         GET("http://0.0.0.0:8080/"),
+         {"f:24:66: error: probes.app[0].get: \"http://0.0.0.0:8080/\" is off the loopback"}},
+        {0,
+         GET("http://[::]:8080/"),
+         {"f:24:66: error: probes.app[0].get: \"http://[::]:8080/\" is off the loopback"}},
+        {0,
+         GET("http://[::ffff:10.0.0.1]:8080/"),
+         {"f:24:66: error: probes.app[0].get: \"http://[::ffff:10.0.0.1]:8080/\" is off"}},
+        {0,
+         GET("http://169.254.169.254/latest"),
+         {"f:24:66: error: probes.app[0].get: \"http://169.254.169.254/latest\" is off"}},
+        {0,
+         GET("http://localhost:8080/"),
+         {"f:24:66: error: probes.app[0].get: \"http://localhost:8080/\": its host must be an IP"}},
+        {0,
+         GET("https://127.0.0.1/"),
+         {"f:24:66: error: probes.app[0].get: \"https://127.0.0.1/\": must start with http://"}},
+        {0,
+         GET("http://127.0.0.1:8080/a b"),
+         {"f:24:66: error: probes.app[0].get: \"http://127.0.0.1:8080/a b\": its path holds"}},
+        {0,
+         GET("http://127.0.0.1:8081/app/x"),
+         {"f:24:66: error: probes.app[0].get: \"http://127.0.0.1:8081/app/x\" is bulkhead itself"}},
+        {0,
+         APP("{path: /app/x, get: 'http://unix:/run/adm'}") "\nadmin: {listen: 'unix:///run/adm'}",
+         {"f:24:66: error: probes.app[0].get: \"http://unix:/run/adm\" is bulkhead itself"}},
+        {0,
+         APP("{path: /app/x, connect: 'tcp://10.0.0.1:1'}"),
+         {"f:24:70: error: probes.app[0].connect: \"tcp://10.0.0.1:1\" is off the loopback"}},
+        {0,
+         APP("{path: /app/x, connect: 'tcp://app.svc:1'}"),
+         {"f:24:70: error: probes.app[0].connect: \"tcp://app.svc:1\": a name may lead anywhere"}},
+        {0,
+         APP("{path: /app/x, connect: 'mtls://127.0.0.1:1'}"),
+         {"f:24:70: error: probes.app[0].connect: \"mtls://127.0.0.1:1\": only tcp:// and "
+          "unix://"}},
+        {0,
+         APP("{path: /app/x, connect: 'tcp://127.0.0.1:8081'}"),
+         {"f:24:70: error: probes.app[0].connect: \"tcp://127.0.0.1:8081\" is bulkhead itself"}},
+        {0,
+         APP("{path: /app/x}"),
+         {"f:24:46: error: probes.app[0]: needs one of `get` and `connect`"}},
+        {0,
+         APP("{path: /app/x, get: 'http://127.0.0.1/', connect: 'tcp://127.0.0.1:1'}"),
+         {"f:24:46: error: probes.app[0]: needs one alone of `get` and `connect`"}},
+        {0,
+         APP("{get: 'http://127.0.0.1/'}"),
+         {"f:24:46: error: probes.app[0]: required key \"path\" is missing"}},
+        {0,
+         APP("{path: /livez, get: 'http://127.0.0.1/'}"),
+         {"f:24:53: error: probes.app[0].path: \"/livez\" must begin with /app/"}},
+        {0,
+         APP("{path: /app, get: 'http://127.0.0.1/'}"),
+         {"f:24:53: error: probes.app[0].path: \"/app\" must begin with /app/"}},
+        {0,
+         APP("{path: /app/, get: 'http://127.0.0.1/'}"),
+         {"f:24:53: error: probes.app[0].path: \"/app/\" must"}},
+        {0,
+         APP("{path: /apps/x, get: 'http://127.0.0.1/'}"),
+         {"f:24:53: error: probes.app[0].path: \"/apps/x\" must"}},
+        {0,
+         APP("{path: /app/../livez, get: 'http://127.0.0.1/'}"),
+         {"f:24:53: error: probes.app[0].path: \"/app/../livez\" must"}},
+        {0,
+         APP("{path: /app/./x, get: 'http://127.0.0.1/'}"),
+         {"f:24:53: error: probes.app[0].path: \"/app/./x\" must"}},
+        {0,
+         APP("{path: /app//x, get: 'http://127.0.0.1/'}"),
+         {"f:24:53: error: probes.app[0].path: \"/app//x\" must"}},
+        {0,
+         APP("{path: '/app/x?y', get: 'http://127.0.0.1/'}"),
+         {"f:24:53: error: probes.app[0].path: \"/app/x?y\" must"}},
+        {0,
+         APP("{path: '/app/%78', get: 'http://127.0.0.1/'}"),
+         {"f:24:53: error: probes.app[0].path: \"/app/%78\" must"}},
+        {0,
+         APP("{path: /app/x, get: 'http://127.0.0.1/', timeout: 1ms}"),
+         {"f:24:96: error: probes.app[0].timeout: \"1ms\" must be 10ms to 1m"}},
+        {0,
+         APP("{path: /app/x, get: 'http://127.0.0.1/'}, {path: /app/x, get: 'http://127.0.0.1/y'}"),
+         {"f:24:95: error: probes.app[1].path: the path \"/app/x\" stands on line 24 already"}},
+        {0,
+         APP("{path: /app/x, get: 'http://127.0.0.1/', grpc: x}"),
+         {"f:24:87: error: probes.app[0]: unknown key \"grpc\""}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_validate_takes_a_file_that_fits),
         cmocka_unit_test(test_validate_pairs_of_addresses),
         cmocka_unit_test(test_validate_where_an_identity_comes_from),
+        cmocka_unit_test(test_validate_proxy_protocol),
         cmocka_unit_test(test_validate_expect),
         cmocka_unit_test(test_validate_alpn),
         cmocka_unit_test(test_validate_names),
@@ -532,6 +742,9 @@ int main(void)
         cmocka_unit_test(test_validate_tests_of_what_could_not_be_read),
         cmocka_unit_test(test_validate_what_rules_say_of_themselves),
         cmocka_unit_test(test_validate_warns_when_nothing_is_allowed),
+        cmocka_unit_test(test_validate_sockets_that_are_passed),
+        cmocka_unit_test(test_validate_probes),
+        cmocka_unit_test(test_validate_probes_of_the_application),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

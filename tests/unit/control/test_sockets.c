@@ -44,7 +44,7 @@ static int fixture_new(void **state)
     struct errbuf err;
     f->crypto = crypto_new(&err);
     assert_non_null(f->crypto);
-    f->table = socket_table_new(2);
+    f->table = socket_table_new(2, NULL);
     (void)snprintf(f->dir, sizeof(f->dir), "/tmp/bulkhead-test-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     (void)snprintf(f->path, sizeof(f->path), "%s/in.sock", f->dir);

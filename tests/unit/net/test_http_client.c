@@ -351,6 +351,47 @@ static void test_requests_to_a_server(void **state)
     end(&run);
 }
 
+/* The same over TCP: a server of both families, one that is not there, one that says nothing. */
+static void test_requests_over_tcp(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"127.0.0.1", "::1"};
+    for (size_t i = 0; i < 2; i++) {
+        struct run run;
+        struct netaddr addr;
+        struct errbuf err;
+        char name[NETADDR_TEXT_SIZE];
+        start(&run);
+        http_server_free(run.server);
+        listen_sockets_close(run.sockets);
+        assert_true(netaddr_from_ip(&addr, hosts[i], 0));
+        run.sockets = listen_sockets_open(&addr, 1, NULL, &err);
+        assert_non_null(run.sockets);
+        addr = *listen_sockets_address(run.sockets);
+        run.server =
+            http_server_new(run.loop, listen_sockets_fd(run.sockets, 0), NULL, on_call, &run, &err);
+        run.request.socket_path = NULL;
+        run.request.address = &addr;
+        send_one(&run);
+        assert_int_equal(run.result, 0);
+        assert_int_equal(run.reply.status, 200);
+        mem_free(run.memory);
+        http_server_free(run.server);
+        run.server = NULL;
+        run.request.timeout_ms = 100;
+        send_one(&run); /* the kernel connects, and nobody accepts */
+        assert_int_equal(run.result, -1);
+        assert_non_null(strstr(run.err.text, "did not answer in 100 ms"));
+        listen_sockets_close(run.sockets);
+        run.sockets = NULL;
+        send_one(&run);
+        assert_int_equal(run.result, -1);
+        assert_non_null(strstr(run.err.text, netaddr_format(&addr, name)));
+        assert_non_null(strstr(run.err.text, "refused"));
+        end(&run);
+    }
+}
+
 static void test_a_server_that_does_not_answer(void **state)
 {
     (void)state;
@@ -416,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_what_is_no_answer),
         cmocka_unit_test(test_escaping),
         cmocka_unit_test(test_requests_to_a_server),
+        cmocka_unit_test(test_requests_over_tcp),
         cmocka_unit_test(test_a_server_that_does_not_answer),
         cmocka_unit_test(test_no_server),
     };

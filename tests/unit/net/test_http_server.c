@@ -781,6 +781,47 @@ static void test_more_clients_than_places_wait(void **state)
     tear_down(&fixture);
 }
 
+/* Where anybody may connect, those who only stay must not keep the others out. */
+static void test_the_oldest_gives_way_where_it_shall(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    set_up_with(&fixture, &(struct http_server_options){.connections = 2,
+                                                        .full = HTTP_FULL_OLDEST_GOES,
+                                                        .request_ms = 60000});
+    struct client silent;
+    struct client kept;
+    struct client good;
+    client_connect(&silent, &fixture);
+    client_connect(&kept, &fixture);
+    client_send_text(&kept, "GET /later HTTP/1.1\r\n" HOST "\r\n");
+    run_loop(fixture.loop);
+    assert_non_null(fixture.kept);
+    assert_false(silent.closed);
+    client_connect(&good, &fixture);
+    client_send_text(&good, "GET / HTTP/1.1\r\n" HOST "\r\n");
+    assert_string_equal(body_of(client_answer(&good)), "hello");
+    client_wait_closed(&silent);
+    assert_int_equal(bytebuf_len(&silent.in), 0);
+    assert_false(kept.closed);
+    /* The next oldest waits for its answer: whoever makes that hears that it is not wanted. */
+    struct client others[2];
+    for (size_t i = 0; i < 2; i++) {
+        client_connect(&others[i], &fixture);
+        client_send_text(&others[i], "GET / HTTP/1.1\r\n" HOST "\r\n");
+        assert_string_equal(body_of(client_answer(&others[i])), "hello");
+    }
+    client_wait_closed(&kept);
+    assert_int_equal(fixture.gone, 1);
+    for (size_t i = 0; i < 2; i++) {
+        client_close(&others[i]);
+    }
+    client_close(&good);
+    client_close(&kept);
+    client_close(&silent);
+    tear_down(&fixture);
+}
+
 static void test_freeing_with_clients_in_every_state(void **state)
 {
     (void)state;
@@ -875,6 +916,7 @@ int main(void)
         cmocka_unit_test(test_a_reader_that_takes_nothing_is_closed),
         cmocka_unit_test(test_a_refusal_reaches_one_who_is_still_sending),
         cmocka_unit_test(test_more_clients_than_places_wait),
+        cmocka_unit_test(test_the_oldest_gives_way_where_it_shall),
         cmocka_unit_test(test_freeing_with_clients_in_every_state),
         cmocka_unit_test(test_the_handler_may_free_the_server),
         cmocka_unit_test(test_a_thousand_requests_leave_nothing),

@@ -706,6 +706,76 @@ static void test_running_out_of_descriptors_pauses_and_recovers(void **state)
     (void)unsetenv("CMOCKA_TEST_ABORT");
 }
 
+static void refuse_adoption(int fd, const char *message)
+{
+    struct errbuf err = {""};
+    assert_null(listen_sockets_adopt(fd, 2, &err));
+    if (strstr(err.text, message) == NULL) {
+        fail_msg("\"%s\" does not say \"%s\"", err.text, message);
+    }
+    assert_int_equal(fcntl(fd, F_GETFD), -1); /* it was taken over */
+}
+
+static void test_only_a_listening_stream_is_adopted(void **state)
+{
+    (void)state;
+    int pair[2];
+    refuse_adoption(open("/dev/null", O_RDONLY | O_CLOEXEC), "is no socket");
+    refuse_adoption(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "no stream socket");
+    refuse_adoption(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), "no stream socket");
+    refuse_adoption(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "does not listen");
+    assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
+    refuse_adoption(pair[0], "does not listen");
+    assert_return_code(close(pair[1]), errno);
+}
+
+/* Who passed it keeps it: what waits in its queue outlives us, and its file is not ours. */
+static void test_an_adopted_socket_is_shared_and_left(void **state)
+{
+    (void)state;
+    char path[64];
+    struct netaddr addr;
+    struct errbuf err;
+    (void)snprintf(path, sizeof(path), "/tmp/bulkhead-adopt-%d.sock", (int)getpid());
+    for (int is_unix = 0; is_unix <= 1; is_unix++) {
+        assert_true(is_unix ? netaddr_from_path(&addr, path)
+                            : netaddr_from_ip(&addr, "127.0.0.1", 0));
+        struct listen_sockets *theirs = listen_sockets_open(&addr, 1, &options, &err);
+        assert_non_null(theirs);
+        int passed = fcntl(listen_sockets_fd(theirs, 0), F_DUPFD, 100);
+        assert_return_code(passed, errno);
+        struct listen_sockets *ours = listen_sockets_adopt(passed, 3, &err);
+        assert_non_null(ours);
+        assert_true(listen_sockets_outlive(ours));
+        assert_false(listen_sockets_outlive(theirs));
+        assert_int_equal(listen_sockets_descriptors(ours), 1);
+        assert_true((fcntl(passed, F_GETFL) & O_NONBLOCK) != 0);
+        assert_true((fcntl(passed, F_GETFD) & FD_CLOEXEC) != 0);
+        addr = *listen_sockets_address(ours);
+        const struct listen_options others = {.mode = 0600, .owner = (uid_t)-1, .group = (gid_t)-1};
+        assert_int_equal(listen_sockets_set_options(ours, &others, &err), 0);
+        int waiting = dial(&addr);
+        listen_sockets_withdraw(ours);
+        for (size_t i = 0; i < 3; i++) {
+            assert_int_equal(listen_sockets_fd(ours, i), passed);
+            assert_int_equal(fcntl(passed, F_GETFD) >= 0, 1);
+            listen_sockets_close_one(ours, i);
+        }
+        assert_int_equal(fcntl(passed, F_GETFD), -1);
+        listen_sockets_close(ours);
+        int accepted = accept(listen_sockets_fd(theirs, 0), NULL, NULL);
+        assert_return_code(accepted, errno);
+        assert_return_code(close(accepted), errno);
+        assert_return_code(close(waiting), errno);
+        if (is_unix) {
+            struct stat info;
+            assert_return_code(lstat(path, &info), errno);
+            assert_int_equal(info.st_mode & 0777, 0640);
+        }
+        listen_sockets_close(theirs);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -733,6 +803,8 @@ int main(void)
         cmocka_unit_test(test_drain_takes_no_more_than_reserved),
         cmocka_unit_test(test_freeing_inside_on_accept),
         cmocka_unit_test(test_running_out_of_descriptors_pauses_and_recovers),
+        cmocka_unit_test(test_only_a_listening_stream_is_adopted),
+        cmocka_unit_test(test_an_adopted_socket_is_shared_and_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

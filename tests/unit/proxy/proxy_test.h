@@ -15,6 +15,7 @@
 #include "proxy/limits.h"
 #include "proxy/session.h"
 #include "proxy/snapshot.h"
+#include "proxy/survey.h"
 #include "proxy/worker.h"
 #include "telemetry/metrics.h"
 
@@ -40,7 +41,11 @@ struct site {
     unsigned said_idle;
     unsigned said_in_force;
     struct swap_result swapped; /* by the last swap */
-    size_t descriptors;         /* open when nothing is going on */
+    unsigned said_queried;
+    uint64_t matched; /* by the last query */
+    bool query_failed;
+    struct session_survey *survey; /* of it; NULL: none */
+    size_t descriptors;            /* open when nothing is going on */
 };
 
 static inline size_t open_descriptors(void)
@@ -67,6 +72,14 @@ static inline void site_on_report(void *arg, struct mailbox_message *node)
         site->said_in_force++;
         site->swapped = report->swap;
         snapshot_unref(report->former);
+    }
+    if (node->kind == WORKER_SAYS_QUERIED) {
+        struct worker_report *report = (struct worker_report *)(void *)node;
+        site->said_queried++;
+        site->matched = report->matched;
+        site->query_failed = report->failed;
+        survey_free(site->survey);
+        site->survey = report->survey;
     }
     mem_free(node);
 }
@@ -318,6 +331,7 @@ static inline void site_free(struct site *site)
     limits_fini(&site->limits);
     metrics_free(site->metrics);
     snapshot_unref(site->snapshot);
+    survey_free(site->survey);
     (void)unlink(site->access);
     (void)rmdir(site->dir);
     free_identity(&site->world.anchor);

@@ -118,6 +118,15 @@ static void test_reads_pem_and_der(void **state)
     assert_true(crl_set_memory(set) > 400 && crl_set_memory(set) < 10000);
     /* The older one is replaced by the newer, so its date means nothing. */
     assert_true(crl_set_next_update(set) == specs[0].next_update);
+    for (size_t i = 0; i < 2; i++) {
+        struct crl_facts facts;
+        crl_set_facts(set, i, &facts);
+        assert_string_equal(facts.issuer, "CN=root");
+        assert_true(facts.this_update == specs[i].this_update);
+        assert_true(facts.next_update == specs[i].next_update);
+        assert_int_equal(facts.revoked, i == 0 ? 2 : 0);
+        assert_int_equal(facts.replaced, i == 1);
+    }
     assert_ptr_equal(crl_set_ref(set), set);
     crl_set_unref(set);
     crl_set_unref(set);

@@ -111,13 +111,13 @@ static void test_valid_leaf(void **state)
     assert_int_equal(i->kind, SVID_KIND_LEAF);
     assert_int_equal(i->fault_count, 0);
     assert_string_equal(i->claimed, ID);
-    assert_string_equal(i->subject, "CN=leaf");
-    assert_string_equal(i->issuer, "CN=root");
-    assert_string_equal(i->key, "EC P-256");
-    assert_int_equal(strlen(i->sha256), 64);
+    assert_string_equal(i->facts.subject, "CN=leaf");
+    assert_string_equal(i->facts.issuer, "CN=root");
+    assert_string_equal(i->facts.key, "EC P-256");
+    assert_int_equal(strlen(i->facts.sha256), 64);
     assert_int_equal(i->chain_length, 1);
-    assert_true(i->has_validity);
-    assert_true(i->not_after == spec.not_after);
+    assert_true(i->facts.has_validity);
+    assert_true(i->facts.not_after == spec.not_after);
     assert_int_equal(inspect(f, list, f->credentials), 0);
     assert_int_equal(i->fault_count, 0);
 

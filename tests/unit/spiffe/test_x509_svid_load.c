@@ -92,6 +92,9 @@ static void test_loads_chain_and_key(void **state)
     assert_true(x509_svid_not_after(svid) == CERT_NOW + CERT_DAY / 2);
     assert_true(x509_svid_not_before(svid) == CERT_NOW - CERT_DAY);
 
+    assert_string_equal(x509_svid_signature_algorithm(svid), "ecdsa-with-SHA256");
+    assert_string_equal(x509_svid_key_algorithm(svid), "EC256");
+
     assert_ptr_equal(x509_svid_ref(svid), svid);
     x509_svid_unref(svid);
     assert_true(strview_equal_text(x509_svid_id(svid)->trust_domain, "prod.example"));
@@ -121,6 +124,7 @@ static void test_accepted_key_kinds(void **state)
     struct fixture *f = *state;
     EVP_PKEY *keys[] = {cert_ec_key(f->crypto, "P-384"), cert_rsa_key(f->crypto, 2048),
                         cert_ed25519_key(f->crypto)};
+    static const char *const names[] = {"EC384", "RSA2048", "ED25519"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         struct errbuf err;
         struct cert_spec spec = cert_leaf(ID);
@@ -128,6 +132,7 @@ static void test_accepted_key_kinds(void **state)
         X509 *const chain[] = {leaf, NULL};
         struct x509_svid *svid = load(f, chain, keys[i], &err);
         assert_non_null(svid);
+        assert_string_equal(x509_svid_key_algorithm(svid), names[i]);
         x509_svid_unref(svid);
         X509_free(leaf);
         EVP_PKEY_free(keys[i]);

@@ -240,6 +240,7 @@ static void test_log_writer_loses_no_wake_up(void **state)
     assert_int_equal(mkfifo(place->path, 0600), 0);
     int reader = open(place->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     struct log_writer *writer = start(place->path, 2);
+    log_writer_set_linger(writer, 0);
     for (unsigned i = 0; i < 5000; i++) {
         char line[32];
         int len = snprintf(line, sizeof(line), "line %u\n", i);
@@ -250,6 +251,40 @@ static void test_log_writer_loses_no_wake_up(void **state)
         }
     }
     assert_int_equal(log_writer_stop(writer, PATIENCE_MS), 0);
+    (void)close(reader);
+}
+
+/* The first line after a pause goes out at once; the others wait for company, and come in order. */
+static void test_log_writer_lingers_until_a_ring_holds_much(void **state)
+{
+    const struct place *place = *state;
+    assert_int_equal(mkfifo(place->path, 0600), 0);
+    int reader = open(place->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    struct log_writer *writer = start(place->path, 2);
+    log_writer_set_linger(writer, UINT64_C(3600) * 1000);
+    log_ring_write(log_writer_ring(writer, 0), LOG_CHANNEL_ACCESS, "first\n", 6);
+    expect_bytes(reader, "first\n");
+    static char line[1024];
+    memset(line, 'a', sizeof(line) - 1);
+    line[sizeof(line) - 1] = '\n';
+    log_ring_write(log_writer_ring(writer, 1), LOG_CHANNEL_ACCESS, "other\n", 6);
+    size_t sent = 0;
+    /* A record has eight bytes besides its line. The one that makes it much is the last: what
+       comes behind it may wait again. */
+    for (size_t used = 0; used <= LOG_RING_BYTES / 8; used += 8 + sizeof(line)) {
+        sent += sizeof(line);
+        log_ring_write(log_writer_ring(writer, 0), LOG_CHANNEL_ACCESS, line, sizeof(line));
+    }
+    size_t got = 0;
+    while (got < sent + 6) {
+        char chunk[4096];
+        got += read_some(reader, chunk, sizeof(chunk));
+    }
+    assert_int_equal(got, sent + 6);
+    /* It lingers again, and the end does not wait for it. */
+    log_ring_write(log_writer_ring(writer, 1), LOG_CHANNEL_ACCESS, "last\n", 5);
+    assert_int_equal(log_writer_stop(writer, PATIENCE_MS), 0);
+    expect_bytes(reader, "last\n");
     (void)close(reader);
 }
 
@@ -496,6 +531,7 @@ int main(void)
         WITH_PLACE(test_log_writer_standard_descriptors),
         WITH_PLACE(test_log_writer_waits_for_a_nonblocking_descriptor),
         WITH_PLACE(test_log_writer_loses_no_wake_up),
+        WITH_PLACE(test_log_writer_lingers_until_a_ring_holds_much),
         WITH_PLACE(test_log_writer_drops_what_is_too_long),
         WITH_PLACE(test_log_writer_many_producers),
         WITH_PLACE(test_log_writer_blocked_pipe_blocks_nobody),

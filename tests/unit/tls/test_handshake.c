@@ -31,6 +31,10 @@ static void admits(struct world *world, bool we_serve, int version)
     assert_string_equal(info->cipher, version == TLS1_3_VERSION
                                           ? "TLS_AES_128_GCM_SHA256"
                                           : "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
+    assert_string_equal(tls_conn_cipher_name(duel.ours.conn),
+                        version == TLS1_3_VERSION ? "TLS_AES_128_GCM_SHA256"
+                                                  : "ECDHE-ECDSA-AES128-GCM-SHA256");
+    assert_string_equal(tls_conn_server_name(duel.ours.conn), "");
     assert_string_equal(info->group, "X25519");
     assert_string_equal(info->alpn, "");
     assert_true(strview_equal_text(peer_chain_id(info->chain)->text, PEER_ID));
@@ -384,6 +388,7 @@ static void test_survives_a_hello_in_one_byte_records(void **state)
                                              .fragment_hello = true};
         duel_run(world, &duel, world->server, &options);
         assert_true(duel.ours.open);
+        assert_string_equal(tls_conn_server_name(duel.ours.conn), "orders.example");
         duel_fini(&duel);
     }
     /* What the name is makes no difference to who is let in. */

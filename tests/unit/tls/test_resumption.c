@@ -153,6 +153,8 @@ static void test_sni_makes_no_difference(void **state)
         duel_run(resume->world, &duel, resume->server, &options);
         assert_true(is_resumed(&duel));
         assert_string_equal(duel.ours.checked_id, PEER_ID);
+        /* What it asks for now is told, not what it asked for then. */
+        assert_string_equal(tls_conn_server_name(duel.ours.conn), i == 2 ? "" : names[i]);
         duel_fini(&duel);
     }
     SSL_SESSION_free(options.session);

@@ -1,0 +1,106 @@
+"""The unit, run by systemd: the README's lines as they stand, what the service is kept from, its end.
+
+systemd is started in namespaces of its own, under an overlay (harness/machine.py); nothing of this system's is touched."""
+
+import pathlib
+import re
+import tempfile
+
+import pytest
+
+from harness.bulkhead import ROOT
+from harness.machine import Machine, missing
+from harness.making import make_once
+from harness.wait import until
+
+README = (ROOT / "README.md").read_text()
+CONFIGURATION = "/etc/bulkhead/bulkhead.yaml"
+
+
+def blocks_of(section):
+    """The shell blocks below a heading of the README."""
+    below = re.split(r"^#{2,3} ", README.partition(f"# {section}\n")[2], flags=re.M)[0]
+    return re.findall(r"```sh\n(.*?)```", below, re.S)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """Debian's way, as the README has it: the package, credentials, a configuration, the unit."""
+    if missing():
+        pytest.skip(missing())
+    make_once("deb", tmp_path_factory)
+    with tempfile.TemporaryDirectory(prefix="bulkhead-machine-") as directory:
+        machine = Machine(directory)
+        try:
+            if not machine.start():
+                pytest.skip("systemd can't be started in namespaces here")
+            install, *configure = blocks_of("systemd")
+            machine.run("bash", "-ec", install.replace("make deb\n", f"cd {ROOT}\n"))
+            certificates, services = blocks_of("By hand")
+            machine.run("mkdir", "/root/shop")
+            for script in (certificates, services.partition("mkdir www")[0], *configure):
+                machine.run("bash", "-ec", f"cd /root/shop\n{script}")
+            until(lambda: "event=ready" in journal(machine), "the service to be ready")
+            yield machine
+        finally:
+            machine.stop()
+
+
+def pid(machine):
+    return machine.show("bulkhead", "MainPID")
+
+
+def journal(machine):
+    return machine.run("journalctl", "--unit=bulkhead", "--output=cat", "--no-pager")
+
+
+def test_it_runs(machine):
+    assert machine.show("bulkhead", "ActiveState", "SubState") == {"ActiveState": "active", "SubState": "running"}
+    assert "event=ready" in journal(machine)
+    exe = pathlib.Path(f"/proc/{machine.pid}/root/proc/{pid(machine)}/exe")
+    assert str(exe.readlink()) == "/usr/bin/bulkhead"
+
+
+def test_it_has_no_privilege_and_can_run_nothing(machine):
+    process = pathlib.Path(f"/proc/{machine.pid}/root/proc/{pid(machine)}")
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+    assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+    assert machine.run("id", "--user", "bulkhead").strip() == status["Uid"].split()[0]
+    mounts = [line.split() for line in (process / "mountinfo").read_text().splitlines()]
+    flags = {mount[4]: mount[5].split(",") for mount in mounts}
+    assert "ro" in flags["/"]
+    # What it can write can't be run, but for what its user has no right to write.
+    writes = {place for place, its in flags.items() if "ro" not in its}
+    assert {"/run/bulkhead", "/var/lib/bulkhead", "/var/log/bulkhead", "/tmp"} <= writes
+    runs = {place for place in writes if "noexec" not in flags[place]} - {"/dev/pts"}
+    assert runs and all(re.match(r"(/usr)?/(bin|local/lib|lib|lib64)\b", place) for place in runs), runs
+    for file in (file for place in runs for file in pathlib.Path(f"{process}/root{place}").glob("*")):
+        owner = file.lstat()
+        assert owner.st_uid == 0 and (file.is_symlink() or not owner.st_mode & 0o002), file
+    shell = machine.ask("nsenter", "--target", pid(machine), "--mount", "/bin/sh", "-c", "true")
+    assert shell.returncode != 0 and "Permission denied" in shell.stderr, "no program to run in there"
+
+
+def test_a_reload_is_in_force(machine):
+    machine.run("sh", "-c", f"sed -i 's/web-uses-orders/web-may/' {CONFIGURATION}")
+    machine.run("systemctl", "reload", "bulkhead")
+    until(lambda: "event=reload result=in_force" in journal(machine), "the reload")
+    assert machine.show("bulkhead", "NRestarts") == "0"
+
+
+def test_a_wrong_configuration_does_not_start_again_and_again(machine):
+    machine.run("sh", "-c", f"cp {CONFIGURATION} /root/good && echo nonsense >> {CONFIGURATION}")
+    assert machine.ask("systemctl", "restart", "bulkhead").returncode in (0, 1)
+    until(lambda: machine.show("bulkhead", "ActiveState") == "failed", "the start to fail")
+    found = machine.show("bulkhead", "ExecMainStatus", "NRestarts", "Result")
+    assert found == {"ExecMainStatus": "2", "NRestarts": "0", "Result": "exit-code"}
+    machine.run("sh", "-c", f"cp /root/good {CONFIGURATION} && systemctl reset-failed bulkhead")
+
+
+def test_its_end_is_clean(machine):
+    machine.run("systemctl", "restart", "bulkhead")
+    machine.run("systemctl", "stop", "bulkhead")
+    found = machine.show("bulkhead", "ActiveState", "ExecMainStatus", "Result")
+    assert found == {"ActiveState": "inactive", "ExecMainStatus": "0", "Result": "success"}
+    assert "event=stopped" in journal(machine)
