@@ -64,15 +64,6 @@ const char *workload_source_problem(const struct workload_source *source)
     return source->problem;
 }
 
-static struct log *begin_line(struct workload_source *source, enum log_level level,
-                              const char *event)
-{
-    struct log *log = &source->control->log;
-    log_begin(log, level, event);
-    log_str(log, "address", source->address);
-    return log;
-}
-
 /* --- messages -------------------------------------------------------------------------------- */
 
 static void bring_into_force(struct workload_source *source, struct workload_update *update)
@@ -98,8 +89,10 @@ static void log_update(struct workload_source *source, const struct workload_upd
 {
     bool is_bad = update->own == NULL || update->note[0] != '\0';
     char expires[CLOCK_TEXT_SIZE];
-    struct log *log = begin_line(source, is_bad ? LOG_WARN : LOG_INFO,
-                                 update->own == NULL ? "workload_withdrawn" : "workload_update");
+    struct log *log = &source->control->log;
+    log_begin(log, is_bad ? LOG_WARN : LOG_INFO,
+              update->own == NULL ? "workload_withdrawn" : "workload_update");
+    log_str(log, "address", source->address);
     if (update->own != NULL) {
         log_strview(log, "spiffe_id", x509_svid_id(update->own)->text);
         log_str(log, "expires", clock_format_s(x509_svid_not_after(update->own), expires));
@@ -133,7 +126,9 @@ static bool on_message(void *arg, const uint8_t *message, size_t len)
     struct workload_update *update = take_apart(source, message, len, &err);
     if (update == NULL) {
         set_problem(source, "the Workload API's message can't be used: %s", err.text);
-        struct log *log = begin_line(source, LOG_ERROR, "workload_refused");
+        struct log *log = &source->control->log;
+        log_begin(log, LOG_ERROR, "workload_refused");
+        log_str(log, "address", source->address);
         log_u64(log, "bytes", len);
         log_str(log, "error", err.text);
         log_end(log);
@@ -155,9 +150,21 @@ static bool on_message(void *arg, const uint8_t *message, size_t len)
 /* --- ends ------------------------------------------------------------------------------------ */
 
 static void log_end_of_stream(struct workload_source *source, const struct workload_news *news,
-                              enum log_level level, const char *event, uint64_t left_out)
+                              uint64_t left_out)
 {
-    struct log *log = begin_line(source, level, event);
+    struct log *log = &source->control->log;
+    switch (news->end) {
+    case WORKLOAD_DENIED:
+        log_begin(log, LOG_ERROR, "workload_denied");
+        break;
+    case WORKLOAD_GIVEN_UP:
+        log_begin(log, LOG_ERROR, "workload_given_up");
+        break;
+    case WORKLOAD_LOST:
+        log_begin(log, LOG_WARN, "workload_lost");
+        break;
+    }
+    log_str(log, "address", source->address);
     log_str(log, "status", grpc_status_name(news->status));
     log_str(log, "from", news->from_agent ? "agent" : "here");
     log_strview(log, "error", news->text);
@@ -175,7 +182,7 @@ static void on_denied(struct workload_source *source, const struct workload_news
     bool had_one = source->update != NULL && source->update->own != NULL;
     uint64_t left_out = 0;
     if (had_one || pace_allows(&source->lost_lines, clock_mono_ms(), LOST_INTERVAL_MS, &left_out)) {
-        log_end_of_stream(source, news, LOG_ERROR, "workload_denied", left_out);
+        log_end_of_stream(source, news, left_out);
     }
     if (had_one) {
         bring_into_force(source, workload_update_withdrawn(source->update, "PermissionDenied"));
@@ -194,12 +201,12 @@ static void on_end(void *arg, const struct workload_news *news)
         on_denied(source, news);
         break;
     case WORKLOAD_GIVEN_UP:
-        log_end_of_stream(source, news, LOG_ERROR, "workload_given_up", 0);
+        log_end_of_stream(source, news, 0);
         break;
     case WORKLOAD_LOST:
         if (news->had_answer ||
             pace_allows(&source->lost_lines, clock_mono_ms(), LOST_INTERVAL_MS, &left_out)) {
-            log_end_of_stream(source, news, LOG_WARN, "workload_lost", left_out);
+            log_end_of_stream(source, news, left_out);
         }
         break;
     }
@@ -210,7 +217,9 @@ static void on_end(void *arg, const struct workload_news *news)
 static void on_still_waiting(void *arg)
 {
     struct workload_source *source = arg;
-    struct log *log = begin_line(source, LOG_WARN, "workload_waiting");
+    struct log *log = &source->control->log;
+    log_begin(log, LOG_WARN, "workload_waiting");
+    log_str(log, "address", source->address);
     log_u64(log, "waited_ms", clock_mono_ms() - source->control->started_ms);
     log_str(log, "error",
             source->problem[0] != '\0'
@@ -293,7 +302,9 @@ static void open_stream(struct workload_source *source)
                                              &workload_times_default, &handler, source);
     }
     if (source->stream == NULL) {
-        struct log *log = begin_line(source, LOG_ERROR, "workload_given_up");
+        struct log *log = &source->control->log;
+        log_begin(log, LOG_ERROR, "workload_given_up");
+        log_str(log, "address", source->address);
         log_str(log, "error", why != NULL ? why : "memory is out");
         log_end(log);
     }

@@ -342,9 +342,8 @@ def test_a_new_pin_asks_anew(start, backends, issuer, shop, agents):
     bulkhead = start(config)
     config["identity"]["spiffe_id"] = issuer.id("payments")
     rewrite(bulkhead, config)
-    bulkhead.wait_log("workload_update", spiffe_id=issuer.id("payments"))
-    until(lambda: shown(bulkhead, verifying_context(issuer, shop("web"))) == der(shop("payments")),
-          "the other SVID")
+    until(lambda: bulkhead.log.find(event="reload", identity_added=1)[1:], "the other SVID")
+    assert shown(bulkhead, verifying_context(issuer, shop("web"))) == der(shop("payments"))
     assert agent.streams == 2
 
 
