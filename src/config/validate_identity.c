@@ -46,7 +46,8 @@ static void check_bundles(struct checker *c)
     }
     for (size_t i = 0; i < config->trust_count; i++) {
         const struct config_trust *trust = &config->trust[i];
-        if (trust->bundle.text == NULL && !validate_is_present(trust->bundle.pos)) {
+        if (trust->bundle.text == NULL && !validate_is_present(trust->bundle.pos) &&
+            validate_is_present(trust->pos)) {
             diag_error(c->diags, trust->pos, "trust.%s: required key \"bundle\" is missing",
                        trust->domain.text);
         }
