@@ -300,7 +300,8 @@ INSTALLED   := 0755:build/bulkhead:bin/bulkhead \
     0644:README.md:$(DOC_DIR)/README.md \
     $(foreach f,REFERENCE.md LOGS.md REASONS.md METRICS.md,0644:config/$(f):$(DOC_DIR)/$(f)) \
     $(foreach f,sidecar originate gateway spire,0644:config/$(f).yaml:$(DOC_DIR)/examples/$(f).yaml) \
-    0644:config/rules.d/partner.yaml:$(DOC_DIR)/examples/rules.d/partner.yaml
+    0644:config/rules.d/partner.yaml:$(DOC_DIR)/examples/rules.d/partner.yaml \
+    0644:config/bulkhead.socket:$(DOC_DIR)/examples/bulkhead.socket
 
 install: build ## install into $(DESTDIR)$(PREFIX): program, man pages, completion, systemd unit, examples
 	$(Q)sed 's|/usr/local/bin/|$(PREFIX)/bin/|' config/bulkhead.service > build/bulkhead.service
@@ -312,13 +313,17 @@ uninstall: ## remove what `make install` with the same DESTDIR and PREFIX put th
 	$(Q)cd "$(DESTDIR)$(PREFIX)" && rmdir --ignore-fail-on-non-empty $(DOC_DIR)/examples/rules.d $(DOC_DIR)/examples $(DOC_DIR) share/bulkhead 2> /dev/null || true
 
 DEB_TREE    := build/deb/bulkhead
-deb: ## a Debian package, build/bulkhead_VERSION_ARCHITECTURE.deb, from config/debian
+DEB_PARTS   := .ci Makefile LICENSE README.md config include src
+deb: build/deb.made ## a Debian package, build/bulkhead_VERSION_ARCHITECTURE.deb, from config/debian
+	$(Q)ls build/bulkhead_*.deb
+
+build/deb.made: $(shell find $(DEB_PARTS) -type f)
 	$(Q).ci/deps deb
 	$(Q)rm -rf build/deb build/bulkhead_*.deb && mkdir -p $(DEB_TREE)
-	$(Q)cp -a .ci Makefile LICENSE README.md config include src $(DEB_TREE) && cp -a config/debian $(DEB_TREE)/debian
+	$(Q)cp -a $(DEB_PARTS) $(DEB_TREE) && cp -a config/debian $(DEB_TREE)/debian
 	$(Q)cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL -u MAKEOVERRIDES dpkg-buildpackage -b -us -uc -ui > ../build.log 2>&1 || \
 	    { cat ../build.log; exit 1; }
-	$(Q)mv build/deb/bulkhead_*.deb build/ && ls build/bulkhead_*.deb
+	$(Q)mv build/deb/bulkhead_*.deb build/ && touch $@
 
 dist: ## a source archive of HEAD, build/bulkhead-VERSION.tar.gz
 	$(Q)mkdir -p build && git archive --prefix=bulkhead-$(VERSION)/ -o build/bulkhead-$(VERSION).tar.gz HEAD

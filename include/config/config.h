@@ -63,6 +63,8 @@ enum config_watch { CONFIG_WATCH_ATOMIC = 0, CONFIG_WATCH_NONE };
 /* audit: what no rule matched is let through, logged and counted. Nothing else is softened. */
 enum config_enforcement { CONFIG_ENFORCEMENT_ENFORCE = 0, CONFIG_ENFORCEMENT_AUDIT };
 enum config_proxy_protocol { CONFIG_PROXY_PROTOCOL_NONE = 0, CONFIG_PROXY_PROTOCOL_V2 };
+/* What the access log tells of, as a set. */
+enum config_access { CONFIG_ACCESS_DENY = 1, CONFIG_ACCESS_CLOSE = 2, CONFIG_ACCESS_OPEN = 4 };
 enum config_truncation { CONFIG_TRUNCATION_ABORT = 0, CONFIG_TRUNCATION_TOLERATE };
 
 struct config_timeouts {
@@ -184,6 +186,7 @@ struct config {
     /* No error was found. Otherwise what could not be read is absent or holds its default, and the
      * rest is there only to be checked as well: no snapshot is built from it. */
     bool valid;
+    bool from_text; /* path is only what messages call it */
     char *path;
     uint64_t text_hash[2]; /* of all files as read */
     struct config_strings include;
@@ -254,6 +257,8 @@ struct config {
     } log;
     struct {
         struct config_string to; /* "stdout", "none" or a path */
+        unsigned events;         /* CONFIG_ACCESS_*, or-ed */
+        uint64_t fold_ms;        /* 0: each refusal has its line */
     } access_log;
 };
 
@@ -265,6 +270,10 @@ struct config_variable_value {
 struct config_options {
     const struct config_variable_value *variables; /* over those of the file; no name twice */
     size_t variable_count;
+    /* The main file's text, where it is in no file; the caller's. The path is then what messages
+       call it, and relative paths start at the working directory. NULL: the file is read. */
+    const char *text;
+    size_t text_len;
 };
 
 enum { CONFIG_MAX_BYTES = 64 * 1024 * 1024, CONFIG_MAX_LISTENERS = 1024 };

@@ -26,6 +26,7 @@ enum field_type {
     FIELD_PERCENT,  /* uint64_t, written with a % sign */
     FIELD_BOOL,     /* bool */
     FIELD_CHOICE,   /* int or an enum */
+    FIELD_SET,      /* unsigned: the values of the named choices, or-ed; one name or a list */
     FIELD_MODE,     /* uint32_t */
     FIELD_TIME,     /* struct config_time */
     FIELD_ACCEPT,   /* struct config_address */
@@ -83,6 +84,8 @@ struct field_table {
 const struct field_table *field_table_root(void);
 /* The keys at the top of an included file; base is struct config too. */
 const struct field_table *field_table_included(void);
+/* What the default text of a FIELD_SET, "[a, b]", stands for. */
+unsigned field_default_set(const struct field *field);
 const struct field *field_table_find(const struct field_table *table, const char *name);
 
 #endif

@@ -4,8 +4,8 @@
  * It lives while every worker's loop goes round (control/pulse.h). It is ready while it lives, is
  * not stopping, our own SVID is valid, at least one trust domain can vouch for somebody, and every
  * listener is open. What is wrong beside that, and keeps nobody else from being served, is a
- * detail: one trust domain of several that admits nobody, `tests` that fail. Worked out when it is
- * asked for. Control thread.
+ * detail: one trust domain of several that admits nobody, `tests` that fail, an open door. Worked
+ * out when it is asked for. Control thread.
  */
 #ifndef BULKHEAD_CONTROL_READINESS_H
 #define BULKHEAD_CONTROL_READINESS_H

@@ -27,6 +27,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+struct access_lines;
 struct accepting;
 struct crypto;
 struct metrics;
@@ -103,6 +104,7 @@ struct worker {
     struct walk_list walks;
     struct limits *limits;
     struct accepting *accepting;
+    struct access_lines *access_lines;
     struct metrics_block *const *metrics; /* by slot; this thread alone writes to them */
     struct peer_table *peers;             /* NULL: not wanted */
     struct session_list sessions;

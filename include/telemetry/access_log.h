@@ -26,7 +26,7 @@ struct access_tls {
 /* Texts that are NULL or empty leave their field out, so that a line holds only what is known. */
 struct access_record {
     uint64_t wall_ms;  /* time */
-    const char *event; /* "close" (a session that was let through) or "deny" */
+    const char *event; /* "open" and "close" (a session that was let through), or "deny" */
     uint64_t session;
     const char *listener;
     const char *kind;             /* terminate, originate, bridge */
@@ -51,6 +51,7 @@ struct access_record {
     bool has_bytes;
     uint64_t bytes_up; /* downstream to upstream */
     uint64_t bytes_down;
+    uint64_t repeats; /* of a folded line: how many refusals it tells of; 0: it tells of one */
     uint64_t duration_ms;
     struct access_tls downstream_tls;
     struct access_tls upstream_tls;

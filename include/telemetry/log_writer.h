@@ -26,8 +26,8 @@ struct log_writer *log_writer_start(const char *access_path, size_t producers, s
 /* How the lines look in which the writer itself says what was lost (telemetry/log_losses.h); text
    and info until it is called. Any thread. */
 void log_writer_set_style(struct log_writer *writer, enum log_level level, enum log_format format);
-/* How long lines behind a written one wait for more, to be written together; less when a ring is
-   half full, and not at the end. LOG_LINGER_MS until it is called. Any thread. */
+/* How long access lines behind a written one wait for more, to be written together; less when a
+   ring is half full, and not at the end. LOG_LINGER_MS until it is called. Any thread. */
 enum { LOG_LINGER_MS = 10 };
 void log_writer_set_linger(struct log_writer *writer, uint64_t ms);
 /* Opens the access log's file anew, if it is one, when all that was written before is out; when it

@@ -9,6 +9,7 @@
 
 #include "base/json_writer.h"
 #include "base/memory.h"
+#include "cli/config_input.h"
 #include "cli/output.h"
 #include "cli/vars.h"
 #include "config/config.h"
@@ -26,19 +27,20 @@ struct options {
     bool strict;
     bool offline;
     struct vars vars;
+    struct config_input input;
 };
 
 static void print_help(FILE *out)
 {
     fputs(
-        "usage: bulkhead check -c FILE [--var NAME=VALUE]... [--offline] [--strict] [--json]\n"
+        "usage: bulkhead check [-c FILE] [--var NAME=VALUE]... [--offline] [--strict] [--json]\n"
         "\n"
         "Reads the configuration and everything that it names, as `bulkhead run` would, and says\n"
         "all that is wrong at once: errors; warnings, which refuse nothing; and notes: what has "
         "no\n"
         "effect here, and when rules end. Runs its `tests`. Opens no socket.\n"
         "\n"
-        "  -c, --config FILE  the configuration file\n"
+        "  -c, --config FILE  the configuration file; - is standard input\n"
         "      --var N=VALUE  the trust domain that ${N} stands for; over `variables` of the "
         "file;\n"
         "                     may be given several times\n"
@@ -47,7 +49,7 @@ static void print_help(FILE *out)
         "      --strict       warnings count as errors\n"
         "      --json         one JSON object on stdout instead of lines\n"
         "  -h, --help         this text\n"
-        "\n"
+        "\n" CONFIG_INPUT_HELP "\n"
         "Problems go to stderr, FILE:LINE:COLUMN: error: MESSAGE, the summary to stdout.\n"
         "\n"
         "Examples:\n"
@@ -128,7 +130,10 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
                 argv[optind]);
         return false;
     }
-    return options->file != NULL || wrong_usage("which file? -c FILE is needed");
+    enum config_input_result result = config_input_take(&options->input, "check", options->file);
+    options->file = options->input.name;
+    return result == CONFIG_INPUT_TAKEN ||
+           (result == CONFIG_INPUT_NONE && wrong_usage("which file? -c FILE is needed"));
 }
 
 static const char *plural(size_t count)
@@ -236,6 +241,7 @@ static int check_file(const struct options *options, const struct crypto *crypto
     struct diag_list diags;
     diag_list_init(&diags);
     struct config_options config = vars_options(&options->vars);
+    config_input_set(&options->input, &config);
     struct sources *sources = sources_new(options->file, &config, crypto, NULL);
     bool loaded = sources_check(
         sources, options->offline ? SOURCES_CHECK_OFFLINE : SOURCES_CHECK_ALL, &diags);
@@ -259,6 +265,7 @@ int check_main(int argc, char **argv)
     struct errbuf err;
     int code = EXIT_WRONG;
     if (!parse_options(argc, argv, &options, &code)) {
+        config_input_fini(&options.input);
         vars_fini(&options.vars);
         return code;
     }
@@ -270,6 +277,7 @@ int check_main(int argc, char **argv)
         code = check_file(&options, crypto);
     }
     crypto_free(crypto);
+    config_input_fini(&options.input);
     vars_fini(&options.vars);
     return code;
 }

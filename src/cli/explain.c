@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "cli/config_input.h"
 #include "cli/explain_print.h"
 #include "cli/output.h"
 #include "cli/vars.h"
@@ -33,6 +34,7 @@ struct options {
     int64_t now_s;
     bool json;
     struct vars vars;
+    struct config_input input;
     char *sha256_text;
     uint8_t leaf[QUARANTINE_SHA256_SIZE];
 };
@@ -40,7 +42,7 @@ struct options {
 static void print_help(FILE *out)
 {
     fputs(
-        "usage: bulkhead explain -c FILE --from ID --to LISTENER [--server ID] [--at TIME]\n"
+        "usage: bulkhead explain [-c FILE] --from ID --to LISTENER [--server ID] [--at TIME]\n"
         "                        [--sha256 FINGERPRINT] [--var NAME=VALUE]... [--json]\n"
         "\n"
         "Says whether a peer of this SPIFFE ID may use a listener, which rule decides, where it\n"
@@ -49,7 +51,7 @@ static void print_help(FILE *out)
         "quarantine file, no certificate, key or bundle: that the peer has a valid certificate is\n"
         "taken for granted.\n"
         "\n"
-        "  -c, --config FILE   the configuration file\n"
+        "  -c, --config FILE   the configuration file; - is standard input\n"
         "      --from ID       the caller's SPIFFE ID; not for a listener that accepts plaintext\n"
         "      --to LISTENER   the listener's name\n"
         "      --server ID     the server's SPIFFE ID, where the listener forwards to mtls: is it\n"
@@ -62,7 +64,7 @@ static void print_help(FILE *out)
         "                      file; may be given several times\n"
         "      --json          one JSON object instead of lines\n"
         "  -h, --help          this text\n"
-        "\n"
+        "\n" CONFIG_INPUT_HELP "\n"
         "Examples:\n"
         "  bulkhead explain -c bulkhead.yaml --from spiffe://prod.example/ns/shop/sa/web --to "
         "orders\n"
@@ -178,8 +180,10 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
                 argv[optind]);
         return false;
     }
-    if (options->file == NULL) {
-        return wrong_usage("which file? -c FILE is needed");
+    enum config_input_result result = config_input_take(&options->input, "explain", options->file);
+    options->file = options->input.name;
+    if (result != CONFIG_INPUT_TAKEN) {
+        return result == CONFIG_INPUT_NONE && wrong_usage("which file? -c FILE is needed");
     }
     if (options->to == NULL) {
         return wrong_usage("which listener? --to is needed");
@@ -249,6 +253,7 @@ static bool load_quarantine(struct inquiry *inquiry)
 static bool load(struct inquiry *inquiry)
 {
     struct config_options options = vars_options(&inquiry->options->vars);
+    config_input_set(&inquiry->options->input, &options);
     inquiry->config = config_load(inquiry->options->file, &options, &inquiry->diags);
     if (inquiry->config != NULL) {
         inquiry->policy = policy_load(inquiry->config, &inquiry->diags);
@@ -421,6 +426,7 @@ int explain_main(int argc, char **argv)
         code = output_finish("explain", code);
     }
     mem_free(options.sha256_text);
+    config_input_fini(&options.input);
     vars_fini(&options.vars);
     return code;
 }

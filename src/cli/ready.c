@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "cli/config_input.h"
 #include "cli/output.h"
 #include "config/address.h"
 #include "config/config.h"
@@ -29,7 +30,7 @@ struct options {
 
 static void print_help(FILE *out)
 {
-    fputs("usage: bulkhead ready {-c FILE | --url URL} [--timeout DURATION]\n"
+    fputs("usage: bulkhead ready [-c FILE | --url URL] [--timeout DURATION]\n"
           "\n"
           "Asks a running bulkhead whether it is ready, as a probe would, for where there is no\n"
           "other client: an exec probe in an image without a shell, HEALTHCHECK.\n"
@@ -41,7 +42,7 @@ static void print_help(FILE *out)
           "                     /readyz unless it says another\n"
           "      --timeout D    for the whole answer; 5s unless it says another\n"
           "  -h, --help         this text\n"
-          "\n"
+          "\n" CONFIG_INPUT_HELP "\n"
           "What it is told goes to stdout when it is ready, to stderr when not.\n"
           "\n"
           "Examples:\n"
@@ -108,7 +109,7 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
     if (optind != argc) {
         return wrong_usage("too many arguments");
     }
-    return (options->config == NULL) != (options->url == NULL) ||
+    return options->config == NULL || options->url == NULL ||
            wrong_usage("one of -c and --url is needed");
 }
 
@@ -147,21 +148,35 @@ static bool take_address(const struct config *config, const char *path, struct n
 }
 
 /* A configuration with errors elsewhere may still be that of a process that runs. */
-static bool find_by_config(const char *path, struct netaddr *out)
+static bool find_in(const struct config_input *input, struct netaddr *out)
 {
+    struct config_options options = {.variables = NULL};
     struct diag_list diags;
     diag_list_init(&diags);
-    struct config *config = config_load(path, NULL, &diags);
+    config_input_set(input, &options);
+    struct config *config = config_load(input->name, &options, &diags);
     bool found = false;
     if (config == NULL) {
         char line[1024];
         diag_format(&diags, &diags.items[0], line, sizeof(line));
         fprintf(stderr, "bulkhead ready: %s\n", line);
     } else {
-        found = take_address(config, path, out);
+        found = take_address(config, input->name, out);
     }
     config_free(config);
     diag_list_fini(&diags);
+    return found;
+}
+
+static bool find_by_config(const char *file, struct netaddr *out)
+{
+    struct config_input input;
+    enum config_input_result result = config_input_take(&input, "ready", file);
+    bool found = result == CONFIG_INPUT_TAKEN && find_in(&input, out);
+    if (result == CONFIG_INPUT_NONE) {
+        (void)wrong_usage("one of -c and --url is needed");
+    }
+    config_input_fini(&input);
     return found;
 }
 

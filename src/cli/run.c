@@ -5,22 +5,25 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "cli/config_input.h"
 #include "cli/output.h"
 #include "cli/vars.h"
 #include "control/control.h"
 
 static void print_help(FILE *out)
 {
-    fputs("usage: bulkhead run -c FILE [--var NAME=VALUE]...\n"
+    fputs("usage: bulkhead run [-c FILE] [--var NAME=VALUE]...\n"
           "\n"
           "Runs the proxy in the foreground until SIGTERM or SIGINT. The first signal drains:\n"
           "no more is accepted, open sessions may end within drain.timeout. A second one stops\n"
           "at once. The process log goes to stderr, the access log to stdout (access_log.to).\n"
           "\n"
-          "  -c, --config FILE   the configuration (see config/REFERENCE.md)\n"
+          "  -c, --config FILE   the configuration (see config/REFERENCE.md); - is standard input\n"
           "      --var N=VALUE   the trust domain that ${N} stands for; over `variables` of the\n"
           "                      file, for every reload too; may be given several times\n"
           "  -h, --help          this text\n"
+          "\n" CONFIG_INPUT_HELP
+          "Such a text stays for as long as it runs; the files that it names are followed.\n"
           "\n"
           "Examples:\n"
           "  bulkhead run -c /etc/bulkhead/bulkhead.yaml\n"
@@ -68,7 +71,7 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
             return false;
         }
     }
-    if (files != 1 || optind != argc) {
+    if (files > 1 || optind != argc) {
         fputs("bulkhead run: one configuration is needed: bulkhead run -c FILE; try: bulkhead run "
               "--help\n",
               stderr);
@@ -77,14 +80,28 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
     return true;
 }
 
+static bool take_config(const struct options *options, struct config_input *input)
+{
+    enum config_input_result result = config_input_take(input, "run", options->file);
+    if (result == CONFIG_INPUT_NONE) {
+        fputs("bulkhead run: one configuration is needed: bulkhead run -c FILE; try: bulkhead run "
+              "--help\n",
+              stderr);
+    }
+    return result == CONFIG_INPUT_TAKEN;
+}
+
 int run_main(int argc, char **argv)
 {
     struct options options = {.file = NULL};
+    struct config_input input = {.name = NULL};
     int code = 2;
-    if (parse_options(argc, argv, &options, &code)) {
+    if (parse_options(argc, argv, &options, &code) && take_config(&options, &input)) {
         struct config_options config = vars_options(&options.vars);
-        code = control_run(options.file, &config);
+        config_input_set(&input, &config);
+        code = control_run(input.name, &config);
     }
+    config_input_fini(&input);
     vars_fini(&options.vars);
     return code;
 }

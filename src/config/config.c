@@ -157,6 +157,7 @@ static struct config *build(const char *name, const char *text, size_t len,
     struct config *config = mem_alloc(sizeof *config);
     char *directory = directory_of(name);
     config->path = mem_strdup(name);
+    config->from_text = options != NULL && options->text != NULL;
     config->files = mem_alloc(sizeof *config->files);
     config->files[config->file_count++] = mem_strdup(name);
     config->first_file = file;
@@ -209,6 +210,9 @@ struct config *config_load(const char *path, const struct config_options *option
     char *text = NULL;
     size_t len = 0;
     uint32_t file = diag_add_file(diags, path);
+    if (options != NULL && options->text != NULL) {
+        return parse(path, options->text, options->text_len, file, options, diags);
+    }
     if (file_read(path, CONFIG_MAX_BYTES, &text, &len, &err) != 0) {
         diag_error(diags, (struct config_pos){file, 0, 0}, "%s", err.text);
         return NULL;

@@ -248,6 +248,7 @@ static void decode_field(struct decoder *d, const struct field *field, const str
     case FIELD_PERCENT:
     case FIELD_BOOL:
     case FIELD_CHOICE:
+    case FIELD_SET:
     case FIELD_MODE:
     case FIELD_TIME:
     case FIELD_ACCEPT:
@@ -308,6 +309,7 @@ static void release_field(const struct field *field, void *base)
     case FIELD_PERCENT:
     case FIELD_BOOL:
     case FIELD_CHOICE:
+    case FIELD_SET:
     case FIELD_MODE:
     case FIELD_TIME:
     case FIELD_ACCEPT:

@@ -259,6 +259,42 @@ static void decode_choice(struct decoder *d, const struct field *field,
     }
 }
 
+static unsigned set_member(struct decoder *d, const struct field *field,
+                           const struct yaml_node *node, unsigned former)
+{
+    int value = 0;
+    struct field one = *field;
+    one.offset = 0;
+    decode_choice(d, &one, node, &value);
+    if (((unsigned)value & former) != 0) {
+        report_value(d, node, "stands there already");
+    }
+    return (unsigned)value;
+}
+
+static void decode_set(struct decoder *d, const struct field *field, const struct yaml_node *node,
+                       void *base)
+{
+    unsigned set = 0;
+    if (node->line == 0) {
+        set = field_default_set(field); /* of no file */
+    } else if (node->kind != YAML_KIND_LIST) {
+        set = set_member(d, field, node, 0);
+    } else if (node->count == 0) {
+        char names[128];
+        list_choices(field->choices, names, sizeof names);
+        diag_error(d->diags, decoder_pos(d, node), "%s: must name at least one of %s", d->path,
+                   names);
+    } else {
+        for (size_t i = 0; i < node->count; i++) {
+            size_t former = decoder_enter_index(d, i);
+            set |= set_member(d, field, node->u.items[i], set);
+            decoder_leave(d, former);
+        }
+    }
+    memcpy(decoder_at(base, field->offset), &set, sizeof set);
+}
+
 static void decode_mode(struct decoder *d, const struct field *field, const struct yaml_node *node,
                         void *base)
 {
@@ -408,6 +444,9 @@ void decode_value(struct decoder *d, const struct field *field, const struct yam
     case FIELD_CHOICE:
         decode_choice(d, field, node, base);
         break;
+    case FIELD_SET:
+        decode_set(d, field, node, base);
+        break;
     case FIELD_MODE:
         decode_mode(d, field, node, base);
         break;
@@ -471,6 +510,7 @@ void decode_value_release(const struct field *field, void *base)
     case FIELD_PERCENT:
     case FIELD_BOOL:
     case FIELD_CHOICE:
+    case FIELD_SET:
     case FIELD_MODE:
         break;
     case FIELD_STRUCT:

@@ -58,6 +58,13 @@ static uint32_t mode_at(const void *value)
     return mode;
 }
 
+static unsigned set_at(const void *value)
+{
+    unsigned set;
+    memcpy(&set, value, sizeof(set));
+    return set;
+}
+
 static const char *choice_name(const struct field *field, const void *value)
 {
     const struct field_choice *choice = field->choices;
@@ -150,6 +157,8 @@ static bool is_default(const struct place *place, const struct field *field)
                bool_at(value) == (strcmp(field->default_text, "true") == 0);
     case FIELD_CHOICE:
         return choice_is_default(place, field, value);
+    case FIELD_SET:
+        return field->default_text != NULL && set_at(value) == field_default_set(field);
     case FIELD_MODE:
         return mode_is_default(field, value);
     case FIELD_STRINGS:
@@ -168,6 +177,17 @@ static void write_strings(const struct config_strings *strings, struct json_writ
     json_array_begin(w);
     for (size_t i = 0; i < strings->count; i++) {
         json_text(w, strings->items[i].text);
+    }
+    json_array_end(w);
+}
+
+static void write_set(const struct field *field, unsigned set, struct json_writer *w)
+{
+    json_array_begin(w);
+    for (const struct field_choice *choice = field->choices; choice->name != NULL; choice++) {
+        if ((set & (unsigned)choice->value) != 0) {
+            json_text(w, choice->name);
+        }
     }
     json_array_end(w);
 }
@@ -223,6 +243,9 @@ static void write_value(const struct field *field, const void *value, struct jso
     case FIELD_CHOICE:
         json_text(w, choice_name(field, value));
         break;
+    case FIELD_SET:
+        write_set(field, set_at(value), w);
+        break;
     case FIELD_MODE:
         (void)snprintf(text, sizeof(text), "%04o", mode_at(value));
         json_text(w, text);
@@ -267,6 +290,7 @@ static bool has_no_value(const struct place *place, const struct field *field)
     case FIELD_VERSION:
     case FIELD_BOOL:
     case FIELD_CHOICE:
+    case FIELD_SET:
     case FIELD_MODE:
     case FIELD_STRUCT:
     case FIELD_LIST:

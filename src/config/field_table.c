@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/log.h"
 #include "config/config.h"
 
@@ -320,10 +321,19 @@ static const struct field_table log_table = {
     .title = "log", TABLE(log_fields), .pos_offset = SIZE_MAX,
 };
 
+static const struct field_choice access_events[] = {
+    {"deny", CONFIG_ACCESS_DENY}, {"close", CONFIG_ACCESS_CLOSE}, {"open", CONFIG_ACCESS_OPEN}, {NULL, 0},
+};
 static const struct field access_log_fields[] = {
     {.name = "to", .type = FIELD_OUTPUT, .offset = IN_CONFIG(access_log.to), .default_text = "stdout", .fixed = true,
      .example = "/var/log/bulkhead/access.log",
      .sentence = "`stdout`, `none` or a file: one JSON line for each session and each refusal."},
+    {.name = "events", .type = FIELD_SET, .offset = IN_CONFIG(access_log.events), .choices = access_events,
+     .default_text = "[deny, close]", .example = "[deny, open, close]",
+     .sentence = "What has a line: `deny`, a refusal; `close`, the end of a session that was let through, for whatever reason; `open`, its beginning."},
+    {.name = "fold", .type = FIELD_DURATION, .offset = IN_CONFIG(access_log.fold_ms), .min = SECOND, .max = HOUR,
+     .zero_ok = true, .default_text = "10s",
+     .sentence = "The first of equal refusals (listener, reason, and the caller's verified ID, or its address and what it claims) has its line at once; those that follow are told every so often in one line, with their number (`repeats`). Each worker folds by itself. `0s`: each refusal has its line."},
 };
 static const struct field_table access_log_table = {
     .title = "access_log", TABLE(access_log_fields), .pos_offset = SIZE_MAX,
@@ -514,6 +524,24 @@ const struct field_table *field_table_included(void)
 const struct field_table *field_table_root(void)
 {
     return &root_table;
+}
+
+unsigned field_default_set(const struct field *field)
+{
+    unsigned set = 0;
+    const char *at = field->default_text + strspn(field->default_text, "[, ]");
+    while (*at != '\0') {
+        size_t len = strcspn(at, "[, ]");
+        const struct field_choice *choice = field->choices;
+        while (strlen(choice->name) != len || strncmp(choice->name, at, len) != 0) {
+            choice++;
+            ASSERT(choice->name != NULL);
+        }
+        set |= (unsigned)choice->value;
+        at += len;
+        at += strspn(at, "[, ]");
+    }
+    return set;
 }
 
 const struct field *field_table_find(const struct field_table *table, const char *name)

@@ -68,6 +68,7 @@ static bool same_field(const struct field *field, const void *a, const void *b)
     case FIELD_BOOL:
         return memcmp(left, right, sizeof(bool)) == 0;
     case FIELD_CHOICE:
+    case FIELD_SET:
         return memcmp(left, right, sizeof(int)) == 0;
     case FIELD_MODE:
         return memcmp(left, right, sizeof(uint32_t)) == 0;

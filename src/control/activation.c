@@ -1,6 +1,7 @@
 #include "control/activation.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -75,6 +76,12 @@ static int take_sockets(struct activation *activation, const char *pid, const ch
     }
     if (whose != (unsigned long)getpid()) {
         return 0;
+    }
+    for (unsigned long i = 0; i < count; i++) {
+        if (fcntl(FIRST + (int)i, F_GETFD) < 0) { /* else it would come to be one of ours */
+            errbuf_set(err, "LISTEN_FDS=\"%s\": descriptor %lu is not open", fds, FIRST + i);
+            return -1;
+        }
     }
     activation->count = count;
     activation->sockets = mem_alloc_array(count + 1, sizeof(*activation->sockets));

@@ -29,6 +29,7 @@
 #include "control/first_seen.h"
 #include "control/log_level.h"
 #include "control/material.h"
+#include "control/open_door.h"
 #include "control/own_expiry.h"
 #include "control/probes.h"
 #include "control/process.h"
@@ -195,47 +196,12 @@ static void on_report(void *arg, struct mailbox_message *node)
     mem_free(node);
 }
 
-static void print_diags(struct diag_list *diags)
-{
-    char line[2048];
-    diag_sort(diags);
-    for (size_t i = 0; i < diags->count; i++) {
-        diag_format(diags, &diags->items[i], line, sizeof(line));
-        fprintf(stderr, "%s\n", line);
-    }
-}
-
 /* Until the log writer runs, and after it. */
 static void log_to_stderr(struct control *control)
 {
     const struct config *config = control_config(control);
     log_init(&control->log, (enum log_level)config->log.level, (enum log_format)config->log.format,
              log_sink_fd, &control->stderr_fd);
-}
-
-/* What the configuration says of the log holds from here on. */
-static void log_warnings(struct control *control, struct diag_list *diags)
-{
-    struct log *log = &control->log;
-    diag_sort(diags);
-    for (size_t i = 0; i < diags->count; i++) {
-        const struct diag *diag = &diags->items[i];
-        if (diag->severity == DIAG_NOTE) {
-            continue; /* for `check` */
-        }
-        if (diag->severity == DIAG_TEST) {
-            log_begin(log, LOG_ERROR, "config_test_failed");
-        } else {
-            log_begin(log, LOG_WARN, "config_warning");
-        }
-        if (diag->pos.file < diags->file_count) {
-            log_str(log, "file", diags->files[diag->pos.file]);
-            log_u64(log, "line", diag->pos.line);
-            log_u64(log, "column", diag->pos.column);
-        }
-        log_str(log, "message", diag->message);
-        log_end(log);
-    }
 }
 
 /* 0, or the exit code. */
@@ -261,9 +227,9 @@ static int load(struct control *control, const char *config_path,
     if (loaded) {
         control->snapshot = material_compose(sources_in_force(control->sources), 1);
         log_to_stderr(control);
-        log_warnings(control, &diags);
+        control_log_warnings(control, &diags);
     } else {
-        print_diags(&diags);
+        control_print_diags(&diags);
         fprintf(stderr, "bulkhead: not started: %zu error%s in the configuration\n",
                 diags.error_count, diags.error_count == 1 ? "" : "s");
     }
@@ -424,8 +390,9 @@ static int make_watchers(struct control *control, struct errbuf *err)
     control->rule_expiry = rule_expiry_new(control);
     control->workload = workload_source_new(control);
     control->pulse = pulse_new(control);
+    control->open_doors = open_doors_new(control);
     if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL ||
-        control->workload == NULL || control->pulse == NULL) {
+        control->workload == NULL || control->pulse == NULL || control->open_doors == NULL) {
         errbuf_set(err, "memory is out");
         return -1;
     }
@@ -440,8 +407,8 @@ static int make_watchers(struct control *control, struct errbuf *err)
     return 0;
 }
 
-/* What others may ask it at. */
-static int open_doors(struct control *control, struct errbuf *err)
+/* What others may ask it at, and how they may steer it. */
+static int open_admin(struct control *control, struct errbuf *err)
 {
     const struct config *config = control_config(control);
     if (config->admin.listen.scheme != CONFIG_SCHEME_NONE) {
@@ -471,53 +438,13 @@ static int start_workers(struct control *control, struct errbuf *err)
     return 0;
 }
 
-void control_log_listening(struct control *control, size_t index)
-{
-    const struct setup *setup = control->snapshot->setup;
-    const struct config_listener *listener = &setup->config->listeners[index];
-    const struct listen_sockets *sockets = socket_table_find(control->sockets, setup, index);
-    char text[NETADDR_TEXT_SIZE];
-    log_begin(&control->log, LOG_INFO, "listening");
-    log_str(&control->log, "listener", listener->name.text);
-    log_str(&control->log, "addr", netaddr_format(listen_sockets_address(sockets), text));
-    log_str(&control->log, "kind", config_kind_name(listener->kind));
-    log_str(&control->log, "forward", listener->forward.text.text);
-    log_end(&control->log);
-}
-
-static void log_ready(struct control *control)
-{
-    const struct config *config = control_config(control);
-    reload_log_audit(&control->log, config);
-    const struct x509_svid *own = credentials_own(control->snapshot->credentials);
-    char expires[CLOCK_TEXT_SIZE];
-    log_begin(&control->log, LOG_INFO, "ready");
-    log_u64(&control->log, "generation", control->snapshot->generation);
-    log_u64(&control->log, "workers", control->worker_count);
-    log_u64(&control->log, "listeners", config->listener_count);
-    log_u64(&control->log, "rules", config->rule_count);
-    log_u64(&control->log, "quarantine", quarantine_count(control->snapshot->quarantine));
-    log_u64(&control->log, "max_sessions", control->limits.max_sessions);
-    log_strview(&control->log, "spiffe_id", x509_svid_id(own)->text);
-    log_str(&control->log, "expires", clock_format_s(x509_svid_not_after(own), expires));
-    log_end(&control->log);
-    systemd_ready(control->systemd);
-}
-
-static void log_not_started(struct control *control, const char *error)
-{
-    log_begin(&control->log, LOG_ERROR, "not_started");
-    log_str(&control->log, "error", error);
-    log_end(&control->log);
-    systemd_not_started(control->systemd, error);
-}
-
 /* Not while no listener is open, for want of an identity. */
 static void log_ready_once(struct control *control)
 {
     if (!control->said_ready && !socket_table_is_held(control->sockets)) {
         control->said_ready = true;
-        log_ready(control);
+        control_log_ready(control);
+        systemd_ready(control->systemd);
     }
 }
 
@@ -532,30 +459,11 @@ static void log_start(struct control *control)
 
 void control_give_up(struct control *control, const char *error)
 {
-    log_not_started(control, error);
+    control_log_not_started(control, error);
+    systemd_not_started(control->systemd, error);
     control->exit_code = 1;
     control->state = CONTROL_STOPPING;
     loop_stop(control->loop);
-}
-
-static void log_stopped(struct control *control)
-{
-    uint64_t total = 0;
-    uint64_t ended[REASON_COUNT] = {0};
-    for (size_t reason = 0; reason < REASON_COUNT; reason++) {
-        ended[reason] = metrics_total(control->metrics, METRIC_CELL_SESSIONS_ENDED + reason);
-        total += ended[reason];
-    }
-    log_begin(&control->log, LOG_INFO, "stopped");
-    log_u64(&control->log, "uptime_ms", clock_mono_ms() - control->started_ms);
-    log_u64(&control->log, "sessions", total);
-    for (int reason = 0; reason < REASON_COUNT; reason++) {
-        if (ended[reason] != 0) {
-            log_u64(&control->log, reason_label((enum reason)reason), ended[reason]);
-        }
-    }
-    log_u64(&control->log, "log_lines_dropped", log_writer_dropped(control->log_writer));
-    log_end(&control->log);
 }
 
 static int start_logging(struct control *control, struct errbuf *err)
@@ -583,7 +491,7 @@ static int start(struct control *control, struct errbuf *err)
     limits_init(&control->limits);
     if (start_logging(control, err) != 0 || open_sockets(control, err) != 0 ||
         make_control_loop(control, err) != 0 || make_workers(control, err) != 0 ||
-        make_watchers(control, err) != 0 || open_doors(control, err) != 0 ||
+        make_watchers(control, err) != 0 || open_admin(control, err) != 0 ||
         measure_descriptors(control, err) != 0) {
         return -1;
     }
@@ -624,6 +532,7 @@ static void fini(struct control *control)
     metrics_free(control->metrics);
     clock_watch_free(control->clock_watch);
     watching_free(control->watching);
+    open_doors_free(control->open_doors);
     own_expiry_free(control->own_expiry);
     rule_expiry_free(control->rule_expiry);
     for (size_t i = 0; i < CONTROL_SIGNALS; i++) {
@@ -685,7 +594,8 @@ int control_run(const char *config_path, const struct config_options *options)
         systemd_open(control->systemd, control);
         mask_signals(SIG_BLOCK);
         if (start(control, &err) != 0) {
-            log_not_started(control, err.text);
+            control_log_not_started(control, err.text);
+            systemd_not_started(control->systemd, err.text);
             stop_workers(control);
             code = 1;
         } else {
@@ -695,7 +605,7 @@ int control_run(const char *config_path, const struct config_options *options)
             code = control->exit_code;
             mask_signals(SIG_BLOCK); /* nobody handles them now, and they would end us otherwise */
             stop_workers(control);
-            log_stopped(control);
+            control_log_stopped(control);
         }
     }
     fini(control);

@@ -21,9 +21,11 @@ struct admin;
 struct admin_sessions;
 struct clock_watch;
 struct crypto;
+struct diag_list;
 struct first_seen;
 struct log_writer;
 struct metrics;
+struct open_doors;
 struct own_expiry;
 struct peer_table;
 struct probes;
@@ -69,6 +71,7 @@ struct control {
     struct first_seen *first_seen; /* NULL: no first_seen_file */
     struct reload *reload;
     struct reload_counts reloads;
+    struct open_doors *open_doors;
     struct own_expiry *own_expiry;
     struct rule_expiry *rule_expiry;
     struct rule_totals *rule_totals;
@@ -98,6 +101,12 @@ const struct config *control_config(const struct control *control);
 void control_order_all(struct control *control, enum worker_order order, enum reason reason);
 /* By limits.connections and the descriptors, as the configuration in force has them. */
 void control_set_session_bound(struct control *control);
+/* control_log.c: before there is a log, its errors; then its warnings. Sorts them. */
+void control_print_diags(struct diag_list *diags);
+void control_log_warnings(struct control *control, struct diag_list *diags);
+void control_log_ready(struct control *control);
+void control_log_not_started(struct control *control, const char *error);
+void control_log_stopped(struct control *control);
 /* The line that says where a listener, by config index, listens. */
 void control_log_listening(struct control *control, size_t index);
 /* The listeners that are counted from now on; before workers hear of the setup. */

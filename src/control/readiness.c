@@ -14,6 +14,7 @@
 #include "base/json_writer.h"
 #include "base/memory.h"
 #include "control/material.h"
+#include "control/open_door.h"
 #include "control/pulse.h"
 #include "control/sockets.h"
 #include "control/sources.h"
@@ -142,6 +143,14 @@ static void look_at_tests(const struct control *control, struct readiness *out)
     }
 }
 
+static void look_at_doors(const struct control *control, struct readiness *out)
+{
+    for (size_t i = 0; i < open_doors_count(control->open_doors); i++) {
+        readiness_add(out, READINESS_DETAIL, "open_door", "%s",
+                      open_doors_text(control->open_doors, i));
+    }
+}
+
 /* What takes readiness comes first: it must have its room. */
 void readiness_look(const struct control *control, struct readiness *out)
 {
@@ -156,6 +165,7 @@ void readiness_look(const struct control *control, struct readiness *out)
     look_at_listeners(control, out);
     look_at_trust(control, now, out);
     look_at_tests(control, out);
+    look_at_doors(control, out);
 }
 
 /* --- how it is told -------------------------------------------------------------------------- */

@@ -14,6 +14,7 @@
 #include "config/same.h"
 #include "control/activation.h"
 #include "control/changes.h"
+#include "control/open_door.h"
 #include "control/rule_expiry.h"
 #include "control/rule_totals.h"
 #include "control/sockets.h"
@@ -164,6 +165,7 @@ static void finish(struct reload *reload, enum reload_result result, const char 
         reload_log_audit(&reload->control->log, control_config(reload->control));
         rule_expiry_look(reload->control->rule_expiry);
         workload_source_follow(reload->control->workload);
+        open_doors_look(reload->control->open_doors);
     }
     if (reload->job->request.done != NULL) {
         reload->job->request.done(reload->job->request.arg, outcome);

@@ -23,6 +23,7 @@ static const struct scrape_source sources[METRIC_COUNT] = {
     [METRIC_FAILING_TESTS] = {NULL, scrape_state},
     [METRIC_READY] = {NULL, scrape_ready},
     [METRIC_ENFORCEMENT_AUDIT] = {scrape_audit_items, scrape_audit},
+    [METRIC_OPEN_DOORS] = {scrape_audit_items, scrape_open_doors},
     [METRIC_RULE_HITS] = {scrape_rule_items, scrape_rule_hits},
     [METRIC_RULE_LAST_HIT] = {scrape_rule_items, scrape_rule_times},
     [METRIC_RULE_EXPIRY] = {scrape_rule_items, scrape_rule_times},

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "control/material.h"
+#include "control/open_door.h"
 #include "control/process.h"
 #include "control/process_usage.h"
 #include "control/readiness.h"
@@ -107,6 +108,16 @@ void scrape_audit(struct scrape *scrape, size_t item)
 size_t scrape_svid_items(const struct scrape *scrape)
 {
     return material_of(scrape)->own == NULL ? 0 : 1;
+}
+
+void scrape_open_doors(struct scrape *scrape, size_t item)
+{
+    const char *name = scrape->setup->config->listeners[item].name.text;
+    const struct metric_label labels[] = {{"listener", strview_from(name)}};
+    size_t count = 0;
+    if (open_doors_of(scrape->control->open_doors, name, &count)) {
+        exposition_u64(&scrape->text, labels, 1, count);
+    }
 }
 
 void scrape_svid(struct scrape *scrape, size_t item)

@@ -650,6 +650,12 @@ static struct setup *new_setup(struct loader *loader, const char *path,
 {
     struct setup *setup = read_setup(loader, path);
     *refused = setup == NULL;
+    if (loader->options->text != NULL) {
+        diag_warning(
+            loader->diags, (struct config_pos){0, 0, 0},
+            "its text came from standard input or the environment and can't be read again; "
+            "what it names and includes was");
+    }
     if (setup != NULL && config_same_text(setup->config, loader->former->setup->config)) {
         setup_unref(setup); /* nothing has changed in it: no session need be judged */
         return NULL;
@@ -668,8 +674,12 @@ struct material *sources_prepare(const struct sources *sources,
                                  bool *config_refused)
 {
     const struct material *former = sources->in_force;
+    struct config_options options = sources->options;
+    if (request->config_path != NULL) {
+        options.text = NULL; /* of ours, not of that file */
+    }
     struct loader loader = {
-        .options = &sources->options,
+        .options = &options,
         .crypto = sources->crypto,
         .sessions = sources->sessions,
         .former = former,

@@ -192,7 +192,7 @@ static bool comes_by_pattern(const struct config *config, const char *path)
 /* The main file, those that it includes, and the directories where more may come. */
 static void add_config(const struct config *config, struct file_watch_entry *entries, size_t *count)
 {
-    add(entries, count, config->path, STILL_CONFIG_MS, &tag_config);
+    add(entries, count, config->from_text ? NULL : config->path, STILL_CONFIG_MS, &tag_config);
     for (size_t i = 1; i < config->file_count; i++) {
         bool by_pattern = comes_by_pattern(config, config->files[i]);
         add(entries, count, config->files[i], STILL_CONFIG_MS,

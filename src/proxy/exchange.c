@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "policy/explain.h"
+#include "proxy/access_lines.h"
 #include "proxy/announce.h"
 #include "proxy/authority.h"
 #include "proxy/count.h"
@@ -90,6 +91,10 @@ static const struct relay_owner relay_owner = {
     .moved = on_moved,
 };
 
+static void write_access_line(struct exchange *exchange, struct session *session,
+                              enum reason reason, const struct tls_failure *failure,
+                              const char *detail);
+
 static void start_relay(struct exchange *exchange, struct session *session)
 {
     const struct setup_listener *listener = session->listener;
@@ -101,6 +106,7 @@ static void start_relay(struct exchange *exchange, struct session *session)
         .upstream_is_tls = listener->client != NULL,
     };
     exchange_enter(exchange, EXCHANGE_RELAY);
+    write_access_line(exchange, session, REASON_NONE, NULL, NULL);
     session_set_timer(session, settings.idle_ms);
     relay_start(&exchange->relay, session->downstream, exchange->upstream_conn, &settings,
                 &relay_owner, exchange);
@@ -390,28 +396,45 @@ static void fill_would_deny(struct access_record *record, const struct session *
     }
 }
 
+static enum config_access event_of(const struct exchange *exchange, enum reason reason)
+{
+    if (reason == REASON_NONE) {
+        return CONFIG_ACCESS_OPEN;
+    }
+    return was_refused(exchange, reason) ? CONFIG_ACCESS_DENY : CONFIG_ACCESS_CLOSE;
+}
+
+static const char *event_name(enum config_access event)
+{
+    return event == CONFIG_ACCESS_OPEN ? "open" : event == CONFIG_ACCESS_DENY ? "deny" : "close";
+}
+
+/* REASON_NONE: of the beginning of its relay. */
 static void write_access_line(struct exchange *exchange, struct session *session,
                               enum reason reason, const struct tls_failure *failure,
                               const char *detail)
 {
+    enum config_access event = event_of(exchange, reason);
+    if (!access_lines_wants(session->worker->access_lines, event)) {
+        return;
+    }
     const struct setup_listener *listener = session->listener;
     char peer_text[NETADDR_TEXT_SIZE];
     char upstream_text[NETADDR_TEXT_SIZE];
     char local_text[NETADDR_TEXT_SIZE];
-    bool refused = was_refused(exchange, reason);
     bool dialled = exchange->upstream.address.len != 0;
     struct access_record record = {
         .wall_ms = clock_wall_ms(),
-        .event = refused ? "deny" : "close",
+        .event = event_name(event),
         .session = session->id,
         .listener = listener->config->name.text,
         .kind = config_kind_name(listener->config->kind),
         .downstream = netaddr_format(&session->peer, peer_text),
-        .decision = refused ? "deny" : "allow",
+        .decision = event == CONFIG_ACCESS_DENY ? "deny" : "allow",
         .rule = exchange_rule_name(exchange, session),
         .reason = reason,
         .detail = detail,
-        .has_bytes = exchange->state == EXCHANGE_RELAY,
+        .has_bytes = exchange->state == EXCHANGE_RELAY && reason != REASON_NONE,
         .duration_ms = loop_now_ms(session->worker->loop) - session->started_ms,
     };
     if (exchange->state != EXCHANGE_AUTHORIZE) {
@@ -425,7 +448,7 @@ static void write_access_line(struct exchange *exchange, struct session *session
         record.bytes_up = relay_bytes(&exchange->relay, RELAY_DOWNSTREAM);
         record.bytes_down = relay_bytes(&exchange->relay, RELAY_UPSTREAM);
     }
-    if (detail == NULL || detail[0] == '\0') {
+    if (reason != REASON_NONE && (detail == NULL || detail[0] == '\0')) {
         record.detail = alert_of(exchange, session);
     }
     char unique_id[ANNOUNCE_UNIQUE_ID_SIZE];
@@ -437,8 +460,7 @@ static void write_access_line(struct exchange *exchange, struct session *session
     fill_failure(&record, failure);
     fill_shadow(&record, &exchange->decision.shadow);
     fill_would_deny(&record, session, would_deny);
-    char line[ACCESS_LINE_SIZE];
-    worker_access_line(session->worker, line, access_log_format(&record, line));
+    access_lines_write(session->worker->access_lines, event, &record);
 }
 
 static enum reason cause_of(const struct exchange *exchange, enum reason reason)

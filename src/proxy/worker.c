@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "net/plain_conn.h"
 #include "proxy/accepting.h"
+#include "proxy/access_lines.h"
 #include "proxy/session_query.h"
 #include "proxy/snapshot.h"
 #include "proxy/survey.h"
@@ -204,8 +205,9 @@ static int make_parts(struct worker *worker, const struct worker_options *option
     worker->accepting = accepting_new(worker);
     worker->expiry = expiry_new(worker->loop);
     worker->swap = swap_new(worker);
-    if (worker->tls == NULL || worker->plain == NULL || worker->accepting == NULL ||
-        worker->expiry == NULL || worker->swap == NULL) {
+    worker->access_lines = access_lines_new(worker);
+    if (worker->access_lines == NULL || worker->tls == NULL || worker->plain == NULL ||
+        worker->accepting == NULL || worker->expiry == NULL || worker->swap == NULL) {
         errbuf_set(err, "memory is out");
         return -1;
     }
@@ -277,6 +279,7 @@ void worker_join(struct worker *worker)
 void worker_free(struct worker *worker)
 {
     cut(worker, REASON_STOPPED);
+    access_lines_free(worker->access_lines);
     walk_abandon_all(worker);
     accepting_free(worker->accepting);
     swap_free(worker->swap);

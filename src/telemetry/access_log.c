@@ -179,6 +179,9 @@ static void put_how_much(struct line *line, const struct access_record *record)
         json_field_u64(&line->json, key_of(ACCESS_FIELD_BYTES_UP), record->bytes_up);
         json_field_u64(&line->json, key_of(ACCESS_FIELD_BYTES_DOWN), record->bytes_down);
     }
+    if (record->repeats > 0) {
+        json_field_u64(&line->json, key_of(ACCESS_FIELD_REPEATS), record->repeats);
+    }
     json_field_u64(&line->json, key_of(ACCESS_FIELD_DURATION_MS), record->duration_ms);
     put_tls(line, ACCESS_FIELD_TLS, &record->downstream_tls);
     put_tls(line, ACCESS_FIELD_UPSTREAM_TLS, &record->upstream_tls);

@@ -13,14 +13,16 @@
  * Sleeping and waking.
  *
  *     AWAKE --nothing left--> ASLEEP --any line----------------------------> AWAKE
- *     AWAKE --wrote some----> LINGERS --10 ms, or a ring holds an eighth---> AWAKE
+ *     AWAKE --wrote some----> LINGERS --10 ms, a ring holds an eighth,
+ *                                       a line of the process log---------> AWAKE
  *
  * The first line after a pause goes out at once. Behind it the writer lingers and takes what comes
  * in one go: a wake-up for each line (a write to the eventfd, two switches of threads, a small
- * write) would cost as much as ten of what a worker does for it. The writer rests in read(2) or
+ * write) costs more than the line (bench/telemetry.c). The writer rests in read(2) or
  * poll(2) on an eventfd; a producer writes to it only when the writer says that it sleeps, or
- * lingers while a ring fills, so that a busy writer costs producers no system call.
- * No wake-up is lost because both sides first tell and then look (Dekker's pattern):
+ * lingers while a ring fills or the process log has something to say, so that a busy writer costs
+ * producers no system call. No wake-up is lost because both sides first tell and then look
+ * (Dekker's pattern):
  *
  *     producer: head = new        writer: rest = ASLEEP
  *               look at rest              look at every head
@@ -314,10 +316,11 @@ static bool holds_much(struct log_ring *ring, uint64_t head)
 }
 
 /* By the ring's producer, who has just put a line in. */
-static void wake_for(struct log_ring *ring, uint64_t head)
+static void wake_for(struct log_ring *ring, enum log_channel channel, uint64_t head)
 {
     int rest = atomic_load(&ring->writer->rest);
-    if (rest == ASLEEP || (rest == LINGERS && holds_much(ring, head))) {
+    bool waits = rest == LINGERS && channel == LOG_CHANNEL_ACCESS && !holds_much(ring, head);
+    if (rest != AWAKE && !waits) {
         wake(ring->writer);
     }
 }
@@ -340,7 +343,7 @@ void log_ring_write(struct log_ring *ring, enum log_channel channel, const char 
     copy_in(ring, head + sizeof(record), line, len);
     add(&ring->accepted, 1);
     atomic_store(&ring->head, head + size);
-    wake_for(ring, head + size);
+    wake_for(ring, channel, head + size);
 }
 
 void log_ring_sink(void *ring, const char *line, size_t len)

@@ -107,6 +107,28 @@ static bool count_message(struct tls_conn *tls)
            tls->second_messages <= MESSAGES_PER_SECOND_MAX + tls->second_bytes / BYTES_PER_MESSAGE;
 }
 
+/*
+ * For a message within an open stream (a ticket, a new key) libssl takes a buffer for each
+ * direction, of a record's size. It gives the one back with the next write, the other when a read
+ * finds nothing: else an idle connection would keep 17 KiB. What it holds of a record's beginning
+ * stays.
+ */
+static void give_back_read_buffer(struct tls_conn *tls)
+{
+    uint8_t byte;
+    size_t n = 0;
+    ASSERT(tls->thread->io.in_left == 0);
+    (void)SSL_peek_ex(tls->ssl, &byte, sizeof(byte), &n);
+    tls_error_clear();
+}
+
+static void give_back_write_buffer(struct tls_conn *tls)
+{
+    size_t n = 0;
+    (void)SSL_write_ex(tls->ssl, "", 0, &n); /* which sends nothing: SSL_write(3) */
+    tls_error_clear();
+}
+
 /* All the plaintext that the window brings. plain_out holds it: TLS_PLAIN_SIZE is the window and
    the one record of which libssl may hold the beginning. */
 static size_t decrypt(struct tls_conn *tls)
@@ -134,6 +156,7 @@ static size_t decrypt(struct tls_conn *tls)
             tls->end = end_of(tls, code);
             return len;
         }
+        give_back_write_buffer(tls); /* this may have been a message */
         if (thread->io.in_left == 0) {
             return len;
         }
@@ -177,17 +200,20 @@ static void tls_read(struct conn *conn, size_t max, struct conn_input *input)
  * reaching these limits"; libssl leaves it to us. The peer's keys for its own records are its own
  * business. TLS 1.2 has no such message: there the 64-bit sequence number is the only bound.
  */
-static void rekey(struct tls_conn *tls, size_t len)
+static bool rekey(struct tls_conn *tls, size_t len)
 {
+    bool asked = false;
     size_t records = len / SSL3_RT_MAX_PLAIN_LENGTH + 1;
     if (tls->records + records > tls->thread->rekey_records &&
         SSL_version(tls->ssl) == TLS1_3_VERSION &&
         SSL_key_update(tls->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1) {
         tls->records = 0; /* else a ticket is on its way: with the next write */
+        asked = true;
     }
     if (tls->records < UINT32_MAX - records) {
         tls->records += (uint32_t)records;
     }
+    return asked;
 }
 
 static enum conn_end tls_write(struct conn *conn, const uint8_t *data, size_t len)
@@ -196,15 +222,18 @@ static enum conn_end tls_write(struct conn *conn, const uint8_t *data, size_t le
     ASSERT(tls->state == TLS_STATE_OPEN);
     size_t written = 0;
     tls_io_begin(tls, NULL, 0);
+    bool message_first = tls->ticket_due;
     if (tls->ticket_due) {
         tls_resumption_issue(tls);
     }
-    rekey(tls, len);
+    message_first = rekey(tls, len) || message_first;
     tls_error_clear();
     int result = SSL_write_ex(tls->ssl, data, len, &written);
     struct tls_error error;
     if (result != 1) {
         tls_error_take(&error);
+    } else if (message_first) {
+        give_back_read_buffer(tls);
     }
     enum conn_end end = tls_io_end(tls);
     if (end != CONN_END_NONE || result == 1) {

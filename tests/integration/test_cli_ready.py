@@ -42,6 +42,12 @@ def test_ready_by_configuration_and_by_url(site):
     assert (code, out) == (1, "") and "status 404" in err
 
 
+def test_ready_by_an_admin_address_of_tcp(start, backends, credentials):
+    bulkhead = start(configuration(credentials, terminate(backends.plain().url),
+                                   admin={"listen": f"tcp://127.0.0.1:{free_port()}"}))
+    assert ready("-c", bulkhead.config_file)[:2] == (0, "ok\n")
+
+
 def test_not_ready_while_it_stops(start, backends, credentials, tmp_path):
     """By the admin socket, where there are no probes."""
     path = tmp_path / "admin.sock"

@@ -25,6 +25,7 @@ EVERYTHING = {
     "share/bulkhead/bulkhead-rules.schema.json": 0o644,
     "share/doc/bulkhead/METRICS.md": 0o644,
     "share/doc/bulkhead/examples/rules.d/partner.yaml": 0o644,
+    "share/doc/bulkhead/examples/bulkhead.socket": 0o644,
     "share/doc/bulkhead/examples/sidecar.yaml": 0o644,
     "share/doc/bulkhead/examples/originate.yaml": 0o644,
     "share/doc/bulkhead/examples/gateway.yaml": 0o644,
@@ -60,7 +61,7 @@ def test_the_program_runs_from_there(installed):
 def test_the_unit_starts_what_was_installed(installed):
     unit = (installed / "opt/b/lib/systemd/system/bulkhead.service").read_text()
     assert re.findall(r"^ExecStart=(\S+)", unit, re.M) == ["/opt/b/bin/bulkhead"]
-    assert "/usr/local" not in unit
+    assert "/usr/local/bin" not in unit and "ExecPaths=/opt/b/bin/bulkhead " in unit
 
 
 def test_the_user_of_the_unit_is_made(installed, tmp_path):

@@ -93,7 +93,7 @@ def test_the_manual_has_every_variable_that_is_read():
     text = source("bulkhead.1").partition(".Sh ENVIRONMENT\n")[2].partition("\n.Sh ")[0]
     described = set(re.findall(r"^\.(?:Ev|It Ev) (\w+)", text, re.M))
     code = "".join(file.read_text() for file in (ROOT / "src").glob("*/*.c"))
-    read = set(re.findall(r'getenv\("(\w+)"\)', code)) - {"BULKHEAD_TEST_CLOCK_FD"}
+    read = set(re.findall(r'(?:getenv|take_variable)\("(\w+)"\)', code)) - {"BULKHEAD_TEST_CLOCK_FD"}
     assert read <= described
 
 

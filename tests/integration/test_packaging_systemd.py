@@ -40,7 +40,8 @@ def machine(tmp_path_factory):
             machine.run("mkdir", "/root/shop")
             for script in (certificates, services.partition("mkdir www")[0], *configure):
                 machine.run("bash", "-ec", f"cd /root/shop\n{script}")
-            until(lambda: "event=ready" in journal(machine), "the service to be ready")
+            machine.run("systemd-run", "--unit=application", "--working-directory=/root/shop",
+                        "python3", "-m", "http.server", "--bind", "127.0.0.1", "8080")
             yield machine
         finally:
             machine.stop()
@@ -54,11 +55,21 @@ def journal(machine):
     return machine.run("journalctl", "--unit=bulkhead", "--output=cat", "--no-pager")
 
 
+def ask(machine):
+    """The application, through bulkhead, as its caller."""
+    made = machine.run("curl", "--silent", "--show-error", "--insecure", "--retry", "9", "--retry-all-errors",
+                       "--cert", "/root/shop/web.pem", "--key", "/root/shop/web.key",
+                       "--head", "https://127.0.0.1:8443/orders.yaml")
+    return made.split()[1]
+
+
 def test_it_runs(machine):
+    """Started means that it serves: Type=notify."""
     assert machine.show("bulkhead", "ActiveState", "SubState") == {"ActiveState": "active", "SubState": "running"}
     assert "event=ready" in journal(machine)
     exe = pathlib.Path(f"/proc/{machine.pid}/root/proc/{pid(machine)}/exe")
     assert str(exe.readlink()) == "/usr/bin/bulkhead"
+    assert ask(machine) == "200"
 
 
 def test_it_has_no_privilege_and_can_run_nothing(machine):
@@ -83,16 +94,54 @@ def test_it_has_no_privilege_and_can_run_nothing(machine):
 
 
 def test_a_reload_is_in_force(machine):
-    machine.run("sh", "-c", f"sed -i 's/web-uses-orders/web-may/' {CONFIGURATION}")
+    before = pid(machine)
+    machine.run("sh", "-c", f"cp {CONFIGURATION} /root/new && sed -i s/web-uses-orders/web-may/ /root/new &&"
+                            f" cat /root/new > {CONFIGURATION}")  # in place: no reload by itself
     machine.run("systemctl", "reload", "bulkhead")
-    until(lambda: "event=reload result=in_force" in journal(machine), "the reload")
-    assert machine.show("bulkhead", "NRestarts") == "0"
+    until(lambda: "generation 2" in machine.show("bulkhead", "StatusText"), "the reload")
+    assert pid(machine) == before
+
+
+def change_unit(machine, text):
+    machine.run("sh", "-c", "mkdir -p /etc/systemd/system/bulkhead.service.d && cat > /etc/systemd/system/"
+                            "bulkhead.service.d/test.conf && systemctl daemon-reload", input=text)
+
+
+def test_the_watchdog_ends_one_that_hangs(machine):
+    change_unit(machine, "[Service]\nWatchdogSec=1\n")
+    machine.run("systemctl", "restart", "bulkhead")
+    before = pid(machine)
+    machine.run("kill", "-STOP", before)
+    until(lambda: machine.show("bulkhead", "NRestarts") == "1", "a restart")
+    until(lambda: machine.show("bulkhead", "SubState") == "running", "the next one to serve")
+    assert pid(machine) != before and ask(machine) == "200"
+    change_unit(machine, "")
+
+
+def test_systemd_holds_the_port(machine):
+    """The example of socket activation: callers wait for the service, and over its restart."""
+    machine.run("systemctl", "stop", "bulkhead")
+    machine.run("sh", "-c", f"cp {CONFIGURATION} /root/with-port && sed -i"
+                            f" s,mtls://127.0.0.1:8443,mtls://systemd:orders, {CONFIGURATION}")
+    machine.run("cp", "/usr/share/doc/bulkhead/examples/bulkhead.socket", "/etc/systemd/system/")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "bulkhead.socket")
+    assert machine.show("bulkhead", "ActiveState") == "inactive"
+    assert ask(machine) == "200" and machine.show("bulkhead", "ActiveState") == "active"
+    before = pid(machine)
+    machine.run("systemctl", "restart", "--no-block", "bulkhead")
+    for _ in range(20):
+        machine.run("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8443")
+    until(lambda: pid(machine) not in (before, "0"), "the next process")
+    assert ask(machine) == "200"
+    machine.run("systemctl", "stop", "bulkhead.socket", "bulkhead.service")
+    machine.run("sh", "-c", f"cp /root/with-port {CONFIGURATION} && systemctl start bulkhead")
 
 
 def test_a_wrong_configuration_does_not_start_again_and_again(machine):
     machine.run("sh", "-c", f"cp {CONFIGURATION} /root/good && echo nonsense >> {CONFIGURATION}")
-    assert machine.ask("systemctl", "restart", "bulkhead").returncode in (0, 1)
-    until(lambda: machine.show("bulkhead", "ActiveState") == "failed", "the start to fail")
+    assert machine.ask("systemctl", "restart", "bulkhead").returncode == 1
+    assert machine.show("bulkhead", "ActiveState") == "failed"
     found = machine.show("bulkhead", "ExecMainStatus", "NRestarts", "Result")
     assert found == {"ExecMainStatus": "2", "NRestarts": "0", "Result": "exit-code"}
     machine.run("sh", "-c", f"cp /root/good {CONFIGURATION} && systemctl reset-failed bulkhead")

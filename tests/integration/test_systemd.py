@@ -301,7 +301,7 @@ def test_what_does_not_fit_refuses_the_start(activated, backends, credentials, a
 
 @pytest.mark.parametrize("forged, why", [
     ({"FORGED_FDS": "x"}, "LISTEN_FDS=\"x\""), ({"FORGED_FDS": "-1"}, "LISTEN_FDS=\"-1\""),
-    ({"FORGED_FDS": "100000"}, "1024 at most"), ({"FORGED_PID": "me"}, "LISTEN_PID=\"me\""),
+    ({"FORGED_FDS": "100000"}, "1024 at most"), ({"FORGED_FDS": "2"}, "descriptor 3 is not open"), ({"FORGED_PID": "me"}, "LISTEN_PID=\"me\""),
 ])
 def test_variables_that_make_no_sense_refuse_the_start(activated, backends, credentials, forged,
                                                        why):

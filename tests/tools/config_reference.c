@@ -99,6 +99,10 @@ static void print_type(const struct field *field)
     case FIELD_CHOICE:
         print_choices(field->choices);
         break;
+    case FIELD_SET:
+        printf("one or a list of ");
+        print_choices(field->choices);
+        break;
     case FIELD_MODE:
         printf("octal");
         break;
@@ -299,6 +303,10 @@ static json_t *make_value(const struct field *field)
         return json_pack("{s:s}", "type", "boolean");
     case FIELD_CHOICE:
         return make_choices(field->choices);
+    case FIELD_SET:
+        return make_either(make_choices(field->choices),
+                           json_pack("{s:s, s:i, s:b, s:o}", "type", "array", "minItems", 1,
+                                     "uniqueItems", 1, "items", make_choices(field->choices)));
     case FIELD_MODE:
         return make_either(make_text(MODE_PATTERN), make_integer(0, 777));
     case FIELD_TIME:
@@ -332,6 +340,14 @@ static void add_default(json_t *schema, const struct field *field)
     } else if (field->type == FIELD_COUNT) {
         json_int_t value = (json_int_t)strtoll(field->default_text, NULL, 10);
         json_object_set_new(schema, "default", json_integer(value));
+    } else if (field->type == FIELD_SET) {
+        json_t *names = json_array();
+        for (const struct field_choice *choice = field->choices; choice->name != NULL; choice++) {
+            if ((field_default_set(field) & (unsigned)choice->value) != 0) {
+                json_array_append_new(names, json_string(choice->name));
+            }
+        }
+        json_object_set_new(schema, "default", names);
     } else {
         json_object_set_new(schema, "default", json_string(field->default_text));
     }

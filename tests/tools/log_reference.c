@@ -35,21 +35,29 @@ static void print_fields(bool in_tls)
 
 static void print_access_log(void)
 {
-    fputs("# The logs\n"
-          "\n"
-          "Made from the tables by which the program writes (`include/telemetry/*.def`) by\n"
-          "`make reference`; edit those. [REASONS.md](REASONS.md) has the values of `reason`.\n"
-          "\n"
-          "## The access log\n"
-          "\n"
-          "One JSON object on one line for each session that was let through, when it ends, and "
-          "for\n"
-          "each refusal (`access_log: {to: stdout | none | PATH}`). A field that is not known is "
-          "left\n"
-          "out. Every byte that a peer sent is escaped; a line is at most 8 KiB. Connections that\n"
-          "close before their first byte (probes) are counted and not logged.\n"
-          "\n",
-          stdout);
+    fputs(
+        "# The logs\n"
+        "\n"
+        "Made from the tables by which the program writes (`include/telemetry/*.def`) by\n"
+        "`make reference`; edit those. [REASONS.md](REASONS.md) has the values of `reason`.\n"
+        "\n"
+        "## The access log\n"
+        "\n"
+        "One JSON object on one line for each session that was let through, when it ends, and "
+        "for\n"
+        "each refusal (`access_log: {to: stdout | none | PATH}`). A field that is not known is "
+        "left\n"
+        "out. Every byte that a peer sent is escaped; a line is at most 8 KiB. Connections that\n"
+        "close before their first byte (probes) are counted and not logged.\n"
+        "\n"
+        "`access_log.events` chooses the lines: `deny` and `close` unless it says otherwise; with\n"
+        "`open` a session that was let through has a line when its server stands, too. Of equal\n"
+        "refusals the first has its line at once, and those that follow are told in one line each\n"
+        "`access_log.fold` (10s), with their number: `repeats`. It tells of refusals alone, and "
+        "no\n"
+        "more than 256 kinds at one time and worker; the rest is told by its reason.\n"
+        "\n",
+        stdout);
     print_fields(false);
     fputs("\n`tls` and `upstream_tls` have\n\n", stdout);
     print_fields(true);

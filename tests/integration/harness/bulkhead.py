@@ -46,7 +46,8 @@ def is_sanitizer_build():
 
 
 def configuration(credentials, *listeners, own="orders", rules=None, trust=None, **more):
-    """A whole configuration as a dict; by default `web` may use everything."""
+    """A whole configuration as a dict; by default `web` may use everything, and each refusal has
+    its line."""
     domains = ("prod.example", "partner.example") if trust is None else trust
     files = {"certificate": credentials.chain(own), "private_key": credentials.key(own)}
     if rules is None:
@@ -62,6 +63,7 @@ def configuration(credentials, *listeners, own="orders", rules=None, trust=None,
         "log": {"format": "json", "level": "debug"},
         "workers": 2,
         **more,
+        "access_log": {"fold": "0s", **more.get("access_log", {})},
     }
 
 
@@ -147,7 +149,8 @@ class Bulkhead:
 
     def __init__(self, config, directory, env=None, descriptors=None, stdout=subprocess.PIPE,
                  pass_fds=(), before_exec=None, clock=None, config_path=None, through=(),
-                 executable=None, options=()):
+                 executable=None, options=(), arguments=None, stdin=None):
+        """arguments: instead of `-c FILE`; stdin: a text."""
         self.directory = pathlib.Path(directory)
         self.config_file = config_path or self.directory / "bulkhead.yaml"
         if config_path is None:
@@ -164,11 +167,15 @@ class Bulkhead:
 
         executable = executable or (program() if clock is None else program_with_clock())
         self.process = subprocess.Popen(
-            [*through, str(executable), "run", "-c", str(self.config_file), *options],
-            stdin=subprocess.DEVNULL,
+            [*through, str(executable), "run",
+             *(("-c", str(self.config_file)) if arguments is None else arguments), *options],
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **(env or {})},
             cwd=self.directory, preexec_fn=before_exec, pass_fds=pass_fds,
         )
+        if stdin is not None:
+            with self.process.stdin as pipe:
+                pipe.write(stdin.encode())
         self.log = Lines(self.process.stderr)
         self.access = Lines(self.process.stdout) if stdout == subprocess.PIPE else None
         self.stopped = False

@@ -26,6 +26,7 @@ struct thing {
     bool flag;
     struct config_pos flag_pos;
     enum colour colour;
+    unsigned set;
     uint32_t mode;
     struct config_time time;
     struct config_address accept;
@@ -50,6 +51,13 @@ static const struct field_choice colours[] = {
     {"red", RED},
     {"green", GREEN},
     {"blue", BLUE},
+    {NULL, 0},
+};
+
+static const struct field_choice shapes[] = {
+    {"round", 1},
+    {"flat", 2},
+    {"long", 4},
     {NULL, 0},
 };
 
@@ -118,6 +126,11 @@ static const struct field thing_fields[] = {
      .offset = AT(colour),
      .choices = colours,
      .default_text = "green"},
+    {.name = "set",
+     .type = FIELD_SET,
+     .offset = AT(set),
+     .choices = shapes,
+     .default_text = "[flat, long]"},
     {.name = "mode", .type = FIELD_MODE, .offset = AT(mode)},
     {.name = "time", .type = FIELD_TIME, .offset = AT(time)},
     {.name = "accept",
@@ -184,6 +197,7 @@ static void test_decode_starts_from_the_defaults(void **state)
     assert_true(d.thing.flag);
     assert_string_equal(d.thing.accept.host, "127.0.0.1");
     assert_int_equal(d.thing.colour, GREEN);
+    assert_int_equal(d.thing.set, 6);
     assert_int_equal(d.thing.part.inner, 7000);
     assert_string_equal(d.thing.path.text, "/etc/default.pem");
     assert_null(d.thing.string.text);
@@ -212,6 +226,7 @@ static void test_decode_fills_every_type(void **state)
                                "count: 10\n"
                                "flag: false\n"
                                "colour: blue\n"
+                               "set: [long, round]\n"
                                "mode: \"0660\"\n"
                                "accept: mtls://0.0.0.0:0\n"
                                "forward: unix:///run/a\n"
@@ -243,6 +258,7 @@ static void test_decode_fills_every_type(void **state)
     assert_int_equal(t->flag_pos.line, 12);
     assert_int_equal(t->flag_pos.column, 7);
     assert_int_equal(t->colour, BLUE);
+    assert_int_equal(t->set, 5);
     assert_int_equal(t->mode, 0660);
     assert_int_equal(t->accept.scheme, CONFIG_SCHEME_MTLS);
     assert_string_equal(t->accept.text.text, "mtls://0.0.0.0:0");
@@ -252,9 +268,9 @@ static void test_decode_fills_every_type(void **state)
     assert_string_equal(t->strings.items[1].text, "b");
     assert_int_equal(t->strings.items[1].pos.column, 14);
     assert_int_equal(t->part.inner, 1000);
-    assert_int_equal(t->part.pos.line, 19);
+    assert_int_equal(t->part.pos.line, 20);
     assert_string_equal(t->time.text.text, "2027-01-31T18:00+02:00");
-    assert_int_equal(t->time.text.pos.line, 23);
+    assert_int_equal(t->time.text.pos.line, 24);
     assert_int_equal(t->time.text.pos.column, 7);
     assert_int_equal(t->time.s, 1801411200);
     assert_int_equal(t->list_count, 2);
@@ -385,6 +401,15 @@ static void test_decode_refuses_wrong_numbers(void **state)
         {"mode: 0o660", {"f:1:7: error: mode: \"0o660\" must be octal permissions"}},
         {"colour: Red", {"f:1:9: error: colour: \"Red\" must be red, green or blue"}},
         {"colour: [red]", {"f:1:9: error: colour: must be red, green or blue, not a list"}},
+        {"set: square", {"f:1:6: error: set: \"square\" must be round, flat or long"}},
+        {"set: [round, Flat]", {"f:1:14: error: set[1]: \"Flat\" must be round, flat or long"}},
+        {"set: [round, flat, round]", {"f:1:20: error: set[2]: \"round\" stands there already"}},
+        {"set: \"[long, round]\"",
+         {"f:1:6: error: set: \"[long, round]\" must be round, flat or long"}},
+        {"set: []", {"f:1:6: error: set: must name at least one of round, flat or long"}},
+        {"set: {round: true}", {"f:1:6: error: set: must be round, flat or long, not a map"}},
+        {"set: [[round]]", {"f:1:7: error: set[0]: must be round, flat or long, not a list"}},
+        {"set: 1", {"f:1:6: error: set: \"1\" must be round, flat or long"}},
     };
     assert_rows(rows, COUNT_OF(rows));
 }

@@ -94,6 +94,7 @@ static void test_what_is_not_written_is_a_default(void **state)
         {"", KEY("enforcement", "\"enforce\"", "true", "true")},
         {"", KEY("metrics.peers", "0", "true", "false")},
         {"", KEY("log.format", "\"text\"", "true", "false")},
+        {"", KEY("access_log.events", "[\"deny\",\"close\"]", "true", "true")},
         {"", KEY("access_log.to", "\"stdout\"", "true", "false")},
         {"", KEY("listeners[in].timeouts.idle", "\"1h\"", "true", "true")},
         {"", KEY("listeners[in].close_on_expiry", "true", "true", "true")},
@@ -125,6 +126,10 @@ static void test_what_is_written_is_told_as_it_was_meant(void **state)
         {"keepalive: 0s\n", KEY("keepalive", "\"0s\"", "false", "true")},
         {"reload: {max_cut: 30%}\n", KEY("reload.max_cut", "\"30%\"", "false", "true")},
         {"log: {level: debug}\n", KEY("log.level", "\"debug\"", "false", "true")},
+        {"access_log: {events: [open, deny]}\n",
+         KEY("access_log.events", "[\"deny\",\"open\"]", "false", "true")},
+        {"access_log: {events: [close, deny]}\n",
+         KEY("access_log.events", "[\"deny\",\"close\"]", "true", "true")},
         {"enforcement: audit\n", KEY("enforcement", "\"audit\"", "false", "true")},
         {"enforcement: audit\n", KEY("listeners[in].enforcement", "\"audit\"", "true", "true")},
         {"variables: {p: prod.example}\n"

@@ -38,6 +38,8 @@ static size_t size_of(enum field_type type)
         return sizeof(bool);
     case FIELD_CHOICE:
         return sizeof(int);
+    case FIELD_SET:
+        return sizeof(unsigned);
     case FIELD_MODE:
         return sizeof(uint32_t);
     case FIELD_TIME:
@@ -85,7 +87,8 @@ static void check_range(const struct field *field)
     if (is_number) {
         assert_true(field->max > 0 && field->min <= field->max);
     }
-    assert_int_equal(field->choices != NULL, field->type == FIELD_CHOICE);
+    bool chooses = field->type == FIELD_CHOICE || field->type == FIELD_SET;
+    assert_int_equal(field->choices != NULL, chooses);
     assert_true(field->default_text == NULL || !field->required);
     assert_true(field->default_text == NULL || field->default_note == NULL);
 }
@@ -159,6 +162,8 @@ static void test_field_table_defaults(void **state)
     assert_int_equal(config->limits.handshakes, 1024);
     assert_int_equal(config->limits.buffered_bytes, 256 << 20);
     assert_string_equal(config->access_log.to.text, "stdout");
+    assert_int_equal(config->access_log.events, CONFIG_ACCESS_DENY | CONFIG_ACCESS_CLOSE);
+    assert_int_equal(config->access_log.fold_ms, 10000);
     const struct config_listener *listener = &config->listeners[0];
     assert_int_equal(listener->timeouts.idle_ms, 3600000);
     assert_int_equal(listener->limits.handshakes, 0);

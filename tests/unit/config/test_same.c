@@ -213,6 +213,7 @@ static void test_same_fixed_keys(void **state)
         {"log: {format: json}\n", "log.format "},
         {"log: {level: debug}\n", ""},
         {"access_log: {to: none}\n", "access_log.to "},
+        {"access_log: {events: open, fold: 0s}\n", ""},
         {"workers: 2\nlog: {format: json, level: debug}\ntimeouts: {idle: 1s}\n",
          "workers log.format "},
         {"admin: {listen: 'unix:///a'}\n", "admin.listen "},

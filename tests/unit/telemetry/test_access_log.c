@@ -33,6 +33,8 @@ static struct access_record full_record(void)
         .downstream = "10.0.0.1:5000",
         .upstream = "10.0.0.2:5432",
         .upstream_local = "10.0.0.3:6000",
+        .unique_id = "0a-17",
+        .repeats = 9,
         .decision = "allow",
         .rule = "web-to-db",
         .reason = REASON_IDLE_TIMEOUT,
@@ -75,7 +77,8 @@ static void test_access_log_has_all_fields_in_order(void **state)
         "\"own_id\":\"spiffe://a.example/proxy\",\"upstream_id\":\"spiffe://b.example/db\","
         "\"claimed_id\":\"spiffe://c.example/x\",\"subject\":\"CN=x\",\"serial\":\"0a1b\","
         "\"sni\":\"db.internal\",\"downstream\":\"10.0.0.1:5000\",\"upstream\":\"10.0.0.2:5432\","
-        "\"upstream_local\":\"10.0.0.3:6000\",\"bytes_up\":1,\"bytes_down\":2,\"duration_ms\":3,"
+        "\"upstream_local\":\"10.0.0.3:6000\",\"unique_id\":\"0a-17\","
+        "\"bytes_up\":1,\"bytes_down\":2,\"repeats\":9,\"duration_ms\":3,"
         "\"tls\":{\"version\":\"TLSv1.3\",\"cipher\":\"TLS_AES_128_GCM_SHA256\","
         "\"group\":\"X25519\",\"alpn\":\"h2\"},\"upstream_tls\":{\"version\":\"TLSv1.2\"}}\n");
 }

@@ -1,0 +1,173 @@
+/*
+ * An open connection over which nothing flows keeps none of libssl's buffers, whatever it did
+ * last: its handshake, the ticket, a new key, a byte either way. Each buffer is a record's size;
+ * nothing else that libssl or libcrypto allocate here is as large.
+ */
+#include "resume_test.h"
+
+#include "spiffe/crypto_memory.h"
+
+enum { BUFFER_MIN = 16 * 1024, HEAD = 16 };
+
+static size_t buffers;
+
+static void *counted_alloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    char *memory = malloc(size + HEAD);
+    if (memory == NULL) {
+        return NULL;
+    }
+    memcpy(memory, &size, sizeof(size));
+    buffers += size >= BUFFER_MIN;
+    return memory + HEAD;
+}
+
+static void counted_free(void *memory, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    if (memory != NULL) {
+        size_t size;
+        char *head = (char *)memory - HEAD;
+        memcpy(&size, head, sizeof(size));
+        buffers -= size >= BUFFER_MIN;
+        free(head);
+    }
+}
+
+static void *counted_realloc(void *memory, size_t size, const char *file, int line)
+{
+    if (memory == NULL) {
+        return counted_alloc(size, file, line);
+    }
+    size_t old;
+    memcpy(&old, (char *)memory - HEAD, sizeof(old));
+    char *moved = realloc((char *)memory - HEAD, size + HEAD);
+    if (moved == NULL) {
+        return NULL;
+    }
+    memcpy(moved, &size, sizeof(size));
+    buffers += size >= BUFFER_MIN;
+    buffers -= old >= BUFFER_MIN;
+    return moved + HEAD;
+}
+
+/* In place of the module of that name: the same functions for all, set before the first use. */
+bool crypto_memory_install(void)
+{
+    static bool installed;
+    installed =
+        installed || CRYPTO_set_mem_functions(counted_alloc, counted_realloc, counted_free) == 1;
+    return installed;
+}
+
+void crypto_memory_wipe_begin(void)
+{
+}
+
+void crypto_memory_wipe_end(void)
+{
+}
+
+struct both {
+    struct ours server;
+    struct ours client;
+};
+
+static void open_both(struct resume *resume, struct both *both)
+{
+    int fds[2];
+    tcp_pair(fds);
+    memset(both, 0, sizeof(*both));
+    both->server.paused = true;
+    both->client.paused = true;
+    ours_accept(resume->world, &both->server, resume->server, fds[0]);
+    ours_connect(resume->world, &both->client, resume->client, fds[1], NULL, NULL);
+    run_until(resume->world, ours_was_called, &both->server);
+    run_until(resume->world, ours_was_called, &both->client);
+    assert_true(both->server.open && both->client.open);
+}
+
+static void fini_both(struct both *both)
+{
+    ours_fini(&both->server);
+    ours_fini(&both->client);
+}
+
+static bool has_a_byte(void *arg)
+{
+    const struct ours *ours = arg;
+    return bytebuf_len(&ours->received) > 0;
+}
+
+static void test_after_the_handshake(void **state)
+{
+    struct resume *resume = *state;
+    struct both both;
+    open_both(resume, &both);
+    assert_int_equal(buffers, 0);
+    fini_both(&both);
+}
+
+static void test_after_the_ticket(void **state)
+{
+    struct resume *resume = *state;
+    struct both both;
+    open_both(resume, &both);
+    ours_resume(&both.server);
+    assert_int_equal(conn_write(both.client.conn, (const uint8_t *)"x", 1), CONN_END_NONE);
+    run_until(resume->world, has_a_byte, &both.server);
+    assert_int_equal(buffers, 0);
+    assert_int_equal(conn_write(both.server.conn, (const uint8_t *)"x", 1), CONN_END_NONE);
+    assert_int_equal(buffers, 0);
+    ours_resume(&both.client);
+    run_until(resume->world, has_a_byte, &both.client);
+    assert_int_equal(buffers, 0);
+    fini_both(&both);
+}
+
+static void test_after_a_new_key(void **state)
+{
+    struct resume *resume = *state;
+    resume->world->thread->rekey_records = 1;
+    struct both both;
+    open_both(resume, &both);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(conn_write(both.client.conn, (const uint8_t *)"x", 1), CONN_END_NONE);
+        assert_int_equal(buffers, 0);
+    }
+    ours_resume(&both.server);
+    run_until(resume->world, has_a_byte, &both.server);
+    assert_int_equal(buffers, 0);
+    fini_both(&both);
+}
+
+/* What came with the end of the handshake, or in between, is not lost to the look for nothing. */
+static void test_bytes_that_came_early_are_read(void **state)
+{
+    struct resume *resume = *state;
+    struct both both;
+    open_both(resume, &both);
+    assert_int_equal(conn_write(both.client.conn, (const uint8_t *)"abc", 3), CONN_END_NONE);
+    run_loop_ms(resume->world->loop, 1);
+    assert_int_equal(conn_write(both.server.conn, (const uint8_t *)"x", 1), CONN_END_NONE);
+    ours_resume(&both.server);
+    run_until(resume->world, has_a_byte, &both.server);
+    assert_int_equal(bytebuf_len(&both.server.received), 3);
+    assert_memory_equal(bytebuf_data(&both.server.received), "abc", 3);
+    fini_both(&both);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup_resume, teardown_resume)
+    const struct CMUnitTest tests[] = {
+        TEST(test_after_the_handshake),
+        TEST(test_after_the_ticket),
+        TEST(test_after_a_new_key),
+        TEST(test_bytes_that_came_early_are_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
