@@ -74,13 +74,15 @@ def latencies(bulkhead, agent, issuer, context, pairs, parts):
     return sorted(found)
 
 
-def rotations(bulkhead, agent, issuer, pairs, parts, in_force):
+def rotations(bulkhead, agent, issuer, pairs, parts, in_force, live):
     samples = {}
     messages = [b"".join((x509_svid(issuer, pair), *parts)) for pair in pairs]
     start = in_force.look()
     for number in range(1, ROTATIONS + 1):
         agent.say(messages[number % len(pairs)])
         in_force.wait(start + number)
+        if number % 200 == 0:
+            ping(live)  # or it would end for idleness
         if number in (min(SETTLED, ROTATIONS), ROTATIONS) or number % 2000 == 0:
             samples[number] = pss_kib(bulkhead.pid)
     return samples
@@ -104,7 +106,7 @@ def workload(world):
                 times = latencies(bulkhead, agent, issuer, verifying_context(issuer, web), pairs,
                                   parts)
                 began = time.monotonic()
-                memory = rotations(bulkhead, agent, issuer, pairs, parts, in_force)
+                memory = rotations(bulkhead, agent, issuer, pairs, parts, in_force, live)
                 seconds = time.monotonic() - began
                 ping(live)
             check(in_force.ended == 0, f"{in_force.ended} sessions ended by a rotation")

@@ -1,13 +1,17 @@
 """Our identity from a SPIFFE Workload API: start, rotation, federation, CRLs, the choice of one."""
 
+import json
 import os
 import ssl
 
+import grpc
 import pytest
+import yaml
 
 from harness.agent import Agent, crl, federated, with_agent, x509_svid
-from harness.bulkhead import bridge, rule, terminate
+from harness.bulkhead import bridge, configuration, rule, run_command, terminate
 from harness.issuer import Issuer
+from harness.metrics import http_get
 from harness.reloading import ping, replace
 from harness.rotating import Crowd, der, verifying_context
 from harness.streams import RESET, client_context, server_context, tls_connect, tls_dial
@@ -94,7 +98,6 @@ def test_the_environment_says_where_and_tcp_is_as_good(start, backends, issuer, 
 
 
 def test_files_take_no_notice_of_the_environment(start, backends, credentials, agents):
-    from harness.bulkhead import configuration
     agent = agents()
     start(configuration(credentials, terminate(backends.plain().url)),
           env={"SPIFFE_ENDPOINT_SOCKET": agent.address})
@@ -118,6 +121,48 @@ def test_an_address_must_be_one(start, backends, identity, environment, error):
     bulkhead = start(config, wait=False, env=env)
     bulkhead.wait_exit(2)
     assert error in bulkhead.log.text()
+
+
+def test_readiness_and_ctl_say_what_is_missing(start, backends, issuer, shop, agents, tmp_path):
+    agent = agents()
+    agent.fail(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
+    socket = tmp_path / "admin.sock"
+    bulkhead = start(with_agent(agent, terminate(backends.plain().url), rules=[WEB],
+                                probes={"listen": "tcp://127.0.0.1:0", "metrics": True},
+                                admin={"listen": f"unix://{socket}"}), wait=False)
+    host, _, port = bulkhead.wait_log("probes_listening")["addr"].rpartition(":")
+    bulkhead.wait_log("workload_denied")
+
+    def answer(path):
+        status, _, body = http_get((host, int(port)), path)
+        return status, body.decode()
+
+    def identity():
+        result = run_command("ctl", "-s", str(socket), "identity", "--json")
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    def check_missing():
+        status, body = answer("/readyz")
+        assert status == 503 and "svid_missing: there is no SVID of our own: " in body
+        assert "PermissionDenied: no identity issued" in body
+        assert answer("/livez")[0] == 200
+        assert "bulkhead_svid_not_after_timestamp_seconds{" not in answer("/metrics")[1]
+        told = identity()
+        assert told["identities"] == [] and "no identity issued" in told["missing"]
+        assert "no identity issued" in run_command("ctl", "-s", str(socket), "identity").stdout
+
+    check_missing()
+    assert "listener_closed" in answer("/readyz")[1]
+    agent.say(x509_svid(issuer, shop("orders")))
+    bulkhead.signal(1)  # asks at once
+    bulkhead.wait_log("ready")
+    until(lambda: answer("/readyz")[0] == 200, "readiness")
+    told = identity()["identities"][0]
+    assert (told["source"], told["address"]) == ("workload_api", agent.address)
+    agent.fail(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
+    until(lambda: answer("/readyz")[0] == 503, "the withdrawal")
+    check_missing()
 
 
 def test_it_waits_only_so_long(start, backends, agents):
@@ -286,7 +331,6 @@ def test_crl_check_demands_what_the_agent_does_not_give(start, backends, issuer,
 
 
 def rewrite(bulkhead, config):
-    import yaml
     replace(bulkhead.config_file, yaml.safe_dump(config, sort_keys=False))
     before = len(bulkhead.log.find(event="reload", trigger="SIGHUP"))
     bulkhead.signal(1)
@@ -348,8 +392,6 @@ def test_a_new_pin_asks_anew(start, backends, issuer, shop, agents):
 
 
 def test_check_does_not_ask(agents, tmp_path):
-    import yaml
-    from harness.bulkhead import run_command
     agent = agents()
     path = tmp_path / "bulkhead.yaml"
     path.write_text(yaml.safe_dump(with_agent(agent, terminate("tcp://127.0.0.1:1"), rules=[WEB])))
