@@ -298,7 +298,7 @@ INSTALLED   := 0755:build/bulkhead:bin/bulkhead \
     0644:build/bulkhead.service:$(UNIT_DIR)/bulkhead.service \
     $(foreach f,bulkhead bulkhead-rules,0644:config/$(f).schema.json:share/bulkhead/$(f).schema.json) \
     0644:README.md:$(DOC_DIR)/README.md \
-    $(foreach f,REFERENCE.md LOGS.md REASONS.md METRICS.md,0644:config/$(f):$(DOC_DIR)/$(f)) \
+    $(foreach f,REFERENCE.md LOGS.md REASONS.md METRICS.md PROXY.md,0644:config/$(f):$(DOC_DIR)/$(f)) \
     $(foreach f,sidecar originate gateway spire,0644:config/$(f).yaml:$(DOC_DIR)/examples/$(f).yaml) \
     0644:config/rules.d/partner.yaml:$(DOC_DIR)/examples/rules.d/partner.yaml \
     0644:config/bulkhead.socket:$(DOC_DIR)/examples/bulkhead.socket

@@ -19,15 +19,18 @@ function __bulkhead_rows
 end
 
 # What stands after the command whose words these are, by the usage of its help: FILE, NAME, a choice
-# such as a|b, or nothing. Only what has no brackets, or ends in "...".
+# such as a|b or [a|b], or nothing. Of what else stands in brackets, what ends in "...".
 function __bulkhead_operand
     command $argv --help 2>/dev/null | awk -v name=$argv[-1] '
         /^$/ { exit }
         { usage = usage " " $0 }
         END {
             count = split(usage, word, " ")
-            for (i = 1; i < count; i++)
-                if (word[i] == name && word[i + 1] ~ /^[A-Za-z|]+$/) { print word[i + 1]; exit }
+            for (i = 1; i < count; i++) {
+                if (word[i] != name) continue
+                if (word[i + 1] ~ /[|].*]$/) gsub(/[][]/, "", word[i + 1]) # [a|b]
+                if (word[i + 1] ~ /^[A-Za-z|]+$/) { print word[i + 1]; exit }
+            }
             if (word[count] ~ /[.][.][.]]?$/) { gsub(/[][.]/, "", word[count]); print word[count] }
         }'
 end

@@ -2,8 +2,9 @@
  * access_fold: equal refusals become one line of the access log with their number, so that a flood
  * of them can't fill a disk, and the first is told at once all the same.
  *
- * Two refusals are equal when listener, reason and peer are: the verified SPIFFE ID, or where there
- * is none the address without its port and what the certificate claims. The first of a kind is to
+ * Two refusals are equal when listener, reason, the shadow rule that speaks of them and peer are:
+ * the verified SPIFFE ID, or where there is none the address without its port and what the
+ * certificate claims. The first of a kind is to
  * be written; those that follow within a window are counted, and told in one line when the window
  * is over, again and again until one passes without any. What is remembered is bounded: with
  * ACCESS_FOLD_KINDS kinds at one time, further ones are counted by their reason alone.

@@ -333,7 +333,7 @@ static const struct field access_log_fields[] = {
      .sentence = "What has a line: `deny`, a refusal; `close`, the end of a session that was let through, for whatever reason; `open`, its beginning."},
     {.name = "fold", .type = FIELD_DURATION, .offset = IN_CONFIG(access_log.fold_ms), .min = SECOND, .max = HOUR,
      .zero_ok = true, .default_text = "10s",
-     .sentence = "The first of equal refusals (listener, reason, and the caller's verified ID, or its address and what it claims) has its line at once; those that follow are told every so often in one line, with their number (`repeats`). Each worker folds by itself. `0s`: each refusal has its line."},
+     .sentence = "The first of equal refusals (listener, reason, shadow rule, and the caller's verified ID, or its address and what it claims) has its line at once; those that follow are told every so often in one line, with their number (`repeats`). Each worker folds by itself. `0s`: each refusal has its line."},
 };
 static const struct field_table access_log_table = {
     .title = "access_log", TABLE(access_log_fields), .pos_offset = SIZE_MAX,

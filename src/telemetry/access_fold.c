@@ -21,12 +21,14 @@ struct entry {
     uint64_t repeats;
     uint64_t session; /* the last one */
     enum reason reason;
-    const char *kind;    /* constant texts */
-    bool verified;       /* id is the downstream's */
-    char *texts;         /* listener, address, id, rule: one allocation, by these lengths */
+    const char *kind; /* constant texts */
+    const char *shadow_decision;
+    bool verified; /* id is the downstream's */
+    char *texts;   /* listener, address, id, shadow rule, rule: one allocation, by these lengths */
     size_t listener_len; /* without their NULs */
     size_t address_len;
     size_t id_len;
+    size_t shadow_len;
 };
 
 struct overflow {
@@ -48,6 +50,7 @@ struct key {
     struct strview listener;
     struct strview address;
     struct strview id;
+    struct strview shadow; /* the rule in shadow mode that speaks of it */
     bool verified;
     enum reason reason;
 };
@@ -84,6 +87,7 @@ static struct strview without_port(const char *address)
 static struct key key_of(const struct access_record *record)
 {
     struct key key = {.listener = strview_from(record->listener), .reason = record->reason};
+    key.shadow = strview_from(record->shadow_rule);
     key.verified = record->downstream_id.len > 0;
     if (key.verified) {
         key.id = record->downstream_id;
@@ -99,6 +103,7 @@ static uint64_t hash_of(const struct key *key)
     uint64_t hash = (uint64_t)key->reason * 2 + (key->verified ? 1 : 0);
     hash = hash_bytes(key->listener.ptr, key->listener.len, hash);
     hash = hash_bytes(key->address.ptr, key->address.len, hash);
+    hash = hash_bytes(key->shadow.ptr, key->shadow.len, hash);
     return hash_bytes(key->id.ptr, key->id.len, hash) | 1; /* 0 is no hash */
 }
 
@@ -117,16 +122,22 @@ static struct strview id_of(const struct entry *entry)
     return (struct strview){address_of(entry).ptr + entry->address_len + 1, entry->id_len};
 }
 
+static struct strview shadow_of(const struct entry *entry)
+{
+    return (struct strview){id_of(entry).ptr + entry->id_len + 1, entry->shadow_len};
+}
+
 static const char *rule_of(const struct entry *entry)
 {
-    return id_of(entry).ptr + entry->id_len + 1;
+    return shadow_of(entry).ptr + entry->shadow_len + 1;
 }
 
 static bool is_kind(const struct entry *entry, const struct key *key)
 {
     return entry->reason == key->reason && entry->verified == key->verified &&
            strview_equal(listener_of(entry), key->listener) &&
-           strview_equal(address_of(entry), key->address) && strview_equal(id_of(entry), key->id);
+           strview_equal(address_of(entry), key->address) && strview_equal(id_of(entry), key->id) &&
+           strview_equal(shadow_of(entry), key->shadow);
 }
 
 static char *put_text(char *at, struct strview text)
@@ -142,20 +153,24 @@ static bool open_entry(struct entry *entry, const struct key *key,
                        const struct access_record *record)
 {
     struct strview rule = strview_from(record->rule);
-    char *texts = mem_try_alloc(key->listener.len + key->address.len + key->id.len + rule.len + 4);
+    char *texts = mem_try_alloc(key->listener.len + key->address.len + key->id.len +
+                                key->shadow.len + rule.len + 5);
     if (texts == NULL) {
         return false;
     }
     *entry = (struct entry){.reason = key->reason,
                             .kind = record->kind,
+                            .shadow_decision = record->shadow_decision,
                             .verified = key->verified,
                             .texts = texts,
                             .listener_len = key->listener.len,
                             .address_len = key->address.len,
-                            .id_len = key->id.len};
+                            .id_len = key->id.len,
+                            .shadow_len = key->shadow.len};
     char *at = put_text(texts, key->listener);
     at = put_text(at, key->address);
     at = put_text(at, key->id);
+    at = put_text(at, key->shadow);
     (void)put_text(at, rule);
     return true;
 }
@@ -228,6 +243,8 @@ static void tell_entry(const struct entry *entry, uint64_t now_ms, struct access
     record->listener = listener_of(entry).ptr;
     record->kind = entry->kind;
     record->rule = rule_of(entry);
+    record->shadow_decision = entry->shadow_decision;
+    record->shadow_rule = entry->shadow_len > 0 ? shadow_of(entry).ptr : NULL;
     record->downstream = address_of(entry).ptr;
     *(entry->verified ? &record->downstream_id : &record->claimed_id) = id_of(entry);
 }

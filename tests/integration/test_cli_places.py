@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from harness.bulkhead import configuration, originate, run_command, terminate
+from harness.metrics import wait_metrics
 from harness.streams import client_context, tls_connect
 from harness.wait import until
 
@@ -14,6 +15,7 @@ from harness.wait import until
 def write(tmp_path, credentials, text, listener=None):
     file = tmp_path / "bulkhead.yaml"
     config = configuration(credentials, listener or terminate("tcp://127.0.0.1:1"))
+    del config["access_log"]  # it is what the tests write
     file.write_text(yaml.safe_dump(config, sort_keys=False) + text)
     return file
 
@@ -90,14 +92,18 @@ def end_a_session(bulkhead, credentials):
         stream.read_to_end()
 
 
-def test_a_full_disk_is_said_at_once(start, backends, credentials):
+def test_a_full_disk_is_said_at_once(start, backends, credentials, tmp_path):
+    admin = tmp_path / "admin.sock"
     with open("/dev/full", "w") as full:
-        bulkhead = start(configuration(credentials, terminate(backends.plain().url)), stdout=full)
+        bulkhead = start(configuration(credentials, terminate(backends.plain().url),
+                                       admin={"listen": f"unix://{admin}"}), stdout=full)
     end_a_session(bulkhead, credentials)
     line = bulkhead.wait_log("access_log_failed")
     assert (line["level"], line["lines_lost"]) == ("error", 1)
     assert line["error"] == "No space left on device"
     end_a_session(bulkhead, credentials)
+    wait_metrics(str(admin), lambda m: m("bulkhead_log_lines_dropped_total", log="access") == 2,
+                 "both lines to be counted")
     bulkhead.stop()
     lost = [line["lines_lost"] for line in bulkhead.log.find(event="access_log_failed")]
     assert sum(lost) == 2 and bulkhead.log.find(event="stopped", log_lines_dropped=2)

@@ -161,8 +161,13 @@ def test_names_of_reasons(offered):
     assert offered("bulkhead reasons svid_u") == {name for name in labels if name.startswith("svid_u")}
 
 
+def test_a_choice(offered):
+    assert offered("bulkhead ctl log-level ") == {"error", "warn", "info", "debug"}
+    assert offered("bulkhead ctl log-level --json w") == {"warn"}
+
+
 @pytest.mark.parametrize("line", [
-    "bulkhead ctl reload ord", "bulkhead svid --trust-domain ord", "bulkhead no-such ",
+    "bulkhead ctl reload ord", "bulkhead ctl drain x", "bulkhead svid --trust-domain ord", "bulkhead no-such ",
     "bulkhead no-such -", "bulkhead version ord",
 ])
 def test_nothing_where_nothing_belongs(offered, line):

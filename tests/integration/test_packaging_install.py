@@ -24,6 +24,7 @@ EVERYTHING = {
     "share/doc/bulkhead/REASONS.md": 0o644,
     "share/bulkhead/bulkhead-rules.schema.json": 0o644,
     "share/doc/bulkhead/METRICS.md": 0o644,
+    "share/doc/bulkhead/PROXY.md": 0o644,
     "share/doc/bulkhead/examples/rules.d/partner.yaml": 0o644,
     "share/doc/bulkhead/examples/bulkhead.socket": 0o644,
     "share/doc/bulkhead/examples/sidecar.yaml": 0o644,

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from harness.bulkhead import configuration, rule, terminate
-from harness.metrics import http_get, scrape, wait_metrics
+from harness.bulkhead import configuration, terminate
+from harness.metrics import http_get, scrape
 from harness.reloading import replace
 from harness.streams import RESET, client_context, tls_connect
 from harness.threads import halted_thread

@@ -128,7 +128,7 @@ def test_nothing_is_told_that_is_not_there(site):
 
 
 def test_a_caller_over_a_unix_socket(site):
-    with site.connect("local") as stream:
+    with site.connect("local"):
         header = site.told.next()
         assert header.family == pp.UNIX
         assert (header.source, header.destination) == ("", site.bulkhead.address("local"))

@@ -118,6 +118,30 @@ static void test_access_fold_tells_apart(void **state)
     }
 }
 
+/* Who tries a rule in shadow mode looks for these lines. */
+static void test_access_fold_tells_what_shadow_rules_would_do(void **state)
+{
+    struct access_fold *fold = *state;
+    struct access_record told;
+    struct access_record plain = refusal(REASON_POLICY_NO_RULE, "in", WEB, "127.0.0.1:1");
+    struct access_record shadowed = plain;
+    shadowed.shadow_decision = "allow";
+    shadowed.shadow_rule = "web-tries";
+    shadowed.rule = "enforced";
+    struct access_record other = shadowed;
+    other.shadow_rule = "another";
+    assert_false(access_fold_takes(fold, &shadowed, 0, WINDOW));
+    assert_false(access_fold_takes(fold, &plain, 0, WINDOW));
+    assert_false(access_fold_takes(fold, &other, 0, WINDOW));
+    assert_true(access_fold_takes(fold, &shadowed, 0, WINDOW));
+    assert_true(access_fold_next(fold, 0, WINDOW, true, &told));
+    assert_string_equal(told.shadow_decision, "allow");
+    assert_string_equal(told.shadow_rule, "web-tries");
+    assert_string_equal(told.rule, "enforced");
+    assert_int_equal(told.repeats, 1);
+    assert_false(access_fold_next(fold, 0, WINDOW, true, &told));
+}
+
 static void test_access_fold_what_makes_no_difference(void **state)
 {
     struct access_fold *fold = *state;
@@ -227,6 +251,7 @@ int main(void)
         T(test_access_fold_first_is_told_at_once),
         T(test_access_fold_goes_on_and_ends),
         T(test_access_fold_tells_apart),
+        T(test_access_fold_tells_what_shadow_rules_would_do),
         T(test_access_fold_what_makes_no_difference),
         T(test_access_fold_of_too_many_kinds),
         T(test_access_fold_adds_up),
