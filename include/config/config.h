@@ -56,7 +56,7 @@ struct config_address {
 
 enum config_kind { CONFIG_KIND_TERMINATE = 0, CONFIG_KIND_ORIGINATE, CONFIG_KIND_BRIDGE };
 enum config_resumption { CONFIG_RESUMPTION_MEMORY = 0, CONFIG_RESUMPTION_NONE };
-enum config_crl_check { CONFIG_CRL_CHECK_LEAF = 0, CONFIG_CRL_CHECK_CHAIN };
+enum config_crl_check { CONFIG_CRL_CHECK_UNSET = 0, CONFIG_CRL_CHECK_LEAF, CONFIG_CRL_CHECK_CHAIN };
 enum config_crl_expired { CONFIG_CRL_EXPIRED_KEEP = 0, CONFIG_CRL_EXPIRED_CUT };
 enum config_own_expiry { CONFIG_OWN_EXPIRY_REFUSE_NEW = 0, CONFIG_OWN_EXPIRY_CLOSE };
 enum config_watch { CONFIG_WATCH_ATOMIC = 0, CONFIG_WATCH_NONE };

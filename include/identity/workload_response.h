@@ -35,7 +35,7 @@
 
 enum {
     WORKLOAD_MESSAGE_MAX = 4 * 1024 * 1024,
-    WORKLOAD_SVIDS_MAX = 64,
+    WORKLOAD_SVIDS_MAX = 256,
     WORKLOAD_BUNDLES_MAX = 1000, /* entries of the map, those that a later one replaces too */
     WORKLOAD_CRLS_MAX = 1000,
     WORKLOAD_HINT_MAX = 1024 /* bytes; Workload API 5.2.1 */
@@ -54,7 +54,7 @@ struct workload_bundle {
     struct strview anchors;
 };
 
-/* Views into the message that was decoded. About 50 KiB: not for a stack. */
+/* Views into the message that was decoded. About 70 KiB: not for a stack. */
 struct workload_response {
     size_t svid_count; /* at least 1 */
     size_t bundle_count;

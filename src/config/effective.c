@@ -65,13 +65,14 @@ static unsigned set_at(const void *value)
     return set;
 }
 
+/* NULL: it is not written, and its default has no name. */
 static const char *choice_name(const struct field *field, const void *value)
 {
     const struct field_choice *choice = field->choices;
     while (choice->name != NULL && choice->value != choice_at(value)) {
         choice++;
     }
-    ASSERT(choice->name != NULL);
+    ASSERT(choice->name != NULL || field->default_text == NULL);
     return choice->name;
 }
 

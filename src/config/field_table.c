@@ -106,7 +106,7 @@ static const struct field trust_fields[] = {
      .default_note = "none: nothing is revoked", .example = "/run/bulkhead/prod.crl",
      .sentence = "PEM or DER file of the domain's certificate revocation lists; missing, expired or unsigned, it refuses the domain's peers."},
     {.name = "crl_check", .type = FIELD_CHOICE, .offset = offsetof(struct config_trust, crl_check), .choices = crl_checks,
-     .default_text = "leaf", .pos_offset = offsetof(struct config_trust, crl_check_pos),
+     .default_note = "with `crl`: leaf; of the Workload API: those that are there", .pos_offset = offsetof(struct config_trust, crl_check_pos),
      .sentence = "Which certificates of a peer's chain need a CRL of their issuer: the leaf, or all of the chain. CRLs of the Workload API count where they are, and are demanded only where this is written."},
     {.name = "crl_expired", .type = FIELD_CHOICE, .offset = offsetof(struct config_trust, crl_expired), .choices = crl_expireds,
      .default_text = "keep", .pos_offset = offsetof(struct config_trust, crl_expired_pos),

@@ -198,7 +198,7 @@ static void bring_crls(const struct workload_load *load, const struct config_tru
     domain->crls = crls == NULL ? NULL : crl_set_ref(crls);
     domain->crls_loaded_s = crls == NULL ? 0 : clock_wall_s();
     domain->crl_check = crls == NULL ? CRL_CHECK_NONE : CRL_CHECK_PRESENT;
-    if (trust != NULL && trust->crl_check_pos.line != 0) {
+    if (trust != NULL && trust->crl_check != CONFIG_CRL_CHECK_UNSET) {
         domain->crl_check =
             trust->crl_check == CONFIG_CRL_CHECK_CHAIN ? CRL_CHECK_CHAIN : CRL_CHECK_LEAF;
     }

@@ -347,7 +347,7 @@ static void test_bounds_what_it_takes(void **state)
     assert_good(&pb);
     assert_int_equal(response.svid_count, WORKLOAD_SVIDS_MAX);
     good_svid(&pb);
-    assert_refused(&pb, "more than 64 SVIDs");
+    assert_refused(&pb, "more than 256 SVIDs");
     good_svid(&pb);
     for (size_t i = 0; i < WORKLOAD_CRLS_MAX; i++) {
         pb_text(&pb, PB_CRL, "");
