@@ -27,12 +27,16 @@ void ctl_print_identity(json_t *answer, FILE *out)
         const char *name;
         const char *key;
     } lines[] = {
-        {"SPIFFE ID", "spiffe_id"}, {"source", "source"},         {"file", "file"},
-        {"loaded", "loaded"},       {"not before", "not_before"}, {"not after", "not_after"},
-        {"key", "key_type"},        {"serial", "serial"},         {"sha256", "sha256"},
+        {"SPIFFE ID", "spiffe_id"}, {"source", "source"}, {"file", "file"},
+        {"address", "address"},     {"loaded", "loaded"}, {"not before", "not_before"},
+        {"not after", "not_after"}, {"key", "key_type"},  {"serial", "serial"},
+        {"sha256", "sha256"},
     };
     size_t index = 0;
     json_t *identity = NULL;
+    if (json_is_string(json_object_get(answer, "missing"))) {
+        print_line("no SVID", ctl_text_of(answer, "missing"), out);
+    }
     json_array_foreach(json_object_get(answer, "identities"), index, identity)
     {
         for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
