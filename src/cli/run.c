@@ -72,6 +72,13 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
             return false;
         }
     }
+    if (optind + 1 == argc && files == 0) {
+        fprintf(stderr,
+                "bulkhead run: the configuration belongs to -c: bulkhead run -c %s; try: "
+                "bulkhead run --help\n",
+                argv[optind]);
+        return false;
+    }
     if (files > 1 || optind != argc) {
         fputs("bulkhead run: one configuration is needed: bulkhead run -c FILE; try: bulkhead run "
               "--help\n",

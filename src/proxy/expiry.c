@@ -330,7 +330,13 @@ uint64_t expiry_wall_ms(const struct session *session, enum reason *cause)
     if (entry->cause == REASON_RULE_EXPIRED && session->exchange.decision.until_s > 0) {
         return (uint64_t)session->exchange.decision.until_s * 1000; /* as it is written */
     }
-    return (uint64_t)((int64_t)entry->end_ms + wall_offset());
+    uint64_t wall_ms = (uint64_t)((int64_t)entry->end_ms + wall_offset());
+    if (entry->cause == REASON_MAX_AGE) {
+        return wall_ms;
+    }
+    /* A date of a certificate or a CRL. Between two clocks, read one after the other, it would be
+       another by a millisecond each time. */
+    return (wall_ms + 500) / 1000 * 1000;
 }
 
 void expiry_clock_set(struct expiry *expiry)

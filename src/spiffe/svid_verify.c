@@ -173,10 +173,11 @@ static void describe_error(X509_STORE_CTX *ctx, const struct attempt *attempt, i
     }
     x509_fields_name(X509_get_issuer_name(current), name, sizeof(name));
     struct strview domain = trust_bundle_domain(attempt->bundle);
+    size_t anchors = trust_bundle_count(attempt->bundle);
     (void)snprintf(failure->detail, sizeof(failure->detail),
-                   "certificate %d, issued by \"%s\": %s; the bundle of \"%.*s\" has %zu anchors",
-                   depth, name, text, (int)domain.len, domain.ptr,
-                   trust_bundle_count(attempt->bundle));
+                   "certificate %d, issued by \"%s\": %s; the bundle of \"%.*s\" has %zu anchor%s",
+                   depth, name, text, (int)domain.len, domain.ptr, anchors,
+                   anchors == 1 ? "" : "s");
 }
 
 /* Could a namesake have been taken for the issuer? */

@@ -75,7 +75,7 @@ def test_a_rule_ends_with_its_sessions_and_nobody_elses(reloadable, backends, is
         assert refusal(place, shop("web"))["reason"] == "policy_no_rule"
         ping(other)
         place.reload()
-    assert place.log.find(event="rule_expired")[0]["rule"] == "visit"
+    assert place.wait_log("rule_expired")["rule"] == "visit"
 
 
 def test_a_session_goes_on_by_another_rule_until_that_ends(reloadable, backends, issuer, shop,
