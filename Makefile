@@ -11,6 +11,8 @@ VARIANT     ?= release
 PYTHON      ?= /usr/bin/python3
 CLANG       ?= clang
 JOBS        ?= $(shell nproc)
+# Tests wait for most of their time, so more of them than CPUs run at once.
+TEST_JOBS   ?= $(shell echo $$((2 * $(JOBS))))
 PREFIX      ?= /usr/local
 DESTDIR     ?=
 Q           := $(if $(V),,@)
@@ -36,7 +38,7 @@ SH_FILES    := $(wildcard .ci/run .ci/deps certs/*.sh tests/*.sh tests/integrati
 
 PY_FILES    := $(wildcard bench/*.py tests/*.py tests/*/*.py tests/integration/harness/*.py)
 
-LIBS        := -lssl -lcrypto -levent_core -lcares -lyaml -ljansson -lpthread
+LIBS        := -lssl -lcrypto -levent_core -lcares -lnghttp2 -lyaml -ljansson -lpthread
 TEST_LIBS   := -lcmocka
 
 WARN        := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -169,7 +171,7 @@ test-programs: $(PROGRAM) $(CLOCK_PROG) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
 test: ## unit tests, corpus replay, integration tests; T=name picks, VARIANT=asan and so on chooses the build
 	$(Q).ci/deps test
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) test-programs $(if $(filter release,$(VARIANT)),build/bulkhead)
-	$(Q)$(PYTHON) tests/run.py --build $(BUILD) --jobs $(JOBS) $(if $(T),--only '$(T)')
+	$(Q)$(PYTHON) tests/run.py --build $(BUILD) --jobs $(TEST_JOBS) $(if $(T),--only '$(T)')
 
 asan: ## all tests under ASan and UBSan, leaks are failures
 	+$(Q)$(MAKE) --no-print-directory VARIANT=asan test
@@ -266,7 +268,7 @@ bench-telemetry: ## what metrics and logs cost: all on against all off, CPU per 
 	$(Q)$(PYTHON) bench/telemetry.py --on build/release/bulkhead --off build/uncounted/bulkhead
 
 P ?=
-soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, drain, rotate, churn or tails picks, JSON=1 for machines
+soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, drain, rotate, churn, tails or workload picks, JSON=1 for machines
 	$(Q).ci/deps test
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
 	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
@@ -299,7 +301,7 @@ INSTALLED   := 0755:build/bulkhead:bin/bulkhead \
     $(foreach f,bulkhead bulkhead-rules,0644:config/$(f).schema.json:share/bulkhead/$(f).schema.json) \
     0644:README.md:$(DOC_DIR)/README.md \
     $(foreach f,REFERENCE.md LOGS.md REASONS.md METRICS.md PROXY.md,0644:config/$(f):$(DOC_DIR)/$(f)) \
-    $(foreach f,sidecar originate gateway,0644:config/$(f).yaml:$(DOC_DIR)/examples/$(f).yaml) \
+    $(foreach f,sidecar originate gateway spire,0644:config/$(f).yaml:$(DOC_DIR)/examples/$(f).yaml) \
     0644:config/rules.d/partner.yaml:$(DOC_DIR)/examples/rules.d/partner.yaml \
     0644:config/bulkhead.socket:$(DOC_DIR)/examples/bulkhead.socket
 

@@ -16,6 +16,7 @@ quarantine   an ID with 1,000 live sessions is held, while 8,000 others carry on
 drain    SIGTERM with 5,000 live sessions, and with clients that still come
 rotate   1,000 rotations of certificate and key in every order of writing, under load
 churn    1,000 reloads and 200,000 connections, good and bad
+workload   from an agent's message to the new SVID, and memory after 10,000 rotations (ROTATIONS=)
 tails    1,000 clients that write 64 MiB and close at once without reading (TAILS=100: fewer)
 
 Only 127.0.0.1 is talked to, on ports of the kernel's choice; what is started is ended by its id.
@@ -49,6 +50,7 @@ from soak_peers import END, Late, Loop, Server, Stream
 from soak_quarantine import quarantine
 from soak_reload import churn, reload, rotate
 from soak_tails import tails
+from soak_workload import workload
 
 # ---- what several parts use ------------------------------------------------------------------
 
@@ -418,7 +420,7 @@ def few(world):
 
 SHORT = {"bulk": bulk, "stalled": stalled, "slow": slow, "few": few}
 PARTS = {**SHORT, "reload": reload, "quarantine": quarantine, "drain": drain, "rotate": rotate,
-         "churn": churn, "tails": tails}
+         "churn": churn, "tails": tails, "workload": workload}
 
 
 def machine():

@@ -23,6 +23,7 @@ LIBRARIES = [
     ("libevent", r"event2/.*|event\.h|ev[a-z]*\.h"),
     ("libcares", r"ares(_\w+)?\.h"),
     ("libyaml", r"yaml\.h"),
+    ("libnghttp2", r"nghttp2/.*\.h"),
     ("jansson", r"jansson.*\.h"),
     ("libssl", r"openssl/(ssl\d?|sslerr\w*|tls1|dtls1|srtp|quic)\.h"),
     ("libcrypto", r"openssl/.*"),

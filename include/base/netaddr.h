@@ -30,6 +30,8 @@ void netaddr_from_sockaddr(struct netaddr *addr, const struct sockaddr *sa, sock
 bool netaddr_is_unix(const struct netaddr *addr);
 /* 127.0.0.0/8, ::1, and 127.0.0.0/8 mapped into IPv6. Unix sockets count as loopback. */
 bool netaddr_is_loopback(const struct netaddr *addr);
+/* 0.0.0.0, ::, and 0.0.0.0 mapped into IPv6. */
+bool netaddr_is_any(const struct netaddr *addr);
 uint16_t netaddr_port(const struct netaddr *addr); /* 0 for Unix */
 void netaddr_set_port(struct netaddr *addr, uint16_t port);
 

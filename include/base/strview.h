@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <strings.h>
 
 struct strview {
     const char *ptr;
@@ -34,10 +35,29 @@ static inline bool strview_equal_text(struct strview a, const char *text)
     return strview_equal(a, strview_from(text));
 }
 
+/* Letters of ASCII alone have a case. */
+static inline bool strview_equal_no_case(struct strview a, const char *text)
+{
+    return a.len == strlen(text) && (a.len == 0 || strncasecmp(a.ptr, text, a.len) == 0);
+}
+
 static inline bool strview_starts_with(struct strview a, const char *prefix)
 {
     struct strview front = strview_from(prefix);
     return a.len >= front.len && (front.len == 0 || memcmp(a.ptr, front.ptr, front.len) == 0);
+}
+
+/* Whether it is one of those, which a blank each parts. */
+static inline bool strview_is_one_of(struct strview word, const char *words)
+{
+    for (const char *at = words; *at != '\0';) {
+        size_t len = strcspn(at, " ");
+        if (strview_equal(word, (struct strview){at, len})) {
+            return true;
+        }
+        at += len + (at[len] == ' ');
+    }
+    return false;
 }
 
 #endif

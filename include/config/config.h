@@ -56,7 +56,7 @@ struct config_address {
 
 enum config_kind { CONFIG_KIND_TERMINATE = 0, CONFIG_KIND_ORIGINATE, CONFIG_KIND_BRIDGE };
 enum config_resumption { CONFIG_RESUMPTION_MEMORY = 0, CONFIG_RESUMPTION_NONE };
-enum config_crl_check { CONFIG_CRL_CHECK_LEAF = 0, CONFIG_CRL_CHECK_CHAIN };
+enum config_crl_check { CONFIG_CRL_CHECK_UNSET = 0, CONFIG_CRL_CHECK_LEAF, CONFIG_CRL_CHECK_CHAIN };
 enum config_crl_expired { CONFIG_CRL_EXPIRED_KEEP = 0, CONFIG_CRL_EXPIRED_CUT };
 enum config_own_expiry { CONFIG_OWN_EXPIRY_REFUSE_NEW = 0, CONFIG_OWN_EXPIRY_CLOSE };
 enum config_watch { CONFIG_WATCH_ATOMIC = 0, CONFIG_WATCH_NONE };
@@ -153,7 +153,7 @@ struct config_variable {
 
 struct config_trust {
     struct config_string domain;
-    struct config_string bundle; /* path */
+    struct config_string bundle; /* path; text NULL: the Workload API's, if it has one */
     struct config_string crl;    /* path; text NULL: no revocation for this domain */
     enum config_crl_check crl_check;
     struct config_pos crl_check_pos;
@@ -201,6 +201,10 @@ struct config {
         struct config_string spiffe_id; /* text NULL: no pin */
         struct config_string certificate;
         struct config_string private_key;
+        struct config_string workload_api; /* text NULL: SPIFFE_ENDPOINT_SOCKET, without files */
+        struct config_string hint;
+        uint64_t start_timeout_ms; /* 0: none */
+        struct config_pos start_timeout_pos;
         struct config_pos pos;
     } identity;
     struct config_trust *trust;
@@ -293,6 +297,8 @@ void config_free(struct config *config);
 const char *config_kind_name(enum config_kind kind); /* "terminate", … */
 bool config_scheme_is_mtls(enum config_scheme scheme);
 bool config_scheme_is_unix(enum config_scheme scheme);
+/* Our SVID comes from files; else from the Workload API. */
+bool config_has_identity_files(const struct config *config);
 /* Did it stand in an included file? Such a file may be shared with processes that have other
    listeners and trust domains. */
 bool config_is_included(const struct config *config, struct config_pos pos);

@@ -26,7 +26,6 @@ struct door_target {
     enum door_family family;
 };
 
-bool door_is_wildcard(const struct netaddr *address);
 /* Is sockets[index] a door beside the target? Our own sockets are not among them. */
 bool door_is_open(const struct door_target *target, const struct tcp_listening *sockets,
                   size_t count, size_t index);

@@ -35,9 +35,9 @@ struct material_domain {
 
 struct material {
     struct setup *setup;
-    struct x509_svid *own;
+    struct x509_svid *own; /* NULL: the Workload API has given none, or taken it away */
     int64_t own_loaded_s;
-    struct material_domain *domains; /* in the order of the configuration */
+    struct material_domain *domains; /* in the order of the configuration, then the API's */
     size_t domain_count;
     struct credentials *credentials;
     struct quarantine *quarantine;        /* what decides: both of its sources */

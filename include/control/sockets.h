@@ -20,6 +20,11 @@ struct socket_table;
 struct socket_table *socket_table_new(size_t worker_count, struct activation *activation);
 /* Closes everything. NULL is fine. */
 void socket_table_free(struct socket_table *table);
+/* Until it is released nothing is opened, and socket_table_open gives an array of NULLs: there is
+   no identity yet to accept anybody with. */
+void socket_table_hold(struct socket_table *table);
+void socket_table_release(struct socket_table *table);
+bool socket_table_is_held(const struct socket_table *table);
 /*
  * Opens what the setup needs and is not open yet, and leaves alone what is. The result is an array
  * by config index, the caller's to free (mem_free), its sockets the table's. NULL with err: nothing

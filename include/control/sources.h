@@ -3,6 +3,9 @@
  * (with policy), our own SVID, each trust domain's bundle, each trust domain's CRLs, and the
  * quarantine, which is in the configuration's files and in a file of its own.
  *
+ * Our SVID may come from the Workload API instead of a file, and then bundles and CRLs too
+ * (control/workload_material.h): a start goes without until they are there.
+ *
  * They are independent: at a reload a source that can't be read or is wrong keeps its own last
  * good state, and the others go through. At a start every one must be good. Time alone breaks
  * nothing: what has expired is loaded, and a warning. Of the quarantine a broken file adds what can
@@ -27,6 +30,7 @@ struct setup;
 struct snapshot;
 struct sources;
 struct tls_session_store;
+struct workload_update;
 
 enum sources_scope {
     SOURCES_CREDENTIALS = 0, /* SVID, bundles, CRLs, quarantine file; not the configuration */
@@ -79,6 +83,9 @@ struct material *sources_prepare(const struct sources *sources,
 /* What is in force, with what the candidate holds in quarantine added. The caller's. */
 struct material *sources_quarantine_alone(const struct sources *sources,
                                           const struct material *candidate);
+/* What the Workload API has given last; counts from the next load on. Takes a reference of its own;
+   NULL: nothing has come from whom is asked now. */
+void sources_set_workload(struct sources *sources, struct workload_update *update);
 /* The candidate is now what is in force. Takes it over. */
 void sources_commit(struct sources *sources, struct material *candidate);
 

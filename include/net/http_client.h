@@ -37,6 +37,9 @@ enum http_reply_state http_reply_parse(const char *data, size_t len, enum http_m
                                        enum http_connection connection, struct http_reply *out,
                                        struct errbuf *err);
 
+/* Of a status line without its end, "HTTP/1.1 200 OK" (RFC 9112 4): 100 to 999. 0: it is none. */
+int http_reply_status(struct strview line);
+
 struct http_client_request {
     const char *socket_path;       /* of a Unix socket; NULL: */
     const struct netaddr *address; /* TCP or Unix */

@@ -147,8 +147,7 @@ struct worker_options {
     const struct metrics *metrics; /* follows the listeners already; outlives the worker */
     struct peer_table *peers;      /* NULL: not wanted */
     struct log_ring *ring;
-    const _Atomic int
-        *log_level; /* of every thread's log; NULL: the configuration's at the start */
+    const _Atomic int *log_level; /* every thread's; NULL: the configuration's at the start */
     struct mailbox *control;
     struct listen_sockets *const *sockets; /* by config index */
 };

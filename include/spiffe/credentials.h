@@ -20,6 +20,7 @@ struct x509_svid;
 
 enum crl_check {
     CRL_CHECK_NONE = 0, /* no CRL is configured for the domain */
+    CRL_CHECK_PRESENT,  /* a CRL that is there counts, none is demanded */
     CRL_CHECK_LEAF,     /* the leaf's issuer must have one */
     CRL_CHECK_CHAIN     /* every issuer of the path must have one */
 };

@@ -10,6 +10,7 @@
 #define BULKHEAD_SPIFFE_CRL_H
 
 #include "base/errbuf.h"
+#include "base/strview.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@
 
 struct crypto;
 struct crl_set;
+struct trust_bundle;
 
 enum {
     CRL_BYTES_MAX = 128 * 1024 * 1024, /* of a file; a million entries in PEM are about 70 MiB */
@@ -33,6 +35,23 @@ enum {
  */
 struct crl_set *crl_set_from_bytes(const struct crypto *crypto, const char *data, size_t len,
                                    struct errbuf *err);
+/* Lists in DER, each exactly one CRL, as above. NULL with err, which says which (from 1). */
+struct crl_set *crl_set_from_der(const struct crypto *crypto, const struct strview *lists,
+                                 size_t count, struct errbuf *err);
+/*
+ * Lists that came together for several trust domains (SPIFFE Workload API 5.1), sorted: sets[i]
+ * gets those that an anchor of bundles[i] has signed. Those that no anchor of any bundle has signed
+ * are an intermediate's, and nobody can say of which domain: they are in every set, loose: they
+ * count where an issuer of a peer's path has signed them, and mean nothing else. So a list never
+ * acts on another domain's peers. sets[i] is NULL when it would be empty. Returns how many are
+ * loose.
+ */
+size_t crl_set_sort(const struct crl_set *all, struct trust_bundle *const *bundles, size_t count,
+                    struct crl_set **sets);
+/* Those of both; NULL: more than CRL_COUNT_MAX. */
+struct crl_set *crl_set_join(const struct crl_set *a, const struct crl_set *b);
+/* The same lists, byte by byte, in the same order. */
+bool crl_set_same(const struct crl_set *a, const struct crl_set *b);
 struct crl_set *crl_set_ref(struct crl_set *set);
 void crl_set_unref(struct crl_set *set); /* NULL is fine */
 size_t crl_set_count(const struct crl_set *set);

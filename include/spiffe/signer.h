@@ -18,6 +18,9 @@ struct evp_pkey_st;
 /* From a PEM private key (PKCS#8, SEC 1 or PKCS#1; no passphrase). Text is not kept. */
 struct signer *signer_from_pem(const struct crypto *crypto, const char *pem, size_t len,
                                struct errbuf *err);
+/* From exactly len bytes of PKCS#8 in DER, unencrypted (RFC 5958). They are not kept. */
+struct signer *signer_from_pkcs8(const struct crypto *crypto, const void *der, size_t len,
+                                 struct errbuf *err);
 struct signer *signer_ref(struct signer *signer);
 void signer_unref(struct signer *signer); /* the last one wipes the key */
 /* The key in this process; valid as long as the signer. */

@@ -47,6 +47,20 @@ enum {
  */
 struct trust_bundle *trust_bundle_from_json(const struct crypto *crypto, const char *domain,
                                             const char *text, size_t len, struct errbuf *err);
+/*
+ * Certificates in DER, one directly behind the other (SPIFFE Workload API 5.1). No bytes at all
+ * make a bundle without an anchor, which admits nobody; else each must be an anchor, as in PEM.
+ */
+struct trust_bundle *trust_bundle_from_der(const struct crypto *crypto, const char *domain,
+                                           const void *der, size_t len, struct errbuf *err);
+/*
+ * Two bundles of one domain by two who don't agree: what both trust. NULL with err when the anchors
+ * that they share make no bundle.
+ */
+struct trust_bundle *trust_bundle_common(const struct trust_bundle *a, const struct trust_bundle *b,
+                                         struct errbuf *err);
+/* The same anchors. */
+bool trust_bundle_same(const struct trust_bundle *a, const struct trust_bundle *b);
 /* Either form, by content: JSON when the first byte that is no blank is '{', else PEM. */
 struct trust_bundle *trust_bundle_from_bytes(const struct crypto *crypto, const char *domain,
                                              const char *data, size_t len, struct errbuf *err);

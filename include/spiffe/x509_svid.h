@@ -66,6 +66,10 @@ struct x509_svid;
 struct x509_svid *x509_svid_from_pem(const struct crypto *crypto, const char *chain_pem,
                                      size_t chain_len, const char *key_pem, size_t key_len,
                                      struct errbuf *err);
+/* The same from DER: certificates one behind the other, and PKCS#8. */
+struct x509_svid *x509_svid_from_der(const struct crypto *crypto, const void *chain,
+                                     size_t chain_len, const void *key, size_t key_len,
+                                     struct errbuf *err);
 struct x509_svid *x509_svid_ref(struct x509_svid *svid);
 void x509_svid_unref(struct x509_svid *svid);
 /* The same certificates in the same order, and so the same key. */

@@ -115,6 +115,17 @@ bool netaddr_is_loopback(const struct netaddr *addr)
     return netaddr_is_unix(addr);
 }
 
+bool netaddr_is_any(const struct netaddr *addr)
+{
+    static const struct in6_addr mapped = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+    if (is_ipv4(addr)) {
+        return addr->u.in.sin_addr.s_addr == htonl(INADDR_ANY);
+    }
+    const struct in6_addr *ip = &addr->u.in6.sin6_addr;
+    return is_ipv6(addr) &&
+           (IN6_IS_ADDR_UNSPECIFIED(ip) || memcmp(ip, &mapped, sizeof(mapped)) == 0);
+}
+
 uint16_t netaddr_port(const struct netaddr *addr)
 {
     if (is_ipv4(addr)) {

@@ -363,7 +363,8 @@ static int print_answer(const struct options *options, const struct http_reply *
     }
     int code = EXIT_FAILED;
     if (options->json) {
-        printf("%.*s\n", (int)reply->body.len, reply->body.ptr);
+        bool ends = reply->body.len > 0 && reply->body.ptr[reply->body.len - 1] == '\n';
+        printf("%.*s%s", (int)reply->body.len, reply->body.ptr, ends ? "" : "\n");
     }
     if (reply->status >= STATUS_REDIRECTS) {
         const char *why = json_string_value(json_object_get(answer, "error"));

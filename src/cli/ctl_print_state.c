@@ -27,12 +27,16 @@ void ctl_print_identity(json_t *answer, FILE *out)
         const char *name;
         const char *key;
     } lines[] = {
-        {"SPIFFE ID", "spiffe_id"}, {"source", "source"},         {"file", "file"},
-        {"loaded", "loaded"},       {"not before", "not_before"}, {"not after", "not_after"},
-        {"key", "key_type"},        {"serial", "serial"},         {"sha256", "sha256"},
+        {"SPIFFE ID", "spiffe_id"}, {"source", "source"}, {"file", "file"},
+        {"address", "address"},     {"loaded", "loaded"}, {"not before", "not_before"},
+        {"not after", "not_after"}, {"key", "key_type"},  {"serial", "serial"},
+        {"sha256", "sha256"},
     };
     size_t index = 0;
     json_t *identity = NULL;
+    if (json_is_string(json_object_get(answer, "missing"))) {
+        print_line("no SVID", ctl_text_of(answer, "missing"), out);
+    }
     json_array_foreach(json_object_get(answer, "identities"), index, identity)
     {
         for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -118,11 +122,11 @@ void ctl_print_drain(json_t *answer, FILE *out)
 {
     bool before = json_is_true(json_object_get(answer, "begun_before"));
     fprintf(out,
-            "%s: %s; sessions may end within %" JSON_INTEGER_FORMAT " ms and the delay of "
-            "%" JSON_INTEGER_FORMAT " ms\n",
-            ctl_text_of(answer, "state"), before ? "it had begun before" : "it has begun",
-            json_integer_value(json_object_get(answer, "timeout_ms")),
-            json_integer_value(json_object_get(answer, "delay_ms")));
+            "the drain %s: after drain.delay (%" JSON_INTEGER_FORMAT " ms) no more is accepted, "
+            "and open sessions may end within drain.timeout (%" JSON_INTEGER_FORMAT " ms)\n",
+            before ? "had begun before" : "has begun",
+            json_integer_value(json_object_get(answer, "delay_ms")),
+            json_integer_value(json_object_get(answer, "timeout_ms")));
 }
 
 void ctl_print_config(json_t *answer, FILE *out)

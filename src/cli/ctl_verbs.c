@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/strview.h"
 #include "cli/ctl_print.h"
 
 const struct ctl_option_info ctl_options[CTL_OPTION_COUNT] = {
@@ -276,13 +277,6 @@ const struct ctl_verb *ctl_verb_find(const char *name)
 
 bool ctl_verb_takes(const struct ctl_verb *verb, enum ctl_option option)
 {
-    const char *name = ctl_options[option].name;
-    for (const char *at = verb->options; at != NULL && *at != '\0';) {
-        size_t len = strcspn(at, " ");
-        if (strlen(name) == len && memcmp(at, name, len) == 0) {
-            return true;
-        }
-        at += len + (at[len] == ' ');
-    }
-    return false;
+    return verb->options != NULL &&
+           strview_is_one_of(strview_from(ctl_options[option].name), verb->options);
 }

@@ -118,11 +118,10 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
 /* What listens on all addresses answers on the loopback too. */
 static void to_loopback(struct netaddr *addr)
 {
-    if (addr->u.sa.sa_family == AF_INET && addr->u.in.sin_addr.s_addr == htonl(INADDR_ANY)) {
-        addr->u.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    } else if (addr->u.sa.sa_family == AF_INET6 &&
-               IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr)) {
-        addr->u.in6.sin6_addr = in6addr_loopback;
+    if (netaddr_is_any(addr)) {
+        bool is_ipv6 =
+            addr->u.sa.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&addr->u.in6.sin6_addr);
+        (void)netaddr_from_ip(addr, is_ipv6 ? "::1" : "127.0.0.1", netaddr_port(addr));
     }
 }
 

@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "cli/output.h"
+#include "cli/svid_workload.h"
 #include "spiffe/credentials.h"
 #include "spiffe/crypto.h"
 #include "spiffe/svid_inspect.h"
@@ -25,6 +26,7 @@ enum { FILE_MAX = 1 << 20, BUNDLE_MAX = 64 << 20, JSON_SIZE = 256 * 1024 };
 
 struct options {
     bool json;
+    bool workload_api;
     const char *bundle;
     const char *trust_domain;
     char **files;
@@ -35,26 +37,46 @@ static void print_help(FILE *out)
 {
     fputs(
         "usage: bulkhead svid [--json] [--bundle FILE --trust-domain NAME] FILE...\n"
+        "       bulkhead svid [--json] --workload-api [ADDRESS]\n"
         "\n"
         "Says what a certificate is: its SPIFFE ID, validity and key, and every rule of the\n"
         "X509-SVID standard that it breaks (of a malformed one, only that). FILE is PEM (leaf\n"
         "first, then intermediates), one DER certificate, or - for stdin.\n"
+        "With --workload-api: the same of all that a SPIFFE Workload API gives this process, "
+        "SVIDs\n"
+        "with their hints, and bundles; never a key. What to do when it gives nothing.\n"
         "\n"
         "      --json               one JSON object per file and line\n"
         "      --bundle FILE        verify the chain of a leaf that breaks no rule against these\n"
         "                           CA certificates (PEM, or a SPIFFE bundle document)\n"
         "      --trust-domain NAME  the trust domain that the bundle belongs to\n"
+        "      --workload-api       ask the API at ADDRESS (unix:///PATH, tcp://IP:PORT), or "
+        "where\n"
+        "                           SPIFFE_ENDPOINT_SOCKET says\n"
         "  -h, --help               this text\n"
         "\n"
         "Examples:\n"
         "  bulkhead svid /run/bulkhead/svid.pem\n"
         "  bulkhead svid --bundle prod.pem --trust-domain prod.example svid.pem\n"
         "  openssl s_client -connect orders:8443 </dev/null | bulkhead svid -\n"
+        "  bulkhead svid --workload-api unix:///run/spire/agent.sock\n"
         "  bulkhead svid --json *.pem | jq 'select(.valid | not) | .file'\n"
         "\n"
-        "Exit code: 0 all are valid, 1 one breaks a rule (or stdout failed), 2 wrong usage or\n"
-        "unreadable.\n",
+        "Exit code: 0 all are valid, 1 one breaks a rule, or the API gives none (or stdout "
+        "failed),\n"
+        "2 wrong usage, unreadable, or nobody to ask.\n",
         out);
+}
+
+static bool check_workload(const struct options *options)
+{
+    if (options->bundle != NULL || options->file_count > 1) {
+        fputs("bulkhead svid: --workload-api takes one address at most, and no --bundle; try: "
+              "bulkhead svid --help\n",
+              stderr);
+        return false;
+    }
+    return true;
 }
 
 /* True when the command should go on; otherwise *code is the exit code. */
@@ -64,6 +86,7 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
         {"json", no_argument, NULL, 'j'},
         {"bundle", required_argument, NULL, 'b'},
         {"trust-domain", required_argument, NULL, 't'},
+        {"workload-api", no_argument, NULL, 'w'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -77,6 +100,9 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
         switch (option) {
         case 'j':
             options->json = true;
+            break;
+        case 'w':
+            options->workload_api = true;
             break;
         case 'b':
             options->bundle = optarg;
@@ -100,6 +126,9 @@ static bool parse_options(int argc, char **argv, struct options *options, int *c
               "--help\n",
               stderr);
         return false;
+    }
+    if (options->workload_api) {
+        return check_workload(options);
     }
     if (options->file_count == 0) {
         fputs("bulkhead svid: which file? try: bulkhead svid /run/bulkhead/svid.pem\n", stderr);
@@ -357,6 +386,9 @@ int svid_main(int argc, char **argv)
     int code = EXIT_WRONG;
     if (!parse_options(argc, argv, &options, &code)) {
         return code;
+    }
+    if (options.workload_api) {
+        return svid_workload(options.file_count == 1 ? options.files[0] : NULL, options.json);
     }
     struct crypto *crypto = crypto_new(&err);
     if (crypto == NULL) {

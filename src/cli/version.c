@@ -6,6 +6,7 @@
 
 #include "cli/output.h"
 #include "config/yaml_doc.h"
+#include "net/grpc_call.h"
 #include "net/loop.h"
 #include "net/resolver.h"
 #include "spiffe/trust_bundle.h"
@@ -35,6 +36,8 @@ static void print_versions(void)
            loop_run_version());
     printf("  c-ares    built with %s, running with %s\n", resolver_build_version(),
            resolver_run_version());
+    printf("  nghttp2   built with %s, running with %s\n", grpc_call_build_version(),
+           grpc_call_run_version());
     printf("  libyaml   running with %s\n", yaml_doc_run_version());
     printf("  jansson   built with %s, running with %s\n", trust_bundle_json_build_version(),
            trust_bundle_json_run_version());

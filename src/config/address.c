@@ -174,13 +174,7 @@ static bool check_destination(const char *host, struct errbuf *err)
     if (!netaddr_from_ip(&addr, host, 0)) {
         return true;
     }
-    static const struct in6_addr any6 = IN6ADDR_ANY_INIT;
-    static const struct in6_addr mapped_any = {
-        .s6_addr = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0}};
-    bool any = addr.u.sa.sa_family == AF_INET
-                   ? addr.u.in.sin_addr.s_addr == htonl(INADDR_ANY)
-                   : memcmp(&addr.u.in6.sin6_addr, &any6, sizeof any6) == 0 ||
-                         memcmp(&addr.u.in6.sin6_addr, &mapped_any, sizeof any6) == 0;
+    bool any = netaddr_is_any(&addr);
     if (any) {
         errbuf_set(err, "\"%s\" is no address to connect to; write 127.0.0.1 or [::1]", host);
     }

@@ -40,6 +40,11 @@ bool config_scheme_is_mtls(enum config_scheme scheme)
     return scheme == CONFIG_SCHEME_MTLS || scheme == CONFIG_SCHEME_MTLS_UNIX;
 }
 
+bool config_has_identity_files(const struct config *config)
+{
+    return config->identity.certificate.text != NULL || config->identity.private_key.text != NULL;
+}
+
 bool config_scheme_is_unix(enum config_scheme scheme)
 {
     return scheme == CONFIG_SCHEME_UNIX || scheme == CONFIG_SCHEME_MTLS_UNIX;

@@ -5,6 +5,7 @@
 #include "config/decode.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -13,7 +14,7 @@
 #include "config/suggest.h"
 #include "decode_private.h"
 
-enum { DEFAULT_SIZE = 64 };
+enum { DEFAULT_SIZE = 64, NAMES_SIZE = 512 };
 
 static void decode_table(struct decoder *d, const struct field_table *table,
                          const struct yaml_node *node, void *base);
@@ -138,6 +139,18 @@ static void decode_map(struct decoder *d, const struct field *field, const struc
     }
 }
 
+static void list_names(const struct field_table *table, char *out, size_t size)
+{
+    size_t len = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < table->count && len < size; i++) {
+        int added =
+            snprintf(out + len, size - len, "%s%s", i == 0 ? "" : ", ", table->fields[i].name);
+        ASSERT(added >= 0);
+        len += (size_t)added;
+    }
+}
+
 static void report_unknown(struct decoder *d, const struct field_table *table,
                            const struct yaml_node *key)
 {
@@ -151,12 +164,14 @@ static void report_unknown(struct decoder *d, const struct field_table *table,
         suggest_consider(&suggest, table->fields[i].name);
     }
     const char *joint = d->path_len > 0 ? ": " : "";
+    char names[NAMES_SIZE];
     if (suggest.best != NULL) {
         diag_error(d->diags, decoder_pos(d, key), "%s%sunknown key \"%s\"; did you mean \"%s\"?",
                    d->path, joint, key->u.text, suggest.best);
     } else {
-        diag_error(d->diags, decoder_pos(d, key), "%s%sunknown key \"%s\"", d->path, joint,
-                   key->u.text);
+        list_names(table, names, sizeof names);
+        diag_error(d->diags, decoder_pos(d, key), "%s%sunknown key \"%s\"; the keys here are %s",
+                   d->path, joint, key->u.text, names);
     }
 }
 

@@ -65,6 +65,17 @@ static unsigned set_at(const void *value)
     return set;
 }
 
+/* Whether the value is one of its row's: one that is not written and has no default is none. */
+static bool is_choice(const struct field *field, const void *value)
+{
+    for (const struct field_choice *choice = field->choices; choice->name != NULL; choice++) {
+        if (choice->value == choice_at(value)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static const char *choice_name(const struct field *field, const void *value)
 {
     const struct field_choice *choice = field->choices;
@@ -287,9 +298,10 @@ static bool has_no_value(const struct place *place, const struct field *field)
         return ((const struct config_address *)value)->text.text == NULL;
     case FIELD_TIME:
         return ((const struct config_time *)value)->text.text == NULL;
+    case FIELD_CHOICE:
+        return !is_choice(field, value);
     case FIELD_VERSION:
     case FIELD_BOOL:
-    case FIELD_CHOICE:
     case FIELD_SET:
     case FIELD_MODE:
     case FIELD_STRUCT:

@@ -3,8 +3,10 @@
  */
 #include "config/same.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "config/field_table.h"
@@ -23,6 +25,29 @@ static bool same_string(const void *a, const void *b)
 {
     return same_text(((const struct config_string *)a)->text,
                      ((const struct config_string *)b)->text);
+}
+
+static bool is_at(const char *absolute, const char *directory, const char *path)
+{
+    size_t len = strlen(directory);
+    return strncmp(absolute, directory, len) == 0 && absolute[len] == '/' &&
+           strcmp(absolute + len + 1, path) == 0;
+}
+
+/* One is from the working directory where the file that names it was given so. */
+static bool same_path(const void *a, const void *b)
+{
+    const char *left = ((const struct config_string *)a)->text;
+    const char *right = ((const struct config_string *)b)->text;
+    if (same_text(left, right)) {
+        return true;
+    }
+    char directory[PATH_MAX];
+    if (left == NULL || right == NULL || (left[0] == '/') == (right[0] == '/') ||
+        getcwd(directory, sizeof(directory)) == NULL) {
+        return false;
+    }
+    return left[0] == '/' ? is_at(left, directory, right) : is_at(right, directory, left);
 }
 
 static bool same_strings(const void *left, const void *right)
@@ -52,9 +77,10 @@ static bool same_field(const struct field *field, const void *a, const void *b)
     case FIELD_DNS_NAME:
     case FIELD_WORD:
     case FIELD_ACCOUNT:
+        return same_string(left, right);
     case FIELD_PATH:
     case FIELD_OUTPUT:
-        return same_string(left, right);
+        return same_path(left, right);
     case FIELD_ACCEPT:
     case FIELD_FORWARD:
     case FIELD_LOCAL:

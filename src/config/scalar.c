@@ -85,7 +85,7 @@ bool scalar_parse_duration(const char *text, uint64_t *ms, const char **why)
     if (!read_digits(text, ms, &rest, why)) {
         return false;
     }
-    *why = *rest == '\0' ? "write a unit: 10s (ms, s, m, h or d)"
+    *why = *rest == '\0' ? "must have a unit (ms, s, m, h or d), such as 10s"
                          : "must be a whole number and one unit of ms, s, m, h or d, such as 10s";
     return apply_unit(duration_units, DURATION_UNITS, rest, ms, why);
 }

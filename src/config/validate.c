@@ -224,7 +224,8 @@ static void check_listener(struct checker *c, size_t i)
 static void check_crl_key(struct checker *c, const struct config_trust *trust,
                           struct config_pos pos, const char *key)
 {
-    if (validate_is_present(pos) && !validate_is_present(trust->crl.pos)) {
+    bool has_files = config_has_identity_files(c->config);
+    if (validate_is_present(pos) && !validate_is_present(trust->crl.pos) && has_files) {
         diag_error(c->diags, pos, "trust.%s.%s: needs `crl`, the file of the lists",
                    trust->domain.text, key);
     }
@@ -323,6 +324,7 @@ void validate_config(const struct config *config, uint32_t file, struct diag_lis
     for (size_t i = 0; i < config->trust_count; i++) {
         check_trust(&c, &config->trust[i]);
     }
+    validate_identity(&c);
     check_listener_names(&c);
     check_accept_addresses(&c);
     validate_probes(&c);

@@ -50,6 +50,7 @@ void validate_suggest_listeners(const struct validate_targets *targets, struct s
 
 void validate_rules(struct checker *c, const struct validate_targets *targets);
 void validate_groups(struct checker *c);
+void validate_identity(struct checker *c);
 void validate_probes(struct checker *c);
 void validate_tests(struct checker *c, const struct validate_targets *targets);
 

@@ -89,12 +89,6 @@ static bool is_app_path(const char *path)
     return *at == '\0';
 }
 
-static bool is_any(const struct netaddr *addr)
-{
-    return addr->u.sa.sa_family == AF_INET ? addr->u.in.sin_addr.s_addr == htonl(INADDR_ANY)
-                                           : IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr);
-}
-
 /* A question to ourselves would wait for itself. */
 static bool is_ours(const struct netaddr *addr, const struct config_address *listen)
 {
@@ -102,7 +96,7 @@ static bool is_ours(const struct netaddr *addr, const struct config_address *lis
     if (!address_to_netaddr(listen, &ours) || addr->u.sa.sa_family != ours.u.sa.sa_family) {
         return false;
     }
-    if (!netaddr_is_unix(&ours) && is_any(&ours)) {
+    if (netaddr_is_any(&ours)) {
         return netaddr_port(addr) == netaddr_port(&ours);
     }
     return same_addr(addr, &ours);

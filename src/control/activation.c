@@ -1,15 +1,14 @@
 #include "control/activation.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "environment.h"
 
 /* SD_LISTEN_FDS_START. */
 enum { FIRST = STDERR_FILENO + 1, MOST = 1024, NAMES_SIZE = 512 };
@@ -23,23 +22,6 @@ struct activation {
     struct passed *sockets; /* descriptor FIRST + i */
     size_t count;
 };
-
-/* The caller's; NULL when it is not there. */
-static char *take_variable(const char *name)
-{
-    const char *value = getenv(name);
-    char *copy = value == NULL ? NULL : mem_strdup(value);
-    (void)unsetenv(name);
-    return copy;
-}
-
-static bool parse_number(const char *text, unsigned long *number)
-{
-    char *end = NULL;
-    errno = 0;
-    *number = strtoul(text, &end, 10);
-    return errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0';
-}
 
 /* "a:b:c", as many as there are sockets. */
 static int take_names(struct activation *activation, const char *names, struct errbuf *err)
@@ -62,24 +44,24 @@ static int take_names(struct activation *activation, const char *names, struct e
 static int take_sockets(struct activation *activation, const char *pid, const char *fds,
                         const char *names, struct errbuf *err)
 {
-    unsigned long whose = 0;
-    unsigned long count = 0;
+    uint64_t whose = 0;
+    uint64_t count = 0;
     if (pid == NULL || fds == NULL) {
         return 0;
     }
-    if (!parse_number(pid, &whose) || !parse_number(fds, &count) || count > MOST) {
+    if (!environment_number(pid, &whose) || !environment_number(fds, &count) || count > MOST) {
         errbuf_set(err,
                    "LISTEN_PID=\"%s\", LISTEN_FDS=\"%s\": must be a process' number and that "
                    "of the sockets passed, %d at most",
                    pid, fds, MOST);
         return -1;
     }
-    if (whose != (unsigned long)getpid()) {
+    if (whose != (uint64_t)getpid()) {
         return 0;
     }
-    for (unsigned long i = 0; i < count; i++) {
-        if (fcntl(FIRST + (int)i, F_GETFD) < 0) { /* else it would come to be one of ours */
-            errbuf_set(err, "LISTEN_FDS=\"%s\": descriptor %lu is not open", fds, FIRST + i);
+    for (int i = 0; i < (int)count; i++) {
+        if (fcntl(FIRST + i, F_GETFD) < 0) { /* else it would come to be one of ours */
+            errbuf_set(err, "LISTEN_FDS=\"%s\": descriptor %d is not open", fds, FIRST + i);
             return -1;
         }
     }
@@ -91,9 +73,9 @@ static int take_sockets(struct activation *activation, const char *pid, const ch
 struct activation *activation_new(struct errbuf *err)
 {
     struct activation *activation = mem_alloc(sizeof(*activation));
-    char *pid = take_variable("LISTEN_PID");
-    char *fds = take_variable("LISTEN_FDS");
-    char *names = take_variable("LISTEN_FDNAMES");
+    char *pid = environment_take("LISTEN_PID");
+    char *fds = environment_take("LISTEN_FDS");
+    char *names = environment_take("LISTEN_FDNAMES");
     if (take_sockets(activation, pid, fds, names, err) != 0) {
         activation_free(activation);
         activation = NULL;

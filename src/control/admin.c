@@ -16,7 +16,6 @@
 #include "admin_peers.h"
 #include "admin_rules.h"
 #include "admin_sessions.h"
-#include "base/bytebuf.h"
 #include "base/memory.h"
 #include "config/address.h"
 #include "control/drain.h"
@@ -67,15 +66,7 @@ static void on_gone(void *arg)
 /* Takes text over; NULL: memory is out. */
 static void answer_text(struct http_call *call, char *text, size_t len)
 {
-    struct bytebuf body = {0};
-    if (text == NULL || !bytebuf_append(&body, text, len)) {
-        http_call_refuse(call, STATUS_NO_MEMORY, "memory is out");
-    } else {
-        const struct http_answer answer = {.status = STATUS_OK, .body = &body};
-        http_call_answer(call, &answer);
-    }
-    bytebuf_clear(&body);
-    mem_free(text);
+    admin_json_answer(call, STATUS_OK, text, len, "memory is out");
 }
 
 static void on_done(void *arg, const struct reload_outcome *outcome)
@@ -264,23 +255,12 @@ static const struct route routes[] = {
     {"/log-level", HTTP_METHOD_POST, "level", on_log_level},
 };
 
-static bool takes(const struct route *route, struct strview name)
-{
-    for (const char *at = route->parameters; at != NULL && *at != '\0';) {
-        size_t len = strcspn(at, " ");
-        if (strview_equal(name, (struct strview){at, len})) {
-            return true;
-        }
-        at += len + (at[len] == ' ');
-    }
-    return false;
-}
-
 /* A misspelt dry_run must not be a reload. */
 static bool takes_all(const struct route *route, const struct http_request *request)
 {
     for (size_t i = 0; i < request->parameter_count; i++) {
-        if (!takes(route, request->parameters[i].name)) {
+        if (route->parameters == NULL ||
+            !strview_is_one_of(request->parameters[i].name, route->parameters)) {
             return false;
         }
     }

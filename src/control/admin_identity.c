@@ -14,6 +14,8 @@
 #include "config/config.h"
 #include "control/material.h"
 #include "control/sources.h"
+#include "control/workload_material.h"
+#include "control/workload_source.h"
 #include "control_private.h"
 #include "proxy/setup.h"
 #include "spiffe/certificate_facts.h"
@@ -58,7 +60,9 @@ static void write_own(struct json_writer *w, const struct material *material)
     certificate_facts_read(x509_svid_leaf(own), &leaf);
     json_object_begin(w);
     json_field_strview(w, "spiffe_id", x509_svid_id(own)->text);
-    json_field_string(w, "source", "files");
+    const char *address = workload_material_address(config);
+    json_field_string(w, "source", address == NULL ? "files" : "workload_api");
+    json_field_string(w, "address", address);
     json_field_string(w, "file", config->identity.certificate.text);
     field_time(w, "loaded", material->own_loaded_s != 0, material->own_loaded_s);
     field_time(w, "not_before", true, x509_svid_not_before(own));
@@ -83,8 +87,12 @@ static void write_identity(struct json_writer *w, const void *arg)
     json_field_u64(w, "generation", control->reloads.generation);
     json_key(w, "identities");
     json_array_begin(w);
-    write_own(w, material_of(control));
+    bool has_one = material_of(control)->own != NULL;
+    if (has_one) {
+        write_own(w, material_of(control));
+    }
     json_array_end(w);
+    json_field_string(w, "missing", has_one ? NULL : workload_source_problem(control->workload));
     json_object_end(w);
 }
 
@@ -154,8 +162,10 @@ static void write_gaps(struct json_writer *w, const struct material *material, c
 static void write_crls(struct json_writer *w, const struct material *material,
                        const struct material_domain *domain, const struct config_trust *trust)
 {
-    static const char *const checks[] = {
-        [CRL_CHECK_NONE] = "none", [CRL_CHECK_LEAF] = "leaf", [CRL_CHECK_CHAIN] = "chain"};
+    static const char *const checks[] = {[CRL_CHECK_NONE] = "none",
+                                         [CRL_CHECK_PRESENT] = "present",
+                                         [CRL_CHECK_LEAF] = "leaf",
+                                         [CRL_CHECK_CHAIN] = "chain"};
     json_field_string(w, "crl", trust == NULL ? NULL : trust->crl.text);
     json_field_string(w, "crl_check", checks[domain->crl_check]);
     field_time(w, "crl_loaded", domain->crls_loaded_s != 0, domain->crls_loaded_s);

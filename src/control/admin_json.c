@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytebuf.h"
 #include "base/json_writer.h"
 #include "base/memory.h"
 #include "control/changes.h"
+#include "net/http_server.h"
 #include "proxy/survey.h"
 
-enum { FIRST_SIZE = 64 * 1024 };
+enum { FIRST_SIZE = 64 * 1024, STATUS_NO_MEMORY = 503 };
 static const size_t last_size = (size_t)1024 * 1024 * 1024;
 
 char *admin_json_render(admin_json_fn *write, const void *arg, size_t *len)
@@ -34,6 +36,19 @@ char *admin_json_render(admin_json_fn *write, const void *arg, size_t *len)
         mem_free(buf);
     }
     return NULL;
+}
+
+void admin_json_answer(struct http_call *call, int status, char *text, size_t len, const char *why)
+{
+    struct bytebuf body = {0};
+    if (text == NULL || !bytebuf_append(&body, text, len)) {
+        http_call_refuse(call, STATUS_NO_MEMORY, why);
+    } else {
+        const struct http_answer answer = {.status = status, .body = &body};
+        http_call_answer(call, &answer);
+    }
+    bytebuf_clear(&body);
+    mem_free(text);
 }
 
 /* --- what is the same in both --------------------------------------------------------------- */

@@ -20,7 +20,7 @@
 #include "spiffe/spiffe_id.h"
 #include "telemetry/peer_table.h"
 
-enum { STATUS_OK = 200, STATUS_NO_MEMORY = 503 };
+enum { STATUS_OK = 200 };
 
 struct telling {
     const struct control *control;
@@ -120,15 +120,7 @@ void admin_peers(struct control *control, struct http_call *call)
     }
     telling.has_identity = identity != NULL;
     size_t len = 0;
-    struct bytebuf body = {0};
     char *text = admin_json_render(write_answer, &telling, &len);
-    if (text == NULL || !bytebuf_append(&body, text, len)) {
-        http_call_refuse(call, STATUS_NO_MEMORY, "memory is out");
-    } else {
-        const struct http_answer answer = {.status = STATUS_OK, .body = &body};
-        http_call_answer(call, &answer);
-    }
-    bytebuf_clear(&body);
-    mem_free(text);
+    admin_json_answer(call, STATUS_OK, text, len, "memory is out");
     mem_free(identity);
 }

@@ -23,7 +23,9 @@
 #include "proxy/survey.h"
 #include "proxy/worker.h"
 
-enum { STATUS_OK = 200, STATUS_BAD = 400, STATUS_NO_MEMORY = 503 };
+enum { STATUS_OK = 200, STATUS_BAD = 400, STATUS_BUSY = 503 };
+/* Also those whose callers are gone: a connection's end takes no wish to terminate back. */
+enum { JOBS_MAX = 64 };
 
 struct job {
     STAILQ_ENTRY(job) link;
@@ -45,7 +47,8 @@ STAILQ_HEAD(job_list, job);
 struct admin_sessions {
     struct control *control;
     struct job_list jobs; /* the first is under way */
-    unsigned waiting;     /* for so many workers; 0: nothing is under way */
+    size_t job_count;
+    unsigned waiting; /* for so many workers; 0: nothing is under way */
     struct session_survey **surveys;
 };
 
@@ -160,7 +163,7 @@ static bool take_all(struct job *job, struct http_call *call)
     if (filtered == job->all) {
         http_call_refuse(call, STATUS_BAD,
                          filtered ? "all=true has no filter beside it"
-                                  : "say which: identity, rule, listener or session; or all=true");
+                                  : "say which: identity, rule, listener or session, or all");
         return false;
     }
     return true;
@@ -188,6 +191,7 @@ static void on_gone(void *arg)
     job->call = NULL;
     if (job->query.kind == SESSION_QUERY_LIST && job != STAILQ_FIRST(&sessions->jobs)) {
         STAILQ_REMOVE(&sessions->jobs, job, job, link);
+        sessions->job_count--;
         job_free(job);
     }
 }
@@ -199,12 +203,22 @@ static void start(struct job *job, struct http_call *call)
     job->by_uid = http_call_peer_uid(call, &job->uid);
     http_call_on_gone(call, on_gone, job);
     STAILQ_INSERT_TAIL(&sessions->jobs, job, link);
+    sessions->job_count++;
     if (job == STAILQ_FIRST(&sessions->jobs)) {
         begin(sessions);
     }
 }
 
 typedef bool take_fn(struct job *job, struct http_call *call);
+
+static bool has_room(const struct admin_sessions *sessions, struct http_call *call)
+{
+    if (sessions->job_count == JOBS_MAX) {
+        http_call_refuse(call, STATUS_BUSY, "too many questions are waiting");
+        return false;
+    }
+    return true;
+}
 
 static void ask(struct admin_sessions *sessions, struct http_call *call,
                 enum session_query_kind kind, take_fn *take_rest)
@@ -214,7 +228,7 @@ static void ask(struct admin_sessions *sessions, struct http_call *call,
     job->query.kind = kind;
     if (take_identity(job, call) && take_names(job, call) &&
         admin_parameter_number(call, "session", UINT64_MAX, &job->query.session) &&
-        take_rest(job, call)) {
+        take_rest(job, call) && has_room(sessions, call)) {
         start(job, call);
     } else {
         job_free(job);
@@ -390,22 +404,15 @@ static void answer(struct admin_sessions *sessions, const struct job *job)
     } else if (!job->failed) {
         text = admin_json_render(write_terminated, job, &len);
     }
-    struct bytebuf body = {0};
-    if (text == NULL || !bytebuf_append(&body, text, len)) {
-        http_call_refuse(job->call, STATUS_NO_MEMORY,
-                         "memory is out: not every worker could answer");
-    } else {
-        const struct http_answer whole = {.status = STATUS_OK, .body = &body};
-        http_call_answer(job->call, &whole);
-    }
-    bytebuf_clear(&body);
-    mem_free(text);
+    admin_json_answer(job->call, STATUS_OK, text, len,
+                      "memory is out: not every worker could answer");
 }
 
 static void finish(struct admin_sessions *sessions)
 {
     struct job *job = STAILQ_FIRST(&sessions->jobs);
     STAILQ_REMOVE_HEAD(&sessions->jobs, link);
+    sessions->job_count--;
     if (job->query.kind == SESSION_QUERY_TERMINATE) {
         log_terminated(&sessions->control->log, job);
     }

@@ -147,12 +147,13 @@ static void compare_crls(const struct material *from, const struct material *to,
 static void compare_identities(const struct material *from, const struct material *to,
                                change_fn *fn, void *arg)
 {
+    enum change_what what = from->own == NULL ? CHANGE_ADDED : CHANGE_CHANGED;
     if (from->own != to->own) {
         char name[SPIFFE_ID_MAX + 1];
-        struct strview id = x509_svid_id(to->own)->text;
+        struct strview id = x509_svid_id(to->own != NULL ? to->own : from->own)->text;
         memcpy(name, id.ptr, id.len);
         name[id.len] = '\0';
-        fn(arg, CHANGE_IDENTITY, CHANGE_CHANGED, name);
+        fn(arg, CHANGE_IDENTITY, to->own == NULL ? CHANGE_REMOVED : what, name);
     }
 }
 

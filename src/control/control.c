@@ -41,6 +41,8 @@
 #include "control/sources.h"
 #include "control/systemd.h"
 #include "control/watching.h"
+#include "control/workload_material.h"
+#include "control/workload_source.h"
 #include "control_private.h"
 #include "net/clock_watch.h"
 #include "net/listener.h"
@@ -132,6 +134,8 @@ static void on_signal(void *arg, int signal_number)
     }
 }
 
+static void log_ready_once(struct control *control);
+
 void control_material_changed(struct control *control)
 {
     control_set_session_bound(control);
@@ -139,6 +143,8 @@ void control_material_changed(struct control *control)
     watching_update(control->watching);
     own_expiry_look(control->own_expiry);
     rule_expiry_look(control->rule_expiry);
+    workload_source_in_force(control->workload);
+    log_ready_once(control);
 }
 
 static void on_clock_set(void *arg)
@@ -246,8 +252,13 @@ static int take_passed(struct control *control)
 static int open_sockets(struct control *control, struct errbuf *err)
 {
     control->sockets = socket_table_new(control->worker_count, control->activation);
+    bool held = workload_material_address(control_config(control)) != NULL;
+    if (held) {
+        socket_table_hold(control->sockets);
+    }
     control->start_sockets = socket_table_open(control->sockets, control->snapshot->setup, err);
-    if (control->start_sockets == NULL || activation_check_taken(control->activation, err) != 0) {
+    if (control->start_sockets == NULL ||
+        (!held && activation_check_taken(control->activation, err) != 0)) {
         return -1;
     }
     socket_table_settle(control->sockets, control->snapshot->setup);
@@ -377,10 +388,11 @@ static int make_watchers(struct control *control, struct errbuf *err)
     reload_counts_init(&control->reloads, control->snapshot->generation);
     control->own_expiry = own_expiry_new(control);
     control->rule_expiry = rule_expiry_new(control);
+    control->workload = workload_source_new(control);
     control->pulse = pulse_new(control);
     control->open_doors = open_doors_new(control);
     if (control->reload == NULL || control->own_expiry == NULL || control->rule_expiry == NULL ||
-        control->pulse == NULL || control->open_doors == NULL) {
+        control->workload == NULL || control->pulse == NULL || control->open_doors == NULL) {
         errbuf_set(err, "memory is out");
         return -1;
     }
@@ -424,6 +436,34 @@ static int start_workers(struct control *control, struct errbuf *err)
         control->running++;
     }
     return 0;
+}
+
+/* Not while no listener is open, for want of an identity. */
+static void log_ready_once(struct control *control)
+{
+    if (!control->said_ready && !socket_table_is_held(control->sockets)) {
+        control->said_ready = true;
+        control_log_ready(control);
+        systemd_ready(control->systemd);
+    }
+}
+
+static void log_start(struct control *control)
+{
+    size_t count = control_config(control)->listener_count;
+    for (size_t i = 0; i < count && !socket_table_is_held(control->sockets); i++) {
+        control_log_listening(control, i);
+    }
+    log_ready_once(control);
+}
+
+void control_give_up(struct control *control, const char *error)
+{
+    control_log_not_started(control, error);
+    systemd_not_started(control->systemd, error);
+    control->exit_code = 1;
+    control->state = CONTROL_STOPPING;
+    loop_stop(control->loop);
 }
 
 static int start_logging(struct control *control, struct errbuf *err)
@@ -502,6 +542,7 @@ static void fini(struct control *control)
     if (control->mailbox != NULL) {
         mailbox_free(control->mailbox);
     }
+    workload_source_free(control->workload);
     reload_free(control->reload);
     socket_table_free(control->sockets);
     activation_free(control->activation);
@@ -559,9 +600,9 @@ int control_run(const char *config_path, const struct config_options *options)
             code = 1;
         } else {
             mask_signals(SIG_UNBLOCK);
-            control_log_ready(control);
-            systemd_ready(control->systemd);
+            log_start(control);
             loop_run(control->loop);
+            code = control->exit_code;
             mask_signals(SIG_BLOCK); /* nobody handles them now, and they would end us otherwise */
             stop_workers(control);
             control_log_stopped(control);

@@ -70,9 +70,6 @@ void control_log_listening(struct control *control, size_t index)
 void control_log_ready(struct control *control)
 {
     const struct config *config = control_config(control);
-    for (size_t i = 0; i < config->listener_count; i++) {
-        control_log_listening(control, i);
-    }
     reload_log_audit(&control->log, config);
     open_doors_look(control->open_doors);
     const struct x509_svid *own = credentials_own(control->snapshot->credentials);

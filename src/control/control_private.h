@@ -41,6 +41,7 @@ struct tls_session_store;
 struct sources;
 struct systemd;
 struct watching;
+struct workload_source;
 
 enum control_state { CONTROL_RUNNING = 0, CONTROL_DELAYED, CONTROL_DRAINING, CONTROL_STOPPING };
 enum { CONTROL_SIGNALS = 6 };
@@ -81,6 +82,9 @@ struct control {
     struct pulse *pulse;
     struct systemd *systemd;
     struct clock_watch *clock_watch;
+    struct workload_source *workload;
+    bool said_ready;
+    int exit_code;
     struct worker **workers;
     unsigned worker_count;
     unsigned running; /* threads that were started */
@@ -107,6 +111,8 @@ void control_log_stopped(struct control *control);
 void control_log_listening(struct control *control, size_t index);
 /* The listeners that are counted from now on; before workers hear of the setup. */
 void control_follow_metrics(struct control *control, const struct setup *setup);
+/* A start that can't come to its end any more, before anything is served: exit code 1. */
+void control_give_up(struct control *control, const char *error);
 /* Another material is in force. */
 void control_material_changed(struct control *control);
 

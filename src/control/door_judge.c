@@ -3,25 +3,18 @@
 
 #include <string.h>
 
-bool door_is_wildcard(const struct netaddr *address)
-{
-    if (address->u.sa.sa_family == AF_INET) {
-        return address->u.in.sin_addr.s_addr == htonl(INADDR_ANY);
-    }
-    return address->u.sa.sa_family == AF_INET6 &&
-           IN6_IS_ADDR_UNSPECIFIED(&address->u.in6.sin6_addr);
-}
-
 static bool has_port(const struct tcp_listening *socket, const struct door_target *target)
 {
     return netaddr_port(&socket->address) == target->port;
 }
 
-/* A wildcard of IPv4 does not take connections to [::1]. */
+/* A wildcard of IPv4, mapped or not, does not take connections to [::1]. */
 static bool serves(const struct tcp_listening *socket, const struct door_target *target)
 {
-    return door_is_wildcard(&socket->address) &&
-           (target->family != DOOR_IPV6 || socket->address.u.sa.sa_family == AF_INET6);
+    const struct netaddr *address = &socket->address;
+    bool is_ipv6 =
+        address->u.sa.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&address->u.in6.sin6_addr);
+    return netaddr_is_any(address) && (target->family != DOOR_IPV6 || is_ipv6);
 }
 
 bool door_is_open(const struct door_target *target, const struct tcp_listening *sockets,

@@ -3,15 +3,14 @@
 #include <signal.h>
 #include <stdbool.h>
 
-#include "base/bytebuf.h"
+#include "admin_json.h"
 #include "base/json_writer.h"
 #include "base/log.h"
 #include "control/systemd.h"
 #include "control_private.h"
-#include "net/http_server.h"
 #include "proxy/worker.h"
 
-enum { STATUS_ACCEPTED = 202, STATUS_NO_MEMORY = 503, JSON_SIZE = 256 };
+enum { STATUS_ACCEPTED = 202 };
 
 static void begin(struct control *control)
 {
@@ -75,6 +74,23 @@ static const char *state_name(enum control_state state)
     return "";
 }
 
+struct told {
+    const struct control *control;
+    bool begun_before;
+};
+
+static void write_answer(struct json_writer *w, const void *arg)
+{
+    const struct told *told = arg;
+    const struct config *config = control_config(told->control);
+    json_object_begin(w);
+    json_field_string(w, "state", state_name(told->control->state));
+    json_field_bool(w, "begun_before", told->begun_before);
+    json_field_u64(w, "delay_ms", config->drain.delay_ms);
+    json_field_u64(w, "timeout_ms", config->drain.timeout_ms);
+    json_object_end(w);
+}
+
 void drain_answer(struct control *control, struct http_call *call)
 {
     bool begun = control->state != CONTROL_RUNNING;
@@ -84,22 +100,8 @@ void drain_answer(struct control *control, struct http_call *call)
         log_end(&control->log);
         ask(control);
     }
-    char text[JSON_SIZE];
-    struct json_writer w;
-    struct bytebuf body = {0};
-    json_writer_init(&w, text, sizeof(text) - 1);
-    json_object_begin(&w);
-    json_field_string(&w, "state", state_name(control->state));
-    json_field_bool(&w, "begun_before", begun);
-    json_field_u64(&w, "delay_ms", control_config(control)->drain.delay_ms);
-    json_field_u64(&w, "timeout_ms", control_config(control)->drain.timeout_ms);
-    json_object_end(&w);
-    size_t len = json_writer_finish(&w);
-    text[len++] = '\n';
-    if (!bytebuf_append(&body, text, len)) {
-        http_call_refuse(call, STATUS_NO_MEMORY, "memory is out; the drain has begun");
-        return;
-    }
-    const struct http_answer answer = {.status = STATUS_ACCEPTED, .body = &body};
-    http_call_answer(call, &answer);
+    const struct told told = {.control = control, .begun_before = begun};
+    size_t len = 0;
+    char *text = admin_json_render(write_answer, &told, &len);
+    admin_json_answer(call, STATUS_ACCEPTED, text, len, "memory is out; the drain has begun");
 }

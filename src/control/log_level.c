@@ -4,14 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/bytebuf.h"
+#include "admin_json.h"
 #include "base/json_writer.h"
 #include "config/config.h"
 #include "control_private.h"
 #include "net/http_server.h"
 #include "telemetry/log_writer.h"
 
-enum { STATUS_OK = 200, STATUS_BAD = 400, STATUS_NO_MEMORY = 503, JSON_SIZE = 256 };
+enum { STATUS_OK = 200, STATUS_BAD = 400 };
 
 static enum log_level level_of(const struct control *control)
 {
@@ -74,23 +74,14 @@ static bool parse_level(struct strview text, enum log_level *level)
     return false;
 }
 
-static void answer(const struct control *control, struct http_call *call)
+static void write_answer(struct json_writer *w, const void *arg)
 {
-    char text[JSON_SIZE];
-    struct json_writer w;
-    struct bytebuf body = {0};
-    json_writer_init(&w, text, sizeof(text));
-    json_object_begin(&w);
-    json_field_string(&w, "level", log_level_name(level_of(control)));
-    json_field_string(&w, "configured",
+    const struct control *control = arg;
+    json_object_begin(w);
+    json_field_string(w, "level", log_level_name(level_of(control)));
+    json_field_string(w, "configured",
                       log_level_name((enum log_level)control->configured_log_level));
-    json_object_end(&w);
-    if (!bytebuf_append(&body, text, json_writer_finish(&w))) {
-        http_call_refuse(call, STATUS_NO_MEMORY, "memory is out");
-        return;
-    }
-    const struct http_answer whole = {.status = STATUS_OK, .body = &body};
-    http_call_answer(call, &whole);
+    json_object_end(w);
 }
 
 void log_level_answer(struct control *control, struct http_call *call)
@@ -105,5 +96,7 @@ void log_level_answer(struct control *control, struct http_call *call)
         }
         change(control, level, "ctl", call);
     }
-    answer(control, call);
+    size_t len = 0;
+    char *text = admin_json_render(write_answer, control, &len);
+    admin_json_answer(call, STATUS_OK, text, len, "memory is out");
 }

@@ -25,7 +25,7 @@ struct material *material_new(const struct material *former)
         return material;
     }
     material->setup = setup_ref(former->setup);
-    material->own = x509_svid_ref(former->own);
+    material->own = former->own == NULL ? NULL : x509_svid_ref(former->own);
     material->own_loaded_s = former->own_loaded_s;
     material->credentials = credentials_ref(former->credentials);
     material->quarantine = quarantine_ref(former->quarantine);

@@ -84,8 +84,12 @@ void own_expiry_look(struct own_expiry *own)
     int64_t now = clock_wall_s();
     if (svid != own->svid) {
         x509_svid_unref(own->svid);
-        own->svid = x509_svid_ref(svid);
+        own->svid = svid == NULL ? NULL : x509_svid_ref(svid);
         own->said = 0;
+    }
+    if (svid == NULL) {
+        timer_cancel(own->timer);
+        return;
     }
     int passed = own->said;
     while (passed < MOMENTS && now >= moment_s(svid, passed)) {

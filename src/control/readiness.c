@@ -18,6 +18,7 @@
 #include "control/pulse.h"
 #include "control/sockets.h"
 #include "control/sources.h"
+#include "control/workload_source.h"
 #include "control_private.h"
 #include "net/http_server.h"
 #include "proxy/snapshot.h"
@@ -70,7 +71,9 @@ static void look_at_identity(const struct control *control, int64_t now, struct 
     const struct x509_svid *own = sources_in_force(control->sources)->own;
     char text[CLOCK_TEXT_SIZE];
     if (own == NULL) {
-        readiness_add(out, READINESS_NOT_READY, "svid_missing", "there is no SVID of our own");
+        const char *why = workload_source_problem(control->workload);
+        readiness_add(out, READINESS_NOT_READY, "svid_missing", "there is no SVID of our own: %s",
+                      why[0] != '\0' ? why : "the Workload API has given none yet");
     } else if (now > x509_svid_not_after(own)) {
         readiness_add(out, READINESS_NOT_READY, "svid_expired", "our own SVID ended at %s",
                       clock_format_s(x509_svid_not_after(own), text));

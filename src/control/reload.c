@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "config/same.h"
+#include "control/activation.h"
 #include "control/changes.h"
 #include "control/open_door.h"
 #include "control/rule_expiry.h"
@@ -19,6 +20,7 @@
 #include "control/sockets.h"
 #include "control/systemd.h"
 #include "control/watching.h"
+#include "control/workload_source.h"
 #include "control_private.h"
 #include "proxy/snapshot.h"
 #include "proxy/survey.h"
@@ -162,6 +164,7 @@ static void finish(struct reload *reload, enum reload_result result, const char 
     if (outcome->kind == RELOAD_APPLY && reload->job->request.scope == SOURCES_ALL) {
         reload_log_audit(&reload->control->log, control_config(reload->control));
         rule_expiry_look(reload->control->rule_expiry);
+        workload_source_follow(reload->control->workload);
         open_doors_look(reload->control->open_doors);
     }
     if (reload->job->request.done != NULL) {
@@ -322,15 +325,44 @@ static void read_sources(struct reload *reload, sources_serve_fn *can_serve_fn)
     reload->outcome.to = reload->candidate;
 }
 
+/* The first identity: from here on there is somebody to accept connections as. */
+static bool release_sockets(struct reload *reload)
+{
+    struct socket_table *table = reload->control->sockets;
+    if (!socket_table_is_held(table) || reload->job->request.kind != RELOAD_APPLY ||
+        credentials_own(reload->candidate->credentials) == NULL) {
+        return false;
+    }
+    socket_table_release(table);
+    mem_free(reload->sockets);
+    reload->sockets = NULL;
+    return true;
+}
+
+/* As a start that need not wait does: a socket that was passed to us and is nobody's. */
+static bool check_taken(struct reload *reload)
+{
+    struct errbuf err;
+    if (activation_check_taken(reload->control->activation, &err) == 0) {
+        return true;
+    }
+    diag_error(&reload->diags, (struct config_pos){0, 0, 0}, "%s", err.text);
+    return false;
+}
+
 /* What the files say, made into a snapshot. False: there is nothing to go on with. */
 static bool prepare(struct reload *reload)
 {
     struct control *control = reload->control;
     const struct material *in_force = sources_in_force(control->sources);
     read_sources(reload, can_serve);
-    bool opened = open_sockets(reload);
+    bool is_first = release_sockets(reload);
+    bool opened = open_sockets(reload) && (!is_first || check_taken(reload));
     reload_log_diags(&control->log, &reload->diags, reload->job->request.kind);
     if (!opened) {
+        if (is_first) {
+            control_give_up(control, "a listening socket can't be had");
+        }
         refuse(reload, "a listening socket can't be had");
         return false;
     }
@@ -461,7 +493,8 @@ void reload_forget(struct reload *reload, const void *arg)
 static bool is_meant(enum reason reason)
 {
     return reason == REASON_QUARANTINED || reason == REASON_RULE_DENIES ||
-           reason == REASON_CERTIFICATE_REVOKED || reason == REASON_RULE_EXPIRED;
+           reason == REASON_CERTIFICATE_REVOKED || reason == REASON_RULE_EXPIRED ||
+           reason == REASON_OWN_IDENTITY_WITHDRAWN;
 }
 
 struct tally {

@@ -46,7 +46,7 @@ static void log_changes(struct log *log, const struct reload_outcome *outcome)
             }
         }
     }
-    if (counts.of[CHANGE_IDENTITY][CHANGE_CHANGED] != 0) {
+    if (outcome->to->own != NULL && outcome->to->own != outcome->from->own) {
         char text[CLOCK_TEXT_SIZE];
         const struct x509_svid *own = outcome->to->own;
         log_strview(log, "spiffe_id", x509_svid_id(own)->text);

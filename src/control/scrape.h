@@ -42,6 +42,7 @@ void scrape_state(struct scrape *scrape, size_t item); /* single numbers, by scr
 void scrape_ready(struct scrape *scrape, size_t item);
 size_t scrape_audit_items(const struct scrape *scrape);
 void scrape_audit(struct scrape *scrape, size_t item);
+size_t scrape_svid_items(const struct scrape *scrape); /* 0: the Workload API has given none */
 void scrape_open_doors(struct scrape *scrape, size_t item);
 void scrape_svid(struct scrape *scrape, size_t item);
 size_t scrape_domain_items(const struct scrape *scrape);

@@ -105,6 +105,11 @@ void scrape_audit(struct scrape *scrape, size_t item)
     exposition_u64(&scrape->text, labels, 1, listener->enforcement == CONFIG_ENFORCEMENT_AUDIT);
 }
 
+size_t scrape_svid_items(const struct scrape *scrape)
+{
+    return material_of(scrape)->own == NULL ? 0 : 1;
+}
+
 void scrape_open_doors(struct scrape *scrape, size_t item)
 {
     const char *name = scrape->setup->config->listeners[item].name.text;

@@ -26,6 +26,7 @@ TAILQ_HEAD(entry_list, entry);
 
 struct socket_table {
     size_t worker_count;
+    bool held;
     struct activation *activation;
     struct entry_list entries;
 };
@@ -157,12 +158,27 @@ static struct listen_sockets *open_one(struct socket_table *table,
     return sockets;
 }
 
+void socket_table_hold(struct socket_table *table)
+{
+    table->held = true;
+}
+
+void socket_table_release(struct socket_table *table)
+{
+    table->held = false;
+}
+
+bool socket_table_is_held(const struct socket_table *table)
+{
+    return table->held;
+}
+
 struct listen_sockets **socket_table_open(struct socket_table *table, const struct setup *setup,
                                           struct errbuf *err)
 {
     size_t count = setup->config->listener_count;
     struct listen_sockets **array = mem_alloc_array(count, sizeof(struct listen_sockets *));
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !table->held; i++) {
         array[i] = open_one(table, &setup->listeners[i], err);
         if (array[i] == NULL) {
             errbuf_prefix(err, "listener \"%s\"", setup->listeners[i].config->name.text);
@@ -183,6 +199,9 @@ int socket_table_apply_options(struct socket_table *table, const struct setup *s
         struct entry *entry = find(table, listener);
         struct listen_options options;
         struct errbuf why;
+        if (entry == NULL) {
+            continue; /* held */
+        }
         if (process_socket_options(&listener->config->socket, &options, &why) == 0 &&
             listen_sockets_set_options(entry->sockets, &options, &why) == 0) {
             continue;

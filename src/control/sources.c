@@ -15,6 +15,8 @@
 #include "config/same.h"
 #include "control/places.h"
 #include "control/quarantine_source.h"
+#include "control/workload_material.h"
+#include "identity/workload_update.h"
 #include "policy/lint.h"
 #include "policy/policy.h"
 #include "policy/policy_tests.h"
@@ -33,7 +35,8 @@ struct sources {
     const struct crypto *crypto;
     struct tls_session_store *sessions;
     struct material *in_force;
-    uint64_t credentials_generation; /* of the last credentials that were built */
+    struct workload_update *workload; /* NULL: none has come */
+    uint64_t credentials_generation;  /* of the last credentials that were built */
 };
 
 /* One load. */
@@ -44,10 +47,25 @@ struct loader {
     const struct config *config;   /* whose names and places count */
     const struct material *former; /* NULL: a start */
     struct material *material;     /* being made */
+    const struct workload_update *workload;
     struct diag_list *diags;
     struct quarantine *quarantine;   /* that the configuration's files hold now; NULL: not read */
     uint64_t credentials_generation; /* for new credentials */
 };
+
+static bool uses_workload_api(const struct loader *loader)
+{
+    return workload_material_address(loader->config) != NULL;
+}
+
+static struct workload_load workload_load_of(const struct loader *loader)
+{
+    return (struct workload_load){.config = loader->config,
+                                  .update = loader->workload,
+                                  .former = loader->former,
+                                  .material = loader->material,
+                                  .diags = loader->diags};
+}
 
 static const char *kept_note(bool has_last_good)
 {
@@ -123,7 +141,7 @@ static struct x509_svid *read_own(struct loader *loader)
 static bool is_step_back(struct loader *loader, const struct x509_svid *own)
 {
     int64_t now = clock_wall_s();
-    if (loader->former == NULL || x509_svid_not_after(own) > now ||
+    if (loader->former == NULL || loader->former->own == NULL || x509_svid_not_after(own) > now ||
         x509_svid_not_after(loader->former->own) <= now) {
         return false;
     }
@@ -136,6 +154,11 @@ static bool is_step_back(struct loader *loader, const struct x509_svid *own)
 static void load_own(struct loader *loader)
 {
     struct material *material = loader->material;
+    if (uses_workload_api(loader)) {
+        const struct workload_load load = workload_load_of(loader);
+        workload_material_own(&load);
+        return;
+    }
     struct x509_svid *own = read_own(loader);
     if (own == NULL || is_step_back(loader, own)) {
         x509_svid_unref(own);
@@ -188,6 +211,9 @@ static void load_bundle(struct loader *loader, const struct config_trust *trust,
     const char *name = good_name ? trust->domain.text : NAME_OF_A_REFUSED_DOMAIN;
     struct errbuf err;
     if (trust->bundle.text == NULL) {
+        trust_bundle_unref(domain->bundle); /* the Workload API's, which has its own way */
+        domain->bundle = NULL;
+        domain->bundle_digest = (struct file_digest){.known = false};
         return;
     }
     struct trust_bundle *bundle = file_source_load_bundle(
@@ -259,6 +285,17 @@ static void load_domains(struct loader *loader)
     material_drop_domains(loader->material);
     loader->material->domains = made.domains;
     loader->material->domain_count = made.domain_count;
+    if (uses_workload_api(loader)) {
+        const struct workload_load load = workload_load_of(loader);
+        workload_material_domains(&load);
+    }
+}
+
+/* The Workload API's stand in no file. */
+static struct config_pos bundle_pos(const struct loader *loader, size_t domain)
+{
+    const struct config *config = loader->config;
+    return domain < config->trust_count ? config->trust[domain].bundle.pos : config->identity.pos;
 }
 
 /* SPIFFE federation 4.2, 7.3: the holder of a CA key in two bundles could mint the IDs of both. */
@@ -273,7 +310,7 @@ static void check_shared_anchors(struct loader *loader)
             if (one->bundle != NULL && other->bundle != NULL &&
                 trust_bundle_shares_anchor(one->bundle, other->bundle, subject, sizeof(subject))) {
                 diag_error(
-                    loader->diags, loader->config->trust[i].bundle.pos,
+                    loader->diags, bundle_pos(loader, i),
                     "trust.%s.bundle: the key of the anchor \"%s\" is also in the bundle of %s; "
                     "a CA's key belongs to one trust domain: give each a CA and a bundle file of "
                     "its own (spiffe-helper merges them unless include_federated_domains is "
@@ -414,7 +451,8 @@ static void make_credentials(struct loader *loader)
 /* --- the configuration ----------------------------------------------------------------------- */
 
 /* The IDs that the configuration itself holds: a wrong one is the configuration's fault. */
-static void check_names(const struct config *config, struct diag_list *diags)
+static void check_names(const struct config *config, enum sources_check what,
+                        struct diag_list *diags)
 {
     struct spiffe_id id;
     const char *why = NULL;
@@ -424,6 +462,9 @@ static void check_names(const struct config *config, struct diag_list *diags)
     }
     for (size_t i = 0; i < config->trust_count; i++) {
         check_domain_name(&config->trust[i].domain, diags);
+    }
+    if (config->valid && what == SOURCES_CHECK_ALL) {
+        workload_material_check(config, diags);
     }
 }
 
@@ -489,6 +530,7 @@ void sources_free(struct sources *sources)
 {
     if (sources != NULL) {
         material_free(sources->in_force);
+        workload_update_unref(sources->workload);
         mem_free(sources->path);
         mem_free(sources);
     }
@@ -523,7 +565,7 @@ static bool load(struct sources *sources, enum lint_scope lint, enum sources_che
         .diags = diags,
         .credentials_generation = ++sources->credentials_generation,
     };
-    check_names(config, diags);
+    check_names(config, what, diags);
     struct policy *policy = policy_load(config, diags);
     loader.quarantine = quarantine_source_inline(config, diags);
     loader.material->failed_tests = judge_rules(config, policy, lint, diags);
@@ -556,7 +598,9 @@ static void check_new_pin(struct loader *loader, const struct config *config)
 {
     const struct config_string *pin = &config->identity.spiffe_id;
     const struct x509_svid *in_force = loader->former->own;
-    if (pin->text == NULL || strview_equal(strview_from(pin->text), x509_svid_id(in_force)->text)) {
+    if (pin->text == NULL || config->identity.certificate.text == NULL ||
+        (in_force != NULL &&
+         strview_equal(strview_from(pin->text), x509_svid_id(in_force)->text))) {
         return;
     }
     const struct config *former = loader->config;
@@ -586,7 +630,7 @@ static struct setup *read_setup(struct loader *loader, const char *path)
         return NULL;
     }
     loader->quarantine = quarantine_source_inline(config, loader->diags);
-    check_names(config, loader->diags);
+    check_names(config, SOURCES_CHECK_ALL, loader->diags);
     places_warn_sockets(config, loader->diags);
     if (config->valid) {
         check_new_pin(loader, config);
@@ -610,7 +654,7 @@ static struct setup *new_setup(struct loader *loader, const char *path,
         diag_warning(
             loader->diags, (struct config_pos){0, 0, 0},
             "its text came from standard input or the environment and can't be read again; "
-            "what it names and includes was");
+            "the files that it names and includes have been read");
     }
     if (setup != NULL && config_same_text(setup->config, loader->former->setup->config)) {
         setup_unref(setup); /* nothing has changed in it: no session need be judged */
@@ -640,6 +684,7 @@ struct material *sources_prepare(const struct sources *sources,
         .sessions = sources->sessions,
         .former = former,
         .material = material_new(former),
+        .workload = sources->workload,
         .diags = diags,
         .credentials_generation = sources->credentials_generation + 1,
     };
@@ -669,6 +714,13 @@ struct material *sources_quarantine_alone(const struct sources *sources,
     struct material *material = material_new(sources->in_force);
     material_add_quarantine(material, candidate);
     return material;
+}
+
+void sources_set_workload(struct sources *sources, struct workload_update *update)
+{
+    struct workload_update *former = sources->workload;
+    sources->workload = update == NULL ? NULL : workload_update_ref(update);
+    workload_update_unref(former);
 }
 
 void sources_commit(struct sources *sources, struct material *candidate)

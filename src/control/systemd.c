@@ -5,12 +5,10 @@
  */
 #include "control/systemd.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,6 +17,7 @@
 #include "base/memory.h"
 #include "control/pulse.h"
 #include "control_private.h"
+#include "environment.h"
 #include "net/notify_socket.h"
 #include "proxy/snapshot.h"
 
@@ -35,7 +34,7 @@ enum systemd_state {
 struct systemd {
     struct control *control;
     enum systemd_state state;
-    char *place;          /* NULL: nobody wants to be told */
+    char *place;          /* NULL or empty: nobody wants to be told */
     uint64_t watchdog_ms; /* half of what the manager waits; 0: it does not wait */
     struct notify_socket *notify;
     struct timer *timer;
@@ -44,32 +43,15 @@ struct systemd {
 
 /* --- the environment ------------------------------------------------------------------------- */
 
-/* A variable that is not for the programs that we start, and there are none. The caller's. */
-static char *take_variable(const char *name)
-{
-    const char *value = getenv(name);
-    char *copy = value == NULL || value[0] == '\0' ? NULL : mem_strdup(value);
-    (void)unsetenv(name);
-    return copy;
-}
-
-static bool parse_number(const char *text, uint64_t *number)
-{
-    char *end = NULL;
-    errno = 0;
-    *number = strtoull(text, &end, 10);
-    return errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0';
-}
-
 /* sd_watchdog_enabled(3): a WATCHDOG_PID that is not ours is another process' watchdog. */
 static uint64_t take_watchdog(void)
 {
-    char *usec = take_variable("WATCHDOG_USEC");
-    char *pid = take_variable("WATCHDOG_PID");
+    char *usec = environment_take("WATCHDOG_USEC");
+    char *pid = environment_take("WATCHDOG_PID");
     uint64_t us = 0;
     uint64_t whose = 0;
-    bool ours = pid == NULL || (parse_number(pid, &whose) && whose == (uint64_t)getpid());
-    bool wanted = usec != NULL && parse_number(usec, &us) && us > 0 && ours;
+    bool ours = pid == NULL || (environment_number(pid, &whose) && whose == (uint64_t)getpid());
+    bool wanted = usec != NULL && environment_number(usec, &us) && us > 0 && ours;
     mem_free(usec);
     mem_free(pid);
     uint64_t half = us / 2 / US_PER_MS;
@@ -79,7 +61,7 @@ static uint64_t take_watchdog(void)
 struct systemd *systemd_new(void)
 {
     struct systemd *systemd = mem_alloc(sizeof(*systemd));
-    systemd->place = take_variable("NOTIFY_SOCKET");
+    systemd->place = environment_take("NOTIFY_SOCKET");
     systemd->watchdog_ms = take_watchdog();
     return systemd;
 }
@@ -148,7 +130,7 @@ void systemd_open(struct systemd *systemd, struct control *control)
     struct errbuf err;
     systemd->control = control;
     systemd->state = SYSTEMD_STARTING;
-    if (systemd->place == NULL) {
+    if (systemd->place == NULL || systemd->place[0] == '\0') {
         return;
     }
     systemd->notify = notify_socket_open(systemd->place, &err);

@@ -40,21 +40,21 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* "HTTP/1.1 200", and what follows it begins with a blank. RFC 9112 4. */
-static bool parse_status_line(struct strview line, struct http_reply *out)
+/* "HTTP/1.1 200", and what follows it begins with a blank. */
+int http_reply_status(struct strview line)
 {
+    int status = 0;
     if (line.len < 12 || !strview_starts_with(line, "HTTP/1.") || !is_digit(line.ptr[7]) ||
         line.ptr[8] != ' ' || (line.len > 12 && line.ptr[12] != ' ')) {
-        return false;
+        return 0;
     }
-    out->status = 0;
     for (size_t i = 9; i < 12; i++) {
         if (!is_digit(line.ptr[i])) {
-            return false;
+            return 0;
         }
-        out->status = out->status * 10 + (line.ptr[i] - '0');
+        status = status * 10 + (line.ptr[i] - '0');
     }
-    return out->status >= 100;
+    return status >= 100 ? status : 0;
 }
 
 static bool name_is(struct strview line, const char *name, struct strview *value)
@@ -121,7 +121,8 @@ static const char *parse_head(const char *data, size_t len, struct head *head,
         struct strview line = {.ptr = data + at, .len = line_len - 1};
         const char *why = NULL;
         if (at == 0) {
-            why = parse_status_line(line, out) ? NULL : "it is no HTTP/1.1";
+            out->status = http_reply_status(line);
+            why = out->status != 0 ? NULL : "it is no HTTP/1.1";
         } else if (line.len > 0) {
             why = parse_header(line, head, out);
         }

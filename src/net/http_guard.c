@@ -1,16 +1,10 @@
 #include "net/http_guard.h"
 
 #include <string.h>
-#include <strings.h>
 
 #include "base/netaddr.h"
 
 enum { HOST_SIZE = 64, PORT_DIGITS_MAX = 5 };
-
-static bool equal_ignoring_case(struct strview text, const char *other)
-{
-    return text.len == strlen(other) && strncasecmp(text.ptr, other, text.len) == 0;
-}
 
 /* What follows the host: nothing, or ":" and digits. */
 static bool is_port(struct strview text)
@@ -53,17 +47,17 @@ static bool is_our_host(struct strview host)
     struct strview name = {host.ptr + bracketed, name_len - bracketed};
     struct strview port = {host.ptr + after, host.len - after};
     return is_port(port) && (is_loopback_address(name, bracketed) ||
-                             (!bracketed && equal_ignoring_case(name, "localhost")));
+                             (!bracketed && strview_equal_no_case(name, "localhost")));
 }
 
 static bool is_refused_header(const struct http_header *header)
 {
-    if (equal_ignoring_case(header->name, "Origin")) {
+    if (strview_equal_no_case(header->name, "Origin")) {
         return true;
     }
-    return equal_ignoring_case(header->name, "Sec-Fetch-Site") &&
-           !equal_ignoring_case(header->value, "none") &&
-           !equal_ignoring_case(header->value, "same-origin");
+    return strview_equal_no_case(header->name, "Sec-Fetch-Site") &&
+           !strview_equal_no_case(header->value, "none") &&
+           !strview_equal_no_case(header->value, "same-origin");
 }
 
 const char *http_guard_refuses(const struct http_request *request)

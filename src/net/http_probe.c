@@ -15,9 +15,10 @@
 
 #include "base/memory.h"
 #include "net/dialer.h"
+#include "net/http_client.h"
 #include "net/socket.h"
 
-enum { ANSWER_SIZE = 4096, STATUS_LINE_MAX = 512, STATUS_AT = 9, STATUS_END = 12 };
+enum { ANSWER_SIZE = 4096, STATUS_LINE_MAX = 512 };
 enum { STATUS_OK = 200, STATUS_BAD_GATEWAY = 502, STATUS_UNREACHABLE = 503, STATUS_TIMEOUT = 504 };
 enum { STATUS_LEAST = 200, STATUS_MOST = 599 };
 
@@ -64,18 +65,13 @@ static void on_timeout(void *arg)
     finish(arg, STATUS_TIMEOUT, "the application did not answer in time");
 }
 
-/* "HTTP/1.1 200 OK" (RFC 9112 4). 0: it is none that is final. */
-static int parse_status(const char *line, size_t len)
+/* Of the line before end, whose CR may be left out. 0: it is none that is final. */
+static int final_status(const char *line, const char *end)
 {
-    int status = 0;
-    bool shaped = len >= STATUS_END && memcmp(line, "HTTP/1.", 7) == 0 && line[7] >= '0' &&
-                  line[7] <= '9' && line[8] == ' ' &&
-                  (len == STATUS_END || line[STATUS_END] == ' ' || line[STATUS_END] == '\r');
-    for (size_t i = STATUS_AT; shaped && i < STATUS_END; i++) {
-        shaped = line[i] >= '0' && line[i] <= '9';
-        status = status * 10 + (line[i] - '0');
-    }
-    return shaped && status >= STATUS_LEAST && status <= STATUS_MOST ? status : 0;
+    size_t len = (size_t)(end - line);
+    len -= len > 0 && line[len - 1] == '\r';
+    int status = http_reply_status((struct strview){line, len});
+    return status >= STATUS_LEAST && status <= STATUS_MOST ? status : 0;
 }
 
 /* True: what has come is enough to know, and the probe is gone. */
@@ -85,7 +81,7 @@ static bool judge(struct http_probe *probe, bool ended)
     if (end == NULL && !ended && probe->got < STATUS_LINE_MAX) {
         return false;
     }
-    int status = end == NULL ? 0 : parse_status(probe->answer, (size_t)(end - probe->answer));
+    int status = end == NULL ? 0 : final_status(probe->answer, end);
     if (status == 0) {
         finish(probe, STATUS_BAD_GATEWAY, "the application did not answer with an HTTP status");
     } else {

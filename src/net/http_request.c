@@ -11,7 +11,6 @@
 
 #include <stdint.h>
 #include <string.h>
-#include <strings.h>
 
 struct parser {
     struct http_request *out;
@@ -127,11 +126,6 @@ static struct strview trim(struct strview text)
         text.len--;
     }
     return text;
-}
-
-static bool equal_no_case(struct strview a, const char *text)
-{
-    return a.len == strlen(text) && strncasecmp(a.ptr, text, a.len) == 0;
 }
 
 /* ---- Target ---- */
@@ -316,7 +310,7 @@ static bool take_line(struct parser *parser, struct strview *rest, struct strvie
 static bool note_once(struct parser *parser, const struct http_header *header, const char *name,
                       const struct http_header **slot, const char *why)
 {
-    if (!equal_no_case(header->name, name)) {
+    if (!strview_equal_no_case(header->name, name)) {
         return true;
     }
     if (*slot != NULL) {
@@ -482,7 +476,7 @@ enum http_head http_head_scan(const char *data, size_t len, size_t *scanned)
 const struct http_header *http_request_header(const struct http_request *request, const char *name)
 {
     for (size_t i = 0; i < request->header_count; i++) {
-        if (equal_no_case(request->headers[i].name, name)) {
+        if (strview_equal_no_case(request->headers[i].name, name)) {
             return &request->headers[i];
         }
     }

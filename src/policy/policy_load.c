@@ -165,6 +165,9 @@ static void warn_of_unknown_domain(const struct loader *loader, const struct pla
         /* `trust` is missing or could not be read, which was reported. */
         return;
     }
+    if (!config_has_identity_files(loader->config)) {
+        return; /* the Workload API brings domains of its own */
+    }
     if (name_list_find(&loader->domains, pattern->trust_domain) != NULL) {
         return;
     }

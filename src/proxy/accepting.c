@@ -423,7 +423,7 @@ bool accepting_follow(struct accepting *accepting, struct listen_sockets *const 
         accepting->slot_count = slot >= accepting->slot_count ? slot + 1 : accepting->slot_count;
         listener->worker = worker;
         listener->slot = slot;
-        if (listener->acceptor == NULL) {
+        if (listener->acceptor == NULL && sockets[i] != NULL) {
             whole = open_acceptor(listener, sockets[i]) && whole;
         }
     }

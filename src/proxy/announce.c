@@ -80,8 +80,10 @@ static void fill_tls(struct proxy_header *header, const struct session *session,
     header->tls.version = strview_from(peer->version);
     header->tls.cipher = strview_from(tls_conn_cipher_name(session->downstream));
     header->tls.group = strview_from(group_name(peer->group));
-    header->tls.signature_algorithm = strview_from(x509_svid_signature_algorithm(own));
-    header->tls.key_algorithm = strview_from(x509_svid_key_algorithm(own));
+    if (own != NULL) { /* or it has been withdrawn, and the session ends */
+        header->tls.signature_algorithm = strview_from(x509_svid_signature_algorithm(own));
+        header->tls.key_algorithm = strview_from(x509_svid_key_algorithm(own));
+    }
     header->tls.common_name = common_name_read(leaf->der);
     if (session->listener->config->proxy_protocol_certificate) {
         header->tls.certificate = leaf->der;

@@ -189,8 +189,11 @@ static enum reason judge_identity(const struct session *session,
                                   const struct credentials *credentials)
 {
     const struct credentials *former = session->snapshot->credentials;
-    bool same = credentials_identity_epoch(former) == credentials_identity_epoch(credentials);
-    return same ? REASON_NONE : REASON_OWN_IDENTITY_CHANGED;
+    if (credentials_identity_epoch(former) == credentials_identity_epoch(credentials)) {
+        return REASON_NONE;
+    }
+    return credentials_own(credentials) == NULL ? REASON_OWN_IDENTITY_WITHDRAWN
+                                                : REASON_OWN_IDENTITY_CHANGED;
 }
 
 static enum reason judge_chains(const struct session *session,

@@ -317,7 +317,10 @@ static void fill_identities(struct access_record *record, const struct session *
         record->upstream_id = peer_chain_id(peer->chain)->text;
         fill_tls(&record->upstream_tls, peer);
     }
-    record->own_id = x509_svid_id(credentials_own(session->snapshot->credentials))->text;
+    const struct x509_svid *own = credentials_own(session->snapshot->credentials);
+    if (own != NULL) {
+        record->own_id = x509_svid_id(own)->text;
+    }
 }
 
 /* What a failed handshake could learn of the peer: unverified, and so under names of its own. */

@@ -136,7 +136,9 @@ static struct end end_of(struct expiry *expiry, const struct session *session)
     }
     if (session->listener->setup->config->own_expiry == CONFIG_OWN_EXPIRY_CLOSE) {
         const struct x509_svid *own = credentials_own(session->snapshot->credentials);
-        earlier(&end, mono_of_wall_s(expiry, x509_svid_not_after(own)), REASON_OWN_EXPIRED);
+        if (own != NULL) {
+            earlier(&end, mono_of_wall_s(expiry, x509_svid_not_after(own)), REASON_OWN_EXPIRED);
+        }
     }
     return end;
 }

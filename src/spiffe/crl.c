@@ -33,15 +33,16 @@ static int add_crl(struct crl_set *set, uint8_t *bytes, size_t len, struct errbu
     if (crl == NULL) {
         return -1;
     }
-    set->crls = mem_grow_array(set->crls, set->count, set->count + 1, sizeof(struct crl *));
-    set->crls[set->count++] = crl;
+    crl_set_add(set, crl);
     return 0;
 }
 
 static uint8_t *copy_bytes(const void *data, size_t len)
 {
-    uint8_t *copy = mem_alloc(len > 0 ? len : 1);
-    memcpy(copy, data, len);
+    uint8_t *copy = mem_alloc(len);
+    if (len > 0) {
+        memcpy(copy, data, len);
+    }
     return copy;
 }
 
@@ -110,18 +111,44 @@ static int read_set(struct crl_set *set, const char *data, size_t len, struct er
 static void set_free(struct crl_set *set)
 {
     for (size_t i = 0; i < set->count; i++) {
-        crl_free(set->crls[i]);
+        crl_unref(set->crls[i]);
     }
     mem_free(set->crls);
     mem_free(set);
 }
 
-struct crl_set *crl_set_from_bytes(const struct crypto *crypto, const char *data, size_t len,
-                                   struct errbuf *err)
+struct crl_set *crl_set_begin(const struct crypto *crypto)
 {
     struct crl_set *set = mem_alloc(sizeof(*set));
     atomic_init(&set->refs, 1);
     set->crypto = crypto;
+    return set;
+}
+
+void crl_set_add(struct crl_set *set, struct crl *crl)
+{
+    set->crls = mem_grow_array(set->crls, set->count, set->count + 1, sizeof(struct crl *));
+    set->crls[set->count++] = crl;
+}
+
+struct crl_set *crl_set_from_der(const struct crypto *crypto, const struct strview *lists,
+                                 size_t count, struct errbuf *err)
+{
+    struct crl_set *set = crl_set_begin(crypto);
+    for (size_t i = 0; i < count; i++) {
+        if (add_crl(set, copy_bytes(lists[i].ptr, lists[i].len), lists[i].len, err) < 0) {
+            errbuf_prefix(err, "CRL %zu", i + 1);
+            set_free(set);
+            return NULL;
+        }
+    }
+    return set;
+}
+
+struct crl_set *crl_set_from_bytes(const struct crypto *crypto, const char *data, size_t len,
+                                   struct errbuf *err)
+{
+    struct crl_set *set = crl_set_begin(crypto);
     if (read_set(set, data, len, err) < 0) {
         set_free(set);
         return NULL;

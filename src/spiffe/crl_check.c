@@ -156,8 +156,8 @@ static bool is_nobodys(const struct link *link, struct crl *crl, bool issuer_has
 }
 
 /* Puts a CRL of the issuer's name where it belongs; what can't be told now refuses. */
-static enum reason sort_one(const struct link *link, struct crl *crl, struct crl_list *mine,
-                            struct crl_list *others)
+static enum reason sort_one(const struct link *link, struct crl *crl, bool loose,
+                            struct crl_list *mine, struct crl_list *others)
 {
     enum coverage covers = coverage(crl, link->certificate);
     if (covers == COVERAGE_NO) {
@@ -166,6 +166,9 @@ static enum reason sort_one(const struct link *link, struct crl *crl, struct crl
     enum crl_signature signature = crl_signed_by(link->domain->crls, crl, link->issuer);
     if (covers == COVERAGE_UNKNOWN || signature == CRL_SIGNATURE_UNKNOWN) {
         return fault(link, REASON_OUT_OF_MEMORY, "no memory for its CRL");
+    }
+    if (signature == CRL_SIGNATURE_BAD && loose) {
+        return REASON_NONE; /* not this issuer's, and perhaps not even of its domain */
     }
     if (signature == CRL_SIGNATURE_BAD) {
         others->items[others->count++] = crl;
@@ -188,7 +191,8 @@ static enum reason collect(const struct link *link, struct crl_list *mine)
     mine->count = 0;
     for (size_t i = 0; reason == REASON_NONE && i < set->count; i++) {
         if (X509_NAME_cmp(set->crls[i]->issuer, name) == 0) {
-            reason = sort_one(link, set->crls[i], mine, &others);
+            bool loose = i >= set->count - set->loose;
+            reason = sort_one(link, set->crls[i], loose, mine, &others);
         }
     }
     for (size_t i = 0; reason == REASON_NONE && i < others.count; i++) {
@@ -331,6 +335,12 @@ static enum reason check_link(const struct link *link, bool demanded, struct crl
     return reason == REASON_NONE ? check_dates(link, &list, window) : reason;
 }
 
+static bool is_demanded(const struct credentials_domain *domain, int index)
+{
+    return domain->crl_check == CRL_CHECK_CHAIN ||
+           (domain->crl_check == CRL_CHECK_LEAF && index == 0);
+}
+
 enum reason crl_check_path(const struct credentials_domain *domain, STACK_OF(X509) * path,
                            enum crl_moment moment, int64_t now_s, struct crl_window *window,
                            struct svid_failure *failure)
@@ -349,7 +359,7 @@ enum reason crl_check_path(const struct credentials_domain *domain, STACK_OF(X50
                             .moment = moment,
                             .now_s = now_s,
                             .failure = failure};
-        reason = check_link(&link, i == 0 || domain->crl_check == CRL_CHECK_CHAIN, window);
+        reason = check_link(&link, is_demanded(domain, i), window);
     }
     (void)ERR_pop_to_mark();
     return reason;
@@ -364,7 +374,7 @@ enum reason crl_check_issuer(const struct credentials_domain *domain, X509 *issu
         return REASON_NONE;
     }
     ERR_set_mark();
-    enum reason reason = check_link(&link, true, &window);
+    enum reason reason = check_link(&link, is_demanded(domain, 0), &window);
     (void)ERR_pop_to_mark();
     return reason;
 }

@@ -22,9 +22,15 @@
 
 enum { EXTENSIONS_MAX = 64, VERSION_2 = 1, UTC_LEN = 13, GENERALIZED_LEN = 15 };
 
-void crl_free(struct crl *crl)
+struct crl *crl_ref(struct crl *crl)
 {
-    if (crl == NULL) {
+    atomic_fetch_add_explicit(&crl->refs, 1, memory_order_relaxed);
+    return crl;
+}
+
+void crl_unref(struct crl *crl)
+{
+    if (crl == NULL || atomic_fetch_sub_explicit(&crl->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
     X509_NAME_free(crl->issuer);
@@ -573,13 +579,14 @@ static int read_list(struct crl *crl, struct errbuf *err)
 struct crl *crl_parse(uint8_t *bytes, size_t len, struct errbuf *err)
 {
     struct crl *crl = mem_alloc(sizeof(*crl));
+    atomic_init(&crl->refs, 1);
     crl->bytes = bytes;
     crl->len = len;
     ERR_set_mark();
     int status = read_list(crl, err);
     (void)ERR_pop_to_mark();
     if (status < 0) {
-        crl_free(crl);
+        crl_unref(crl);
         return NULL;
     }
     return crl;

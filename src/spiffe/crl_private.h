@@ -21,7 +21,8 @@ struct crl_memo {
 };
 
 struct crl {
-    uint8_t *bytes; /* the DER of it all; the rest views into it */
+    atomic_size_t refs; /* sets that it is in */
+    uint8_t *bytes;     /* the DER of it all; the rest views into it */
     size_t len;
     struct der tbs;     /* what is signed */
     struct der revoked; /* the entries, one SEQUENCE after the other */
@@ -46,7 +47,12 @@ struct crl_set {
     const struct crypto *crypto;
     struct crl **crls;
     size_t count;
+    size_t loose; /* so many, the last ones, count only where an issuer of the path signed them */
 };
+
+/* An empty one, and a list into it, whose reference it takes over. */
+struct crl_set *crl_set_begin(const struct crypto *crypto);
+void crl_set_add(struct crl_set *set, struct crl *crl);
 
 struct crl_entry {
     struct der serial; /* the octets of the INTEGER */
@@ -56,7 +62,8 @@ struct crl_entry {
 
 /* Takes bytes (mem_free) over, on failure too. NULL with err. */
 struct crl *crl_parse(uint8_t *bytes, size_t len, struct errbuf *err);
-void crl_free(struct crl *crl);
+struct crl *crl_ref(struct crl *crl);
+void crl_unref(struct crl *crl); /* NULL is fine */
 /* Takes the next entry; false at the end. On -1 it is broken, and why says how. */
 int crl_next_entry(struct der *revoked, struct crl_entry *entry, const char **why);
 /* The octets of a serial's INTEGER. True when it stands in the list. */

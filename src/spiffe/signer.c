@@ -20,6 +20,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/x509.h>
 
 struct signer {
     atomic_size_t refs;
@@ -96,6 +97,21 @@ static EVP_PKEY *decode_key(const struct crypto *crypto, const struct pem_block 
     return key;
 }
 
+/* Takes the key over. */
+static struct signer *make_signer(EVP_PKEY *key, struct errbuf *err)
+{
+    char why[128];
+    if (!x509_fields_key_accepted(key, why, sizeof(why))) {
+        errbuf_set(err, "%s", why);
+        EVP_PKEY_free(key);
+        return NULL;
+    }
+    struct signer *signer = mem_alloc(sizeof(*signer));
+    atomic_init(&signer->refs, 1);
+    signer->key = key;
+    return signer;
+}
+
 struct signer *signer_from_pem(const struct crypto *crypto, const char *pem, size_t len,
                                struct errbuf *err)
 {
@@ -112,16 +128,41 @@ struct signer *signer_from_pem(const struct crypto *crypto, const char *pem, siz
         errbuf_set(err, "line %zu: the private key can't be decoded", block.line);
         return NULL;
     }
-    char why[128];
-    if (!x509_fields_key_accepted(key, why, sizeof(why))) {
-        errbuf_set(err, "line %zu: %s", block.line, why);
-        EVP_PKEY_free(key);
+    struct signer *signer = make_signer(key, err);
+    if (signer == NULL) {
+        errbuf_prefix(err, "line %zu", block.line);
+    }
+    return signer;
+}
+
+static EVP_PKEY *decode_pkcs8(const struct crypto *crypto, const void *der, size_t len)
+{
+    const unsigned char *cursor = der;
+    if (len > LONG_MAX) {
         return NULL;
     }
-    struct signer *signer = mem_alloc(sizeof(*signer));
-    atomic_init(&signer->refs, 1);
-    signer->key = key;
-    return signer;
+    PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &cursor, (long)len);
+    EVP_PKEY *key = NULL;
+    if (info != NULL && cursor == (const unsigned char *)der + len) {
+        key = EVP_PKCS82PKEY_ex(info, crypto_libctx(crypto), NULL);
+    }
+    PKCS8_PRIV_KEY_INFO_free(info);
+    return key;
+}
+
+struct signer *signer_from_pkcs8(const struct crypto *crypto, const void *der, size_t len,
+                                 struct errbuf *err)
+{
+    ERR_set_mark();
+    crypto_memory_wipe_begin();
+    EVP_PKEY *key = decode_pkcs8(crypto, der, len);
+    crypto_memory_wipe_end();
+    (void)ERR_pop_to_mark();
+    if (key == NULL) {
+        errbuf_set(err, "it is no unencrypted PKCS#8 key in DER");
+        return NULL;
+    }
+    return make_signer(key, err);
 }
 
 struct signer *signer_ref(struct signer *signer)

@@ -6,6 +6,7 @@
 #include "spiffe/trust_bundle.h"
 
 #include "base/memory.h"
+#include "der_chain.h"
 #include "issuer_match.h"
 #include "pem.h"
 #include "spiffe/x509_svid.h"
@@ -291,6 +292,57 @@ struct trust_bundle *trust_bundle_from_pem(const struct crypto *crypto, const ch
         return NULL;
     }
     return trust_bundle_finish(bundle, err);
+}
+
+struct trust_bundle *trust_bundle_from_der(const struct crypto *crypto, const char *domain,
+                                           const void *der, size_t len, struct errbuf *err)
+{
+    struct der in = {der, len};
+    X509 *certificate = NULL;
+    size_t count = 0;
+    int status;
+    struct trust_bundle *bundle = trust_bundle_begin(domain, err);
+    if (bundle == NULL) {
+        return NULL;
+    }
+    while ((status = der_chain_next(crypto, &in, &count, &certificate, err)) == 1) {
+        if (trust_bundle_add(bundle, certificate, err) < 0) {
+            errbuf_prefix(err, "certificate %zu", count);
+            status = -1;
+            break;
+        }
+    }
+    if (status < 0) {
+        trust_bundle_discard(bundle);
+        return NULL;
+    }
+    return trust_bundle_finish(bundle, err);
+}
+
+bool trust_bundle_same(const struct trust_bundle *a, const struct trust_bundle *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++) {
+        same = compare_anchors(&a->anchors[i], &b->anchors[i]) == 0;
+    }
+    return same;
+}
+
+struct trust_bundle *trust_bundle_common(const struct trust_bundle *a, const struct trust_bundle *b,
+                                         struct errbuf *err)
+{
+    struct trust_bundle *bundle = trust_bundle_begin(a->domain, err);
+    for (size_t i = 0; bundle != NULL && i < a->count; i++) {
+        X509 *certificate = a->anchors[i].certificate;
+        if (!trust_bundle_has_anchor(b, a->anchors[i].sha256)) {
+            continue;
+        }
+        if (X509_up_ref(certificate) != 1 || trust_bundle_add(bundle, certificate, err) < 0) {
+            trust_bundle_discard(bundle);
+            return NULL;
+        }
+    }
+    return bundle == NULL ? NULL : trust_bundle_finish(bundle, err);
 }
 
 struct trust_bundle *trust_bundle_from_bytes(const struct crypto *crypto, const char *domain,

@@ -1,10 +1,12 @@
 /*
- * Our own SVID from PEM. Stricter than needed for a handshake to succeed: a certificate that our
- * peers' verifiers would refuse is found here, at the load, with the rule that it breaks.
+ * Our own SVID, from PEM or DER. Stricter than needed for a handshake to succeed: a certificate
+ * that our peers' verifiers would refuse is found here, at the load, with the rule that it breaks.
  */
 #include "spiffe/x509_svid.h"
 
+#include "base/assert.h"
 #include "base/memory.h"
+#include "der_chain.h"
 #include "pem.h"
 #include "spiffe/crypto.h"
 #include "spiffe/signer.h"
@@ -42,11 +44,9 @@ static void svid_free(struct x509_svid *svid)
     mem_free(svid);
 }
 
-/* One CERTIFICATE block: the first is the leaf, a root behind it is dropped. */
-static int add_certificate(struct x509_svid *svid, const struct crypto *crypto,
-                           const struct pem_block *block, struct errbuf *err)
+/* Takes it over (NULL: err is set already): the first is the leaf, a root behind it is dropped. */
+static int add_certificate(struct x509_svid *svid, X509 *certificate, struct errbuf *err)
 {
-    X509 *certificate = pem_certificate(crypto, block, err);
     if (certificate == NULL) {
         return -1;
     }
@@ -76,7 +76,7 @@ static int read_chain(struct x509_svid *svid, const struct crypto *crypto, const
     while ((status = pem_next(&reader, &block, err)) == 1) {
         has_key = has_key || pem_is_private_key(&block);
         if (strview_equal_text(block.label, "CERTIFICATE")) {
-            if (add_certificate(svid, crypto, &block, err) < 0) {
+            if (add_certificate(svid, pem_certificate(crypto, &block, err), err) < 0) {
                 return -1;
             }
         } else if (!pem_is_private_key(&block) &&
@@ -89,6 +89,30 @@ static int read_chain(struct x509_svid *svid, const struct crypto *crypto, const
     if (status == 0 && svid->leaf == NULL) {
         errbuf_set(err, "no PEM certificate in it%s",
                    has_key ? " but a private key; are the two files exchanged?" : "");
+        return -1;
+    }
+    return status;
+}
+
+static int read_der_chain(struct x509_svid *svid, const struct crypto *crypto, const void *chain,
+                          size_t len, struct errbuf *err)
+{
+    struct der in = {chain, len};
+    X509 *certificate = NULL;
+    size_t count = 0;
+    int status;
+    while ((status = der_chain_next(crypto, &in, &count, &certificate, err)) == 1) {
+        if (count > SVID_CHAIN_MAX + 1) { /* a root behind it is dropped */
+            X509_free(certificate);
+            errbuf_set(err, "a chain of at most %d certificates is accepted", SVID_CHAIN_MAX);
+            return -1;
+        }
+        if (add_certificate(svid, certificate, err) < 0) {
+            return -1;
+        }
+    }
+    if (status == 0 && svid->leaf == NULL) {
+        errbuf_set(err, "no certificate in it");
         return -1;
     }
     return status;
@@ -203,34 +227,63 @@ static void name_algorithms(struct x509_svid *svid)
     svid->signature_algorithm = OBJ_nid2sn(X509_get_signature_nid(svid->leaf));
 }
 
-struct x509_svid *x509_svid_from_pem(const struct crypto *crypto, const char *chain_pem,
-                                     size_t chain_len, const char *key_pem, size_t key_len,
-                                     struct errbuf *err)
+static struct x509_svid *svid_new(void)
 {
     struct x509_svid *svid = mem_alloc(sizeof(*svid));
     atomic_init(&svid->refs, 1);
     svid->intermediates = sk_X509_new_null();
-    if (svid->intermediates == NULL) {
-        errbuf_set(err, "memory is out");
-        goto fail;
-    }
-    if (read_chain(svid, crypto, chain_pem, chain_len, err) < 0 || check_chain(svid, err) < 0) {
+    ASSERT(svid->intermediates != NULL); /* a cold path: memory that is out ends us */
+    return svid;
+}
+
+/* status: of reading the chain. */
+static int finish_chain(struct x509_svid *svid, int status, struct errbuf *err)
+{
+    if (status < 0 || check_chain(svid, err) < 0) {
         errbuf_prefix(err, "certificate chain");
-        goto fail;
+        return -1;
     }
-    svid->signer = signer_from_pem(crypto, key_pem, key_len, err);
-    if (svid->signer == NULL) {
+    return 0;
+}
+
+/* Takes the signer over (NULL: err is set already); the SVID, or NULL and it is freed. */
+static struct x509_svid *finish(struct x509_svid *svid, const struct crypto *crypto,
+                                struct signer *signer, struct errbuf *err)
+{
+    svid->signer = signer;
+    if (signer == NULL) {
         errbuf_prefix(err, "private key");
-        goto fail;
     }
-    if (check_key(svid, crypto, err) < 0) {
-        goto fail;
+    if (signer == NULL || check_key(svid, crypto, err) < 0) {
+        svid_free(svid);
+        return NULL;
     }
     name_algorithms(svid);
     return svid;
-fail:
-    svid_free(svid);
-    return NULL;
+}
+
+struct x509_svid *x509_svid_from_pem(const struct crypto *crypto, const char *chain_pem,
+                                     size_t chain_len, const char *key_pem, size_t key_len,
+                                     struct errbuf *err)
+{
+    struct x509_svid *svid = svid_new();
+    if (finish_chain(svid, read_chain(svid, crypto, chain_pem, chain_len, err), err) < 0) {
+        svid_free(svid);
+        return NULL;
+    }
+    return finish(svid, crypto, signer_from_pem(crypto, key_pem, key_len, err), err);
+}
+
+struct x509_svid *x509_svid_from_der(const struct crypto *crypto, const void *chain,
+                                     size_t chain_len, const void *key, size_t key_len,
+                                     struct errbuf *err)
+{
+    struct x509_svid *svid = svid_new();
+    if (finish_chain(svid, read_der_chain(svid, crypto, chain, chain_len, err), err) < 0) {
+        svid_free(svid);
+        return NULL;
+    }
+    return finish(svid, crypto, signer_from_pkcs8(crypto, key, key_len, err), err);
 }
 
 struct x509_svid *x509_svid_ref(struct x509_svid *svid)

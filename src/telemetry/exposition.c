@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/assert.h"
 
@@ -206,11 +205,6 @@ static bool next_part(struct strview *rest, char separator, struct strview *part
     return true;
 }
 
-static bool same_word(struct strview a, const char *b)
-{
-    return a.len == strlen(b) && strncasecmp(a.ptr, b, a.len) == 0;
-}
-
 /* In thousandths; RFC 9110 12.4.2. What is none counts as "not wanted". */
 static unsigned parse_q(struct strview text)
 {
@@ -248,9 +242,9 @@ static struct range parse_range(struct strview text)
         struct strview value = part;
         (void)next_part(&value, '=', &name);
         value = trim(value);
-        if (same_word(name, "q")) {
+        if (strview_equal_no_case(name, "q")) {
             range.q = parse_q(value);
-        } else if (same_word(name, "version")) {
+        } else if (strview_equal_no_case(name, "version")) {
             range.version = value;
         }
     }
@@ -275,9 +269,10 @@ enum exposition_format exposition_choose(struct strview accept)
     unsigned text = 0;
     while (next_part(&rest, ',', &part)) {
         struct range range = parse_range(part);
-        if (same_word(range.type, "application/openmetrics-text") && is_version(&range, "1.0.0")) {
+        if (strview_equal_no_case(range.type, "application/openmetrics-text") &&
+            is_version(&range, "1.0.0")) {
             open = most(open, range.q);
-        } else if (same_word(range.type, "text/plain") && is_version(&range, "0.0.4")) {
+        } else if (strview_equal_no_case(range.type, "text/plain") && is_version(&range, "0.0.4")) {
             text = most(text, range.q);
         }
     }

@@ -48,6 +48,7 @@ static const struct row rows[] = {
     {REASON_OUT_OF_MEMORY, X509_V_ERR_OUT_OF_MEM},    /* internal_error */
     {REASON_OWN_CREDENTIALS, X509_V_ERR_UNSPECIFIED}, /* internal_error */
     {REASON_OWN_SVID_EXPIRED, X509_V_ERR_UNSPECIFIED},
+    {REASON_OWN_SVID_MISSING, X509_V_ERR_UNSPECIFIED},
 };
 
 static int x509_error_of(enum reason reason)
@@ -65,7 +66,7 @@ enum reason tls_verify_own(const struct tls_conn *tls)
     const struct credentials *credentials = tls->thread->credentials;
     const struct x509_svid *own = credentials != NULL ? credentials_own(credentials) : NULL;
     if (own == NULL) {
-        return REASON_OWN_CREDENTIALS;
+        return credentials == NULL ? REASON_OWN_CREDENTIALS : REASON_OWN_SVID_MISSING;
     }
     return x509_svid_not_after(own) <= clock_wall_s() ? REASON_OWN_SVID_EXPIRED : REASON_NONE;
 }

@@ -315,7 +315,7 @@ def test_an_anchor_of_two_domains_is_an_error(tmp_path, credentials):
     assert "bundle file of its own" in result.stderr
 
 
-EXAMPLES = ["sidecar", "gateway", "originate"]
+EXAMPLES = ["sidecar", "gateway", "originate", "spire"]
 
 
 def text_of_example(name, tmp_path, credentials):

@@ -117,6 +117,7 @@ def test_a_text_stays_and_the_files_that_it_names_are_followed(start, backends, 
         assert line["result"] == "unchanged"
         warning = place.wait_log("source_warning")
         assert warning["error"].startswith(f"{name}: ") and "can't be read again" in warning["error"]
+        assert warning["error"].endswith("; the files that it names and includes have been read")
         place.rotate(issuer.issue("orders"))
         place.wait_log("reload", trigger="watch", result="in_force")
         stream.end()

@@ -5,12 +5,11 @@ import contextlib
 import json
 import re
 import signal
-import socket
 
 import pytest
 
 from harness.bulkhead import ROOT, bridge, configuration, originate, rule, run_command, terminate, until
-from harness.metrics import scrape
+from harness.metrics import http_get, scrape
 from harness.streams import RESET, PlainStream, client_context, dial, server_context, tls_connect
 
 WEB = "spiffe://prod.example/ns/shop/sa/web"
@@ -70,14 +69,7 @@ def ended(place):
 
 
 def status_of(place, target, method="POST"):
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(10)
-        sock.connect(place.socket)
-        sock.sendall(f"{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
-        answer = b""
-        while chunk := sock.recv(65536):
-            answer += chunk
-    return int(answer.split(b" ", 2)[1])
+    return http_get(place.socket, target, method=method)[0]
 
 
 def test_a_session_is_told_whole(place, connect):
@@ -128,6 +120,14 @@ def test_an_answer_is_bounded_and_says_so(place, connect):
     assert (answer["matched"], answer["truncated"]) == (3, True)
     assert "the oldest of 3 that match" in ctl(place, "sessions", "--limit", 2).stdout
     assert not ask(place, "sessions", "--limit", 3)["truncated"]
+
+
+def test_terminate_wants_to_know_whom(place):
+    for verb in (("terminate",), ("terminate", "--json")):
+        refused = ctl(place, *verb)
+        assert refused.returncode == 1
+        assert refused.stderr == "bulkhead ctl: say which: identity, rule, listener or session, or all\n"
+        assert refused.stdout.count("\n") == (1 if "--json" in verb else 0)
 
 
 @pytest.mark.parametrize("target", [
@@ -222,7 +222,10 @@ def test_drain_is_a_verb(start, backends, credentials, tmp_path):
                                 drain={"delay": "1h"}, admin={"listen": f"unix://{address}"}))
     place.socket = address
     people = ctl(place, "drain")
-    assert people.returncode == 0 and "it has begun" in people.stdout, people.stderr
+    assert people.returncode == 0, people.stderr
+    assert people.stdout == ("the drain has begun: after drain.delay (3600000 ms) no more is accepted, and "
+                             "open sessions may end within drain.timeout (25000 ms)\n")
+    assert ctl(place, "drain").stdout.startswith("the drain had begun before: ")
     place.wait_log("draining", trigger="ctl")
     assert ask(place, "drain")["begun_before"]
     place.signal(signal.SIGQUIT)

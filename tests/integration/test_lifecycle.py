@@ -336,7 +336,7 @@ def test_the_access_log_goes_where_it_is_told(start, backends, credentials, web,
 def test_version_names_every_library():
     result = run_command("--version")
     assert result.returncode == 0
-    for name in ("bulkhead", "OpenSSL", "libevent", "c-ares", "libyaml", "jansson"):
+    for name in ("bulkhead", "OpenSSL", "libevent", "c-ares", "nghttp2", "libyaml", "jansson"):
         assert re.search(rf"^\s*{name}\s+.*\d+\.\d+", result.stdout, re.M), name
 
 

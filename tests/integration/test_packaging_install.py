@@ -30,6 +30,7 @@ EVERYTHING = {
     "share/doc/bulkhead/examples/sidecar.yaml": 0o644,
     "share/doc/bulkhead/examples/originate.yaml": 0o644,
     "share/doc/bulkhead/examples/gateway.yaml": 0o644,
+    "share/doc/bulkhead/examples/spire.yaml": 0o644,
 }
 
 

@@ -81,7 +81,8 @@ def test_rules_count_what_they_decide(place, issuer, shop):
     assert web["expires"] == "2099-12-31T00:00:00Z" and web["file"] == str(here.config_file)
     lines = here.config_file.read_text().splitlines()
     assert "name: web" in lines[web["line"] - 1]
-    last = here.access.find(rule="web")[-1]["time"]
+    last = until(lambda: len(lines := here.access.find(rule="web")) == 3 and
+                 max(line["time"] for line in lines), "the lines of all three")
     assert web["last_hit"] is not None and web["last_hit"] <= last
     assert found["web-again"]["last_hit"] is None and found["off"]["mode"] == "disabled"
     assert listeners == {"in": {"name": "in", "enforcement": "audit", "would_deny": 2}}

@@ -40,12 +40,14 @@ class Play:
         self.bulkhead = start(None, config_path=self.file)
 
     def write(self):
-        """The file as it stands, but for its places; the process log as JSON, to be read here."""
+        """The file as it stands, but for its places; the process log as JSON and each refusal with
+        a line of its own, to be read here."""
         text = (STORY / f"{STEPS[self.step]}.yaml").read_text()
         for old, new in self.paths.items():
             assert text.count(old) == 1, old
             text = text.replace(old, str(new))
-        self.file.write_text(text + "log: {format: json}\nreload: {watch: none}\n")
+        self.file.write_text(text + "log: {format: json}\nreload: {watch: none}\n"
+                             "access_log: {fold: 0s}\n")
 
     def ctl(self, *arguments):
         result = run_command("ctl", "-c", self.file, *arguments, "--json")

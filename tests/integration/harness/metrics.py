@@ -17,6 +17,7 @@ def http_get(path, target, accept=None, method="GET", version="1.1"):
     joined and must be whole."""
     head = f"{method} {target} HTTP/{version}\r\nHost: localhost\r\n"
     head += f"Accept: {accept}\r\n" if accept else ""
+    head += "Content-Length: 0\r\n" if method == "POST" else ""
     with socket.socket(socket.AF_UNIX if isinstance(path, str) else socket.AF_INET) as sock:
         sock.settimeout(DEADLINE_S)
         sock.connect(path)

@@ -81,6 +81,29 @@ static void test_netaddr_refuses_what_is_no_ip_literal(void **state)
     }
 }
 
+static void test_netaddr_any(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *ip;
+        bool any;
+    } cases[] = {
+        {"0.0.0.0", true},          {"::", true},
+        {"::ffff:0.0.0.0", true},   {"0.0.0.1", false},
+        {"127.0.0.1", false},       {"::1", false},
+        {"::fffe:0:0", false},      {"::ffff:0.0.0.1", false},
+        {"1::ffff:0.0.0.0", false},
+    };
+    struct netaddr addr;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_true(netaddr_from_ip(&addr, cases[i].ip, 8443));
+        assert_int_equal(netaddr_is_any(&addr), cases[i].any);
+    }
+    assert_true(netaddr_from_path(&addr, "/run/app.sock"));
+    assert_false(netaddr_is_any(&addr));
+    assert_false(netaddr_is_any(&(struct netaddr){0}));
+}
+
 static void test_netaddr_unix_paths(void **state)
 {
     (void)state;
@@ -162,6 +185,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_netaddr_ip_literals),
         cmocka_unit_test(test_netaddr_refuses_what_is_no_ip_literal),
+        cmocka_unit_test(test_netaddr_any),
         cmocka_unit_test(test_netaddr_unix_paths),
         cmocka_unit_test(test_netaddr_unix_from_the_kernel),
         cmocka_unit_test(test_netaddr_unset_and_unknown),

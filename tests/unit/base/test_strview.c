@@ -47,6 +47,33 @@ static void test_strview_starts_with(void **state)
     assert_false(strview_starts_with(strview_from("Spiffe://a"), "spiffe://"));
 }
 
+static void test_strview_equal_no_case(void **state)
+{
+    (void)state;
+    assert_true(strview_equal_no_case(strview_from("SEC-fetch-Site"), "Sec-Fetch-Site"));
+    assert_true(strview_equal_no_case(view(NULL, 0), ""));
+    assert_false(strview_equal_no_case(view(NULL, 0), "a"));
+    assert_false(strview_equal_no_case(strview_from("origi"), "Origin"));
+    assert_false(strview_equal_no_case(strview_from("origin"), "Origi"));
+    assert_false(strview_equal_no_case(view("Origin\0x", 8), "Origin"));
+    assert_false(strview_equal_no_case(strview_from("orig@n"), "ORIG`N"));
+}
+
+static void test_strview_is_one_of(void **state)
+{
+    (void)state;
+    static const char words[] = "identity rule session";
+    assert_true(strview_is_one_of(strview_from("identity"), words));
+    assert_true(strview_is_one_of(strview_from("rule"), words));
+    assert_true(strview_is_one_of(strview_from("session"), words));
+    assert_false(strview_is_one_of(strview_from("rul"), words));
+    assert_false(strview_is_one_of(strview_from("rules"), words));
+    assert_false(strview_is_one_of(strview_from("identity rule"), words));
+    assert_false(strview_is_one_of(strview_from(""), words));
+    assert_false(strview_is_one_of(strview_from("x"), ""));
+    assert_false(strview_is_one_of(view("rule\0", 5), words));
+}
+
 static void test_utf8_decodes_the_edges(void **state)
 {
     (void)state;
@@ -127,6 +154,8 @@ int main(void)
         cmocka_unit_test(test_strview_nul_byte_does_not_end_a_name),
         cmocka_unit_test(test_strview_empty_views_are_equal),
         cmocka_unit_test(test_strview_starts_with),
+        cmocka_unit_test(test_strview_equal_no_case),
+        cmocka_unit_test(test_strview_is_one_of),
         cmocka_unit_test(test_utf8_decodes_the_edges),
         cmocka_unit_test(test_utf8_rejects),
         cmocka_unit_test(test_utf8_deceptive),

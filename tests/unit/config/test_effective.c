@@ -100,7 +100,9 @@ static void test_what_is_not_written_is_a_default(void **state)
         {"", KEY("listeners[in].close_on_expiry", "true", "true", "true")},
         {"", KEY("listeners[in].enforcement", "\"enforce\"", "true", "true")},
         {"", KEY("listeners[in].socket.mode", "\"0600\"", "true", "true")},
-        {"", KEY("trust[prod.example].crl_check", "\"leaf\"", "true", "true")},
+        {"", "{\"key\":\"trust[prod.example].crl_check\",\"value\":null,\"default\":true,"
+             "\"reloadable\":true,\"note\":\"with `crl`: leaf; of the Workload API: those that are "
+             "there\"}"},
         {"",
          "{\"key\":\"workers\",\"value\":null,\"default\":true,\"reloadable\":false,\"note\":\"the "
          "CPUs that the process may use\"}"},

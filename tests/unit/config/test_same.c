@@ -1,6 +1,8 @@
 /* same: each key that is changed makes a difference, places in the file make none. */
 #include "config/same.h"
 
+#include <unistd.h>
+
 #include "unit/config/config_test.h"
 
 static const char head[] = "version: 1\n"
@@ -11,18 +13,23 @@ static const char head[] = "version: 1\n"
     "listeners:\n" \
     "- {name: in, accept: 'mtls://127.0.0.1:1', forward: 'tcp://127.0.0.1:2'}\n"
 
-static struct config *parse(const char *text)
+static struct config *parse_at(const char *path, const char *text)
 {
     char all[4096];
     struct diag_list diags;
     diag_list_init(&diags);
     int len = snprintf(all, sizeof(all), "%s%s", head, text);
     assert_true(len > 0 && (size_t)len < sizeof(all));
-    struct config *config = config_parse("test", all, (size_t)len, NULL, &diags);
+    struct config *config = config_parse(path, all, (size_t)len, NULL, &diags);
     assert_int_equal(diags.error_count, 0);
     assert_non_null(config);
     diag_list_fini(&diags);
     return config;
+}
+
+static struct config *parse(const char *text)
+{
+    return parse_at("test", text);
 }
 
 static void test_same_listener(void **state)
@@ -238,6 +245,30 @@ static void test_same_fixed_keys(void **state)
     config_free(base);
 }
 
+/* The path by which a file was named, absolute or from the working directory, is no change. */
+static void test_same_fixed_path(void **state)
+{
+    (void)state;
+    char here[1024];
+    char path[1100];
+    char keys[256] = "";
+    assert_non_null(getcwd(here, sizeof(here)));
+    (void)snprintf(path, sizeof(path), "%s/f.yaml", here);
+    struct config *one = parse_at("f.yaml", LISTENERS "access_log: {to: a.log}\n"
+                                                      "first_seen_file: seen\n");
+    struct config *same = parse_at(path, LISTENERS "access_log: {to: a.log}\n"
+                                                   "first_seen_file: seen\n");
+    struct config *other = parse_at("/f.yaml", LISTENERS "access_log: {to: a.log}\n");
+    config_each_fixed_change(one, same, on_key, keys);
+    config_each_fixed_change(same, one, on_key, keys);
+    assert_string_equal(keys, "");
+    config_each_fixed_change(one, other, on_key, keys);
+    assert_string_equal(keys, "first_seen_file access_log.to ");
+    config_free(one);
+    config_free(same);
+    config_free(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_same_rule_with_variables),
         cmocka_unit_test(test_same_text),
         cmocka_unit_test(test_same_fixed_keys),
+        cmocka_unit_test(test_same_fixed_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

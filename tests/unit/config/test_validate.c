@@ -122,6 +122,62 @@ static void test_validate_pairs_of_addresses(void **state)
     assert_rows(rows, COUNT_OF(rows));
 }
 
+static void test_validate_where_an_identity_comes_from(void **state)
+{
+    (void)state;
+    char long_hint[1200];
+    (void)snprintf(long_hint, sizeof(long_hint), "identity: {hint: %01025d}", 0);
+    const struct row rows[] = {
+        {2, "identity: {workload_api: 'unix:///run/spire/agent.sock'}", {NULL}},
+        {2,
+         "identity: {hint: internal, start_timeout: 30s, workload_api: 'tcp://127.0.0.1:1'}",
+         {NULL}},
+        {2, "identity: {spiffe_id: 'spiffe://prod.example/a', start_timeout: 0s}", {NULL}},
+        {2, "# SPIFFE_ENDPOINT_SOCKET says", {NULL}},
+        {2,
+         "identity: {files: {certificate: a, private_key: b}, workload_api: 'unix:///a'}",
+         {"f:2:67: error: identity: `files` and `workload_api` are both there"}},
+        {2,
+         "identity: {files: {certificate: a, private_key: b}, hint: x}",
+         {"f:2:59: error: identity.hint: chooses among the SVIDs of the Workload API"}},
+        {2,
+         "identity: {files: {certificate: a, private_key: b}, start_timeout: 3s}",
+         {"f:2:68: error: identity.start_timeout: `files` are there or are not"}},
+        {2, "identity: {start_timeout: 500ms}", {"f:2:27: error: identity.start_timeout"}},
+        {2, long_hint, {"f:2:18: error: identity.hint: has 1025 bytes; a hint has at most 1024"}},
+        {2,
+         "identity: {files: {certificate: a}}",
+         {"f:2:19: error: identity.files: required key \"private_key\" is missing"}},
+        /* Who brings a bundle. */
+        {3, "trust: {}", {"f:2:11: error: required key \"trust\" is missing"}},
+        {3, "# none", {"f:2:11: error: required key \"trust\" is missing"}},
+        {3,
+         "trust: {prod.example: {crl: c}}",
+         {"f:3:23: error: trust.prod.example: required key \"bundle\" is missing"}},
+        {3,
+         "trust: {prod.example: {bundle: b, crl_check: leaf}}",
+         {"f:3:46: error: trust.prod.example.crl_check: needs `crl`"}},
+    };
+    assert_rows(rows, COUNT_OF(rows));
+    static const char *const without_files[] = {"{}", "{prod.example: {crl_check: chain}}",
+                                                "{prod.example: {crl: c}}",
+                                                "{a.example: {bundle: b}}", "{a.example: {}}"};
+    for (size_t i = 0; i < COUNT_OF(without_files); i++) {
+        char text[256];
+        (void)snprintf(text, sizeof(text),
+                       "version: 1\ntrust: %s\nlisteners: [{name: in, accept: 'mtls://[::]:1', "
+                       "forward: 'tcp://127.0.0.1:1'}]\n",
+                       without_files[i]);
+        struct diag_list diags;
+        diag_list_init(&diags);
+        struct config *config = config_parse("f", text, strlen(text), NULL, &diags);
+        static const char *const wanted[WANTED_MAX] = {"f: warning: rules: nothing is allowed"};
+        assert_diags(&diags, wanted);
+        config_free(config);
+        diag_list_fini(&diags);
+    }
+}
+
 static void test_validate_proxy_protocol(void **state)
 {
     (void)state;
@@ -674,6 +730,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_validate_takes_a_file_that_fits),
         cmocka_unit_test(test_validate_pairs_of_addresses),
+        cmocka_unit_test(test_validate_where_an_identity_comes_from),
         cmocka_unit_test(test_validate_proxy_protocol),
         cmocka_unit_test(test_validate_expect),
         cmocka_unit_test(test_validate_alpn),

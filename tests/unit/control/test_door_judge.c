@@ -32,6 +32,8 @@ static const struct {
     {DOOR_IPV4, {{"::", PORT, APP}}, "x"}, /* IPv4 too, unless IPV6_V6ONLY, which can't be seen */
     {DOOR_IPV6, {{"::", PORT, APP}}, "x"},
     {DOOR_IPV6, {{"0.0.0.0", PORT, APP}}, "-"}, /* it does not serve [::1] */
+    {DOOR_IPV4, {{"::ffff:0.0.0.0", PORT, APP}}, "x"},
+    {DOOR_IPV6, {{"::ffff:0.0.0.0", PORT, APP}}, "-"},
     {DOOR_ANY, {{"0.0.0.0", PORT, APP}, {"::", PORT, APP}}, "xx"},
     /* on the loopback and elsewhere */
     {DOOR_IPV4, {{"127.0.0.1", PORT, APP}, {"0.0.0.0", PORT, APP}}, "-x"},

@@ -60,6 +60,7 @@ static struct config_strings strings_of(struct config_string *items, const char 
 
 static void fixture_init(struct fixture *f)
 {
+    static char certificate[] = "a.pem"; /* with the Workload API domains come later */
     memset(f, 0, sizeof *f);
     static const char *const names[] = {"orders", "to-payments", "edge"};
     for (size_t i = 0; i < LISTENERS; i++) {
@@ -70,6 +71,7 @@ static void fixture_init(struct fixture *f)
     f->trust[1].domain = string_at("partner.example", 4);
     f->config.listeners = f->listeners;
     f->config.listener_count = LISTENERS;
+    f->config.identity.certificate.text = certificate;
     f->config.trust = f->trust;
     f->config.trust_count = COUNT_OF(f->trust);
     f->config.rules = f->rules;

@@ -40,7 +40,7 @@ static void test_a_withdrawn_svid_serves_no_handshake(void **state)
 {
     struct world *world = *state;
     use_credentials(world, NULL, &world->anchor, 2);
-    nobody_is_talked_to(world, REASON_OWN_CREDENTIALS);
+    nobody_is_talked_to(world, REASON_OWN_SVID_MISSING);
 }
 
 static bool peer_has_unsent(void *arg)
@@ -83,7 +83,7 @@ static void test_the_gate_sees_an_svid_that_was_lost_in_the_middle(void **state)
     struct identity expired = make_identity(&world->anchor, OURS_ID, false, -HOUR, -1);
     /* A client of TLS 1.3 is done with one flight of the server. */
     for (size_t i = 0; i < 3; i++) {
-        lost_in_the_middle(world, NULL, i < 2, versions[i % 2], REASON_OWN_CREDENTIALS);
+        lost_in_the_middle(world, NULL, i < 2, versions[i % 2], REASON_OWN_SVID_MISSING);
         lost_in_the_middle(world, &expired, i < 2, versions[i % 2], REASON_OWN_SVID_EXPIRED);
     }
     free_identity(&expired);

@@ -297,7 +297,7 @@ static void test_the_gate_sees_that_there_are_no_credentials(void **state)
     struct resume *resume = *state;
     struct world *world = resume->world;
     struct identity expired = make_identity(&world->anchor, OURS_ID, false, -HOUR, -1);
-    const enum reason reasons[] = {REASON_OWN_CREDENTIALS, REASON_OWN_CREDENTIALS,
+    const enum reason reasons[] = {REASON_OWN_CREDENTIALS, REASON_OWN_SVID_MISSING,
                                    REASON_OWN_SVID_EXPIRED};
     for (size_t i = 0; i < 3; i++) {
         use_credentials(world, &world->ours, &world->anchor, 1);

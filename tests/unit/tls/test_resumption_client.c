@@ -420,7 +420,7 @@ static void test_nothing_is_offered_without_an_svid_of_our_own(void **state)
         meet(resume, &duel, resume->client, NULL);
         assert_false(duel.ours.open);
         assert_int_equal(duel.ours.failure.reason,
-                         i == 0 ? REASON_OWN_SVID_EXPIRED : REASON_OWN_CREDENTIALS);
+                         i == 0 ? REASON_OWN_SVID_EXPIRED : REASON_OWN_SVID_MISSING);
         assert_int_equal(SSL_session_reused(duel.peer.ssl), 0);
         duel_fini(&duel);
     }
