@@ -50,18 +50,23 @@ static enum log_level level_of(struct strview text)
     return LOG_DEBUG;
 }
 
+/* Whatever the log's level is by now: what was counted was to be written when it came. */
 static void say(struct log_fold_slot *slot, struct log *log)
 {
     struct strview text = {slot->text, slot->len};
     if (slot->folded == 0) {
         return;
     }
-    log_begin(log, level_of(text), "repeated");
+    enum log_level level = level_of(text);
+    enum log_level most = log->level;
+    log_set_level(log, level > most ? level : most);
+    log_begin(log, level, "repeated");
     log_strview(log, "of", word_behind(text, "event"));
     log_u64(log, "count", slot->folded);
     log_u64(log, "within_ms", LOG_FOLD_PERIOD_MS);
     log_strview(log, "line", text);
     log_end(log);
+    log_set_level(log, most);
     slot->folded = 0;
 }
 

@@ -117,6 +117,24 @@ static void test_the_count_says_what_it_counts(void **state)
     end(f);
 }
 
+/* They were to be written when they came: a level that says less since then hides none of them. */
+static void test_the_count_is_said_whatever_the_level_is_by_then(void **state)
+{
+    (void)state;
+    struct fixture *f = new_fixture(LOG_FORMAT_TEXT);
+    burst(f, "log_level");
+    assert_true(takes(f, "log_level", 1));
+    log_set_level(&f->log, LOG_ERROR);
+    f->now_ms += LOG_FOLD_PERIOD_MS;
+    (void)log_fold_report(f->fold, f->now_ms, &f->log);
+    assert_non_null(strstr(f->said, " level=warn event=repeated of=log_level count=1 "));
+    f->said[0] = '\0';
+    log_begin(&f->log, LOG_WARN, "other"); /* which stays as it is */
+    log_end(&f->log);
+    assert_string_equal(f->said, "");
+    end(f);
+}
+
 static void test_a_new_period_begins_with_the_next_line(void **state)
 {
     (void)state;
@@ -180,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ten_pass_and_the_rest_is_counted),
         cmocka_unit_test(test_the_count_says_what_it_counts),
+        cmocka_unit_test(test_the_count_is_said_whatever_the_level_is_by_then),
         cmocka_unit_test(test_a_new_period_begins_with_the_next_line),
         cmocka_unit_test(test_a_slow_repetition_is_written),
         cmocka_unit_test(test_many_different_lines_are_written),

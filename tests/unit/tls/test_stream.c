@@ -3,6 +3,8 @@
  */
 #include "tls_test.h"
 
+#include "../../../src/tls/tls_thread.h"
+
 static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
 
 static void open_duel(struct world *world, struct duel *duel, int version)
@@ -320,6 +322,47 @@ static void test_key_updates_work(void **state)
     duel_fini(&duel);
 }
 
+/* The bytes of data and new keys in two pieces, wherever they are cut, while we write: nothing is
+   left inside of libssl that no readiness would bring out. */
+static void test_key_updates_come_in_any_pieces(void **state)
+{
+    struct world *world = *state;
+    bool whole = false;
+    world->thread->rekey_records = 1; /* and we write new keys as well */
+    for (size_t cut = 1; !whole; cut++) {
+        struct duel duel = {0};
+        open_duel(world, &duel, TLS1_3_VERSION);
+        duel.peer.options.hold = true;
+        for (size_t i = 0; i < 3; i++) {
+            uint8_t byte = pattern(i);
+            peer_write(&duel.peer, &byte, 1);
+            assert_int_equal(SSL_key_update(duel.peer.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+            assert_int_equal(SSL_do_handshake(duel.peer.ssl), 1);
+        }
+        uint8_t last = pattern(3);
+        peer_write(&duel.peer, &last, 1);
+        char *bytes = NULL;
+        BIO *out = SSL_get_wbio(duel.peer.ssl);
+        size_t len = (size_t)BIO_get_mem_data(out, &bytes);
+        whole = cut >= len;
+        size_t first = whole ? len : cut;
+        assert_int_equal(send(duel.peer.fd, bytes, first, MSG_NOSIGNAL), first);
+        ours_on_readable(&duel.ours);
+        assert_int_equal(conn_write(duel.ours.conn, (const uint8_t *)"x", 1), CONN_END_NONE);
+        if (!whole) {
+            assert_int_equal(send(duel.peer.fd, bytes + first, len - first, MSG_NOSIGNAL),
+                             len - first);
+            ours_on_readable(&duel.ours);
+        }
+        (void)BIO_reset(out);
+        assert_pattern(&duel.ours.received, 4);
+        assert_int_equal(duel.ours.end, CONN_END_NONE);
+        struct expect peer = {&duel.peer.received, 1};
+        run_until(world, has_all, &peer);
+        duel_fini(&duel);
+    }
+}
+
 static void test_a_flood_of_key_updates_ends(void **state)
 {
     struct world *world = *state;
@@ -501,6 +544,7 @@ int main(void)
         T(test_single_bytes_both_ways),
         T(test_our_client_and_our_server),
         T(test_key_updates_work),
+        T(test_key_updates_come_in_any_pieces),
         T(test_a_flood_of_key_updates_ends),
         T(test_a_flood_of_key_updates_among_data_ends),
         T(test_answers_that_nobody_reads_end_it),
