@@ -13,6 +13,7 @@
  *   GET  /peers              who was seen, when, and how often let in and denied; identity, limit
  *   GET  /log-level          what the process log tells; POST /log-level?level=NAME changes it
  *   POST /drain              as the first SIGTERM
+ *   GET  /livez, /readyz     as on the probes' listener; with ?json, or by Accept, as JSON
  *   GET  /metrics            Prometheus' text format, or OpenMetrics by Accept: config/METRICS.md
  *
  * Any other parameter is refused.

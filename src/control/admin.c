@@ -1,6 +1,7 @@
 /*
- * Each call becomes a request to reload, which answers when it has run; a client that goes away
- * before takes its answer with it, and what it only wanted to know; a reload is done all the same.
+ * /reload and /check become requests to reload, which answer when they have run; a client that goes
+ * away before takes its answer with it, and what it only wanted to know; a reload is done all the
+ * same. Sessions are the workers' to tell (admin_sessions.h); all else is answered at once.
  */
 #include "control/admin.h"
 

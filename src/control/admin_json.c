@@ -51,7 +51,7 @@ void admin_json_answer(struct http_call *call, int status, char *text, size_t le
     mem_free(text);
 }
 
-/* --- what is the same in both --------------------------------------------------------------- */
+/* --- what a reload did ----------------------------------------------------------------------- */
 
 static void write_diags(struct json_writer *w, const char *key, const struct diag_list *diags,
                         enum diag_severity severity)

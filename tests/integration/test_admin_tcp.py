@@ -1,13 +1,15 @@
 """admin.listen on TCP: the loopback alone, every verb of ctl, and no web page."""
 
+import contextlib
 import json
 import socket
 
 import pytest
 import yaml
 
-from harness.bulkhead import Bulkhead, configuration, run_command, terminate
+from harness.bulkhead import Bulkhead, configuration, run_command, terminate, until
 from harness.streams import RESET, client_context, tls_connect
+from harness.threads import halted_thread
 
 POST_HEADER = "Bulkhead-Admin: 1\r\n"
 
@@ -20,9 +22,13 @@ def place(start_shared, shared_backends, credentials):
     return bulkhead
 
 
-def send(place, request):
+def connect(place):
     host, _, port = place.admin.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=15) as sock:
+    return socket.create_connection((host, int(port)), timeout=15)
+
+
+def send(place, request):
+    with connect(place) as sock:
         sock.sendall(request.encode())
         answer = b""
         while chunk := sock.recv(65536):
@@ -135,6 +141,23 @@ def test_the_address_of_the_configuration_is_found(place, tmp_path):
     assert run_command("ctl", "-c", other, "sessions").returncode == 0
     result = run_command("ctl", "-c", place.config_file, "sessions")
     assert result.returncode == 2 and "--admin tcp://127.0.0.1:PORT" in result.stderr
+
+
+def test_not_everything_that_is_asked_waits_for_a_worker(start, backends, credentials):
+    """Who has asked and gone leaves a wish to terminate behind."""
+    place = start(configuration(
+        credentials, terminate(backends.plain().url), admin={"listen": "tcp://127.0.0.1:0"}))
+    place.admin = place.wait_log("admin_on_tcp")["addr"]
+    line, headers = "POST /sessions/terminate?all=true", f"{POST_HEADER}Content-Length: 0\r\n"
+    with halted_thread(place.pid, "worker-0"), contextlib.ExitStack() as asking:
+        for _ in range(80):
+            sock = asking.enter_context(connect(place))
+            sock.sendall(f"{line} HTTP/1.1\r\nHost: {place.admin}\r\n{headers}\r\n".encode())
+            assert request(place, "GET /log-level")[0] == 200  # control has come round
+        status, body = request(place, line, headers)
+        assert status == 503 and "too many questions" in body
+    until(lambda: request(place, "GET /sessions")[0] == 200, "all of it was done")
+    place.wait_log("sessions_terminated", count=0)
 
 
 @pytest.mark.parametrize("address", [
