@@ -47,9 +47,13 @@ void readiness_add(struct readiness *readiness, enum readiness_weight weight, co
 
 /*
  * GET /livez and GET /readyz: 200 `ok`, or 503 with the reasons, `CODE: SENTENCE` on a line each.
- * With ?json, or when Accept names application/json, one JSON object, which has the details too.
+ * With ?json, or when Accept names application/json, one JSON object, which has the details too:
+ * to anyone who reaches the probes' listener by their codes alone, as a text may say where the
+ * wall can be passed by.
  */
+enum readiness_caller { READINESS_TO_OPERATOR, READINESS_TO_ANYONE };
 void readiness_answer_live(const struct control *control, struct http_call *call);
-void readiness_answer_ready(const struct control *control, struct http_call *call);
+void readiness_answer_ready(const struct control *control, struct http_call *call,
+                            enum readiness_caller caller);
 
 #endif

@@ -144,7 +144,7 @@ static void on_live(struct admin *admin, struct http_call *call)
 
 static void on_ready(struct admin *admin, struct http_call *call)
 {
-    readiness_answer_ready(admin->control, call);
+    readiness_answer_ready(admin->control, call, READINESS_TO_OPERATOR);
 }
 
 static void on_identity(struct admin *admin, struct http_call *call)

@@ -30,7 +30,7 @@ static void on_live(struct probes *probes, struct http_call *call)
 
 static void on_ready(struct probes *probes, struct http_call *call)
 {
-    readiness_answer_ready(probes->control, call);
+    readiness_answer_ready(probes->control, call, READINESS_TO_ANYONE);
 }
 
 static void on_metrics(struct probes *probes, struct http_call *call)

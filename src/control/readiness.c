@@ -190,7 +190,7 @@ static bool write_lines(const struct readiness *readiness, enum readiness_weight
 }
 
 static void write_items(struct json_writer *w, const char *key, const struct readiness *readiness,
-                        enum readiness_weight least, enum readiness_weight most)
+                        enum readiness_weight least, enum readiness_weight most, bool with_text)
 {
     json_key(w, key);
     json_array_begin(w);
@@ -199,7 +199,9 @@ static void write_items(struct json_writer *w, const char *key, const struct rea
         if (item->weight >= least && item->weight <= most) {
             json_object_begin(w);
             json_field_string(w, "code", item->code);
-            json_field_string(w, "text", item->text);
+            if (with_text) {
+                json_field_string(w, "text", item->text);
+            }
             json_object_end(w);
         }
     }
@@ -207,7 +209,8 @@ static void write_items(struct json_writer *w, const char *key, const struct rea
 }
 
 static bool write_json(const struct control *control, const struct readiness *readiness,
-                       enum readiness_weight least, struct bytebuf *body)
+                       enum readiness_weight least, enum readiness_caller caller,
+                       struct bytebuf *body)
 {
     bool of_ready = least == READINESS_NOT_READY;
     char *text = mem_try_alloc(JSON_SIZE);
@@ -222,9 +225,10 @@ static bool write_json(const struct control *control, const struct readiness *re
         json_field_bool(&w, "ready", readiness->ready);
         json_field_u64(&w, "generation", control->snapshot->generation);
     }
-    write_items(&w, "reasons", readiness, least, READINESS_NOT_ALIVE);
+    write_items(&w, "reasons", readiness, least, READINESS_NOT_ALIVE, true);
     if (of_ready) {
-        write_items(&w, "details", readiness, READINESS_DETAIL, READINESS_DETAIL);
+        write_items(&w, "details", readiness, READINESS_DETAIL, READINESS_DETAIL,
+                    caller == READINESS_TO_OPERATOR);
         json_field_u64(&w, "left_out", readiness->left_out);
     }
     json_object_end(&w);
@@ -257,14 +261,14 @@ static bool wants_json(const struct http_request *request)
 }
 
 static void answer(const struct control *control, struct http_call *call,
-                   enum readiness_weight least)
+                   enum readiness_weight least, enum readiness_caller caller)
 {
     struct readiness readiness;
     struct bytebuf body = {0};
     readiness_look(control, &readiness);
     bool good = least == READINESS_NOT_READY ? readiness.ready : readiness.live;
     bool json = wants_json(http_call_request(call));
-    bool whole = json   ? write_json(control, &readiness, least, &body)
+    bool whole = json   ? write_json(control, &readiness, least, caller, &body)
                  : good ? append(&body, "ok\n")
                         : write_lines(&readiness, least, &body);
     if (!whole) {
@@ -282,10 +286,11 @@ static void answer(const struct control *control, struct http_call *call,
 
 void readiness_answer_live(const struct control *control, struct http_call *call)
 {
-    answer(control, call, READINESS_NOT_ALIVE);
+    answer(control, call, READINESS_NOT_ALIVE, READINESS_TO_ANYONE);
 }
 
-void readiness_answer_ready(const struct control *control, struct http_call *call)
+void readiness_answer_ready(const struct control *control, struct http_call *call,
+                            enum readiness_caller caller)
 {
-    answer(control, call, READINESS_NOT_READY);
+    answer(control, call, READINESS_NOT_READY, caller);
 }
