@@ -21,12 +21,13 @@ _bulkhead_rows()
 }
 
 # What stands after the command whose words these are, by the usage of its help: FILE, NAME, a choice
-# such as a|b or [a|b], or nothing. Of what else stands in brackets, what ends in "...".
+# such as a|b or [a|b], or nothing. Of what else stands in brackets, what ends a line with "...".
 _bulkhead_operand()
 {
     "$@" --help 2>/dev/null | awk -v name="${*: -1}" '
         /^$/ { exit }
         { usage = usage " " $0 }
+        /[.][.][.]]?$/ { more = $NF }
         END {
             count = split(usage, word, " ")
             for (i = 1; i < count; i++) {
@@ -34,7 +35,8 @@ _bulkhead_operand()
                 if (word[i + 1] ~ /[|].*]$/) gsub(/[][]/, "", word[i + 1]) # [a|b]
                 if (word[i + 1] ~ /^[A-Za-z|]+$/) { print word[i + 1]; exit }
             }
-            if (word[count] ~ /[.][.][.]]?$/) { gsub(/[][.]/, "", word[count]); print word[count] }
+            gsub(/[][.]/, "", more)
+            if (more != "") print more
         }'
 }
 

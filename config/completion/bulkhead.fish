@@ -19,11 +19,12 @@ function __bulkhead_rows
 end
 
 # What stands after the command whose words these are, by the usage of its help: FILE, NAME, a choice
-# such as a|b or [a|b], or nothing. Of what else stands in brackets, what ends in "...".
+# such as a|b or [a|b], or nothing. Of what else stands in brackets, what ends a line with "...".
 function __bulkhead_operand
     command $argv --help 2>/dev/null | awk -v name=$argv[-1] '
         /^$/ { exit }
         { usage = usage " " $0 }
+        /[.][.][.]]?$/ { more = $NF }
         END {
             count = split(usage, word, " ")
             for (i = 1; i < count; i++) {
@@ -31,7 +32,8 @@ function __bulkhead_operand
                 if (word[i + 1] ~ /[|].*]$/) gsub(/[][]/, "", word[i + 1]) # [a|b]
                 if (word[i + 1] ~ /^[A-Za-z|]+$/) { print word[i + 1]; exit }
             }
-            if (word[count] ~ /[.][.][.]]?$/) { gsub(/[][.]/, "", word[count]); print word[count] }
+            gsub(/[][.]/, "", more)
+            if (more != "") print more
         }'
 end
 

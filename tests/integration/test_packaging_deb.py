@@ -12,7 +12,7 @@ from harness.making import make_once
 from test_packaging_install import EVERYTHING
 
 VERSION = (ROOT / "src" / "version.txt").read_text().strip()
-LIBRARIES = ["libssl3", "libc6", "libevent-core-2.1-7", "libc-ares2", "libyaml-0-2", "libjansson4"]
+LIBRARIES = ["libssl3", "libc6", "libevent-core-2.1-7", "libc-ares2", "libnghttp2-14", "libyaml-0-2", "libjansson4"]
 
 
 def run(*command, **more):

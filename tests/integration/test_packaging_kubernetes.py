@@ -87,10 +87,10 @@ POD = ("spec", "template", "spec")
     (("metadata",), None),
     (("apiVersion",), "v1"),
     ((*POD, "containers"), None),
-    ((*POD, "initContainers", 1, "restartPolicy"), 1),
-    ((*POD, "initContainers", 1, "startupProbe", "httpGet", "port"), None),
-    ((*POD, "initContainers", 1, "securityContext", "runAsNonRoot"), "true"),
-    ((*POD, "volumes", 2, "csi", "driver"), None),
+    ((*POD, "initContainers", 0, "restartPolicy"), 1),
+    ((*POD, "initContainers", 0, "startupProbe", "httpGet", "port"), None),
+    ((*POD, "initContainers", 0, "securityContext", "runAsNonRoot"), "true"),
+    ((*POD, "volumes", 1, "csi", "driver"), None),
 ])
 def test_the_schemas_refuse(path, value):
     assert schema_problems(put(DEPLOYMENTS["orders"], path, value)) != []
@@ -161,7 +161,7 @@ OWN = (*APP, "securityContext")
     ((*APP, "readinessProbe", "httpGet", "host"), "127.0.0.1", "orders: no host in probes and hooks"),
     ((*APP, "lifecycle", "preStop"), {"tcpSocket": {"host": "x", "port": 1}},
      "orders: no host in probes and hooks"),
-    (("initContainers", 1, "securityContext", "allowPrivilegeEscalation"), True,
+    (("initContainers", 0, "securityContext", "allowPrivilegeEscalation"), True,
      "bulkhead: no privilege escalation"),
 ])
 def test_the_restricted_standard_refuses(path, value, rule):
@@ -210,32 +210,30 @@ def test_plaintext_stays_on_the_loopback(config):
             assert address.startswith(("mtls://", "tcp://127.0.0.1:"))
 
 
-def test_the_credentials_are_bulkheads_alone(name, config):
-    """And its configuration comes from the ConfigMap, its files from where the helper writes them."""
+def test_the_identity_is_bulkheads_alone(name, config):
+    """It comes from the node's agent, by a socket that no other container has; no key is in any volume."""
     every = containers(name)
     volumes = {v["name"]: v for v in pod(name)["spec"]["volumes"]}
     assert volumes["spiffe-workload-api"]["csi"] == {"driver": "csi.spiffe.io", "readOnly": True}
-    assert volumes["svid"]["emptyDir"]["medium"] == "Memory"
-    assert {n for n, c in every.items() if "svid" in mounts(c)} == {"bulkhead", "spiffe-helper"}
-    assert {n for n, c in every.items() if "spiffe-workload-api" in mounts(c)} == {"spiffe-helper"}
+    assert set(volumes) == {"bulkhead-config", "spiffe-workload-api"}
+    assert {n for n, c in every.items() if "spiffe-workload-api" in mounts(c)} == {"bulkhead"}
     bulkhead = mounts(every["bulkhead"])
     assert all(mount["readOnly"] for mount in bulkhead.values())
-    directory = bulkhead["svid"]["mountPath"]
-    assert mounts(every["spiffe-helper"])["svid"]["mountPath"] == directory
-    helper = (BASE / name / "helper.conf").read_text()
-    written = dict(re.findall(r'^(\w+) = "([^"]*)"$', helper, re.M))
-    assert written["cert_dir"] == directory
-    assert config["identity"]["files"] == {"certificate": f"{directory}/{written['svid_file_name']}",
-                                           "private_key": f"{directory}/{written['svid_key_file_name']}"}
-    assert config["trust"] == {
-        "prod.example": {"bundle": f"{directory}/{written['svid_bundle_file_name']}"}}
-    assert written["agent_address"].startswith(
-        mounts(every["spiffe-helper"])["spiffe-workload-api"]["mountPath"] + "/")
-    users = {c["securityContext"]["runAsUser"] for n, c in every.items()
-             if n in ("bulkhead", "spiffe-helper")}
-    assert len(users) == 1 and "key_file_mode = 0600" in helper, "the key is for its owner"
-    assert not users & {c["securityContext"]["runAsUser"] for n, c in every.items()
-                        if n not in ("bulkhead", "spiffe-helper")}, "who is not the application"
+    directory = bulkhead["spiffe-workload-api"]["mountPath"]
+    assert config["identity"]["workload_api"] == f"unix://{directory}/spire-agent.sock", "the driver's name for it"
+    assert "files" not in config["identity"] and "trust" not in config, "all of it comes from there"
+    users = {n: c["securityContext"]["runAsUser"] for n, c in every.items()}
+    assert list(users.values()).count(users["bulkhead"]) == 1, "who is not the application"
+
+
+def test_the_entry_of_the_readme_fits_that_container_alone():
+    """Whoever the selectors fit gets the key."""
+    readme = (BASE / "README.md").read_text()
+    assert re.findall(r"-selector k8s:(\S+)", readme) == ["ns:shop", "sa:orders", "container-name:bulkhead"]
+    assert "bulkhead" in containers("orders")
+    config = yaml.safe_load((BASE / "orders" / "bulkhead.yaml").read_text())
+    assert re.findall(r"-spiffeID (\S+)", readme) == [config["identity"]["spiffe_id"]]
+    assert config["identity"]["workload_api"] in readme, "to ask by hand"
 
 
 def test_it_starts_this_version_with_the_mounted_file(name):
@@ -282,11 +280,9 @@ def test_the_memory_limit_leaves_room(name, config):
 
 def test_the_sidecar_starts_before_the_application():
     spec = pod("orders")["spec"]
-    assert [(c["name"], c["restartPolicy"]) for c in spec["initContainers"]] == [
-        ("spiffe-helper", "Always"), ("bulkhead", "Always")]
-    for container in spec["initContainers"]:
-        assert "startupProbe" in container, "what comes next waits for it"
-    assert spec["initContainers"][1]["startupProbe"]["httpGet"] == {"path": "/readyz", "port": "probes"}
+    assert [(c["name"], c["restartPolicy"]) for c in spec["initContainers"]] == [("bulkhead", "Always")]
+    assert spec["initContainers"][0]["startupProbe"]["httpGet"] == {"path": "/readyz", "port": "probes"}, \
+        "what comes next waits for it"
 
 
 def test_the_application_is_asked_by_bulkhead():

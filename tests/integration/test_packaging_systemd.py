@@ -5,9 +5,12 @@ systemd is started in namespaces of its own, under an overlay (harness/machine.p
 import pathlib
 import re
 import tempfile
+import types
 
 import pytest
+import yaml
 
+from harness.agent import Agent, x509_svid
 from harness.bulkhead import ROOT
 from harness.machine import Machine, missing
 from harness.making import make_once
@@ -136,6 +139,36 @@ def test_systemd_holds_the_port(machine):
     assert ask(machine) == "200"
     machine.run("systemctl", "stop", "bulkhead.socket", "bulkhead.service")
     machine.run("sh", "-c", f"cp /root/with-port {CONFIGURATION} && systemctl start bulkhead")
+
+
+def test_a_spire_agents_socket_is_within_reach(machine):
+    """The unit's own example line, and a configuration that names no source: the identity comes by it."""
+    (line,) = re.findall(r"^#(Environment=SPIFFE_ENDPOINT_SOCKET=.*)$",
+                         (ROOT / "config/bulkhead.service").read_text(), re.M)
+    root = pathlib.Path(f"/proc/{machine.pid}/root")
+    shop = root / "root/shop"
+    socket = root / line.partition("unix:///")[2]
+    socket.parent.mkdir(parents=True)
+    svid = x509_svid(types.SimpleNamespace(bundle=shop / "prod.pem"),
+                     types.SimpleNamespace(chain=shop / "orders.pem", key=shop / "orders.key"),
+                     identity="spiffe://prod.example/ns/shop/sa/orders")
+    agent = Agent(svid, path=socket)
+    try:
+        socket.chmod(0o777)  # as SPIRE does; whom it answers, the selectors say
+        place = root / CONFIGURATION[1:]
+        before = place.read_text()
+        config = yaml.safe_load(before)
+        config["identity"].pop("files")
+        config.pop("trust")
+        place.write_text(yaml.safe_dump(config))
+        change_unit(machine, f"[Service]\n{line}\n")
+        machine.run("systemctl", "restart", "bulkhead")
+        assert agent.streams > 0 and ask(machine) == "200"
+        place.write_text(before)
+        change_unit(machine, "")
+        machine.run("systemctl", "restart", "bulkhead")
+    finally:
+        agent.close()
 
 
 def test_a_wrong_configuration_does_not_start_again_and_again(machine):
