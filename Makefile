@@ -83,7 +83,7 @@ LDFLAGS     += -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(FLAGS_$
 
 .PHONY: all build debug test check fmt fmt-check lint layers asan tsan valgrind fuzz coverage \
         certs demo deps help install dist clean compile_commands werror unit reference analyze bench soak \
-        test-programs prometheus bench-telemetry bench-policy uninstall deb
+        test-programs check-static check-tests prometheus bench-telemetry bench-policy uninstall deb
 
 all: build
 
@@ -237,8 +237,16 @@ prometheus: ## Debian's Prometheus scrapes a known load for T seconds (3) and sh
 check: ## what must pass before handing over: format, layers, lint, -Werror with gcc and clang, asan, tsan, prometheus, test
 	$(Q).ci/deps check
 	+$(Q)$(MAKE) --no-print-directory fmt-check layers
+	+$(Q)mkdir -p build; $(MAKE) --no-print-directory check-static > build/static.log 2>&1 & \
+	    tests=0; $(MAKE) --no-print-directory check-tests || tests=1; \
+	    wait $$! || { cat build/static.log; echo "lint or -Werror failed: see above"; exit 1; }; exit $$tests
+
+# These two run side by side: compilers and linters have the CPUs while tests wait.
+check-static:
 	+$(Q)$(MAKE) --no-print-directory lint
 	+$(Q)$(MAKE) --no-print-directory werror
+
+check-tests:
 	+$(Q)$(MAKE) --no-print-directory asan
 	+$(Q)$(MAKE) --no-print-directory tsan
 	+$(Q)$(MAKE) --no-print-directory prometheus
