@@ -141,7 +141,9 @@ class Machine:
 
     def run(self, *command, **more):
         made = self.ask(*command, **more)
-        assert made.returncode == 0, f"{command}: {made.stdout}{made.stderr}"
+        if made.returncode != 0:
+            journal = self.ask("journalctl", "--no-pager", "--lines=40").stdout
+            raise AssertionError(f"{command}: {made.stdout}{made.stderr}{journal}")
         return made.stdout
 
     def show(self, unit, *names):
