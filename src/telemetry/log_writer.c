@@ -25,7 +25,8 @@
  * (Dekker's pattern):
  *
  *     producer: head = new        writer: rest = ASLEEP
- *               look at rest              look at every head
+ *               look at rest              look at every head, and
+ *                                         where the process log's last line ends
  *
  * All four are sequentially consistent, so there is one order of them in which every thread
  * agrees: whichever "tell" comes second is followed by a "look" that sees the other's. With
@@ -95,7 +96,8 @@ struct log_ring {
     char pad_before_producer[CACHE_LINE];
     /* Written by the producer. */
     _Atomic uint64_t head;
-    uint64_t seen_tail; /* a tail seen before: room to this point is certain */
+    _Atomic uint64_t process_head; /* behind the last line of the process log */
+    uint64_t seen_tail;            /* a tail seen before: room to this point is certain */
     _Atomic uint64_t accepted;
     _Atomic uint64_t dropped[LOG_CHANNEL_COUNT];
     char pad_before_writer[CACHE_LINE];
@@ -343,6 +345,9 @@ void log_ring_write(struct log_ring *ring, enum log_channel channel, const char 
     copy_in(ring, head + sizeof(record), line, len);
     add(&ring->accepted, 1);
     atomic_store(&ring->head, head + size);
+    if (channel == LOG_CHANNEL_PROCESS) {
+        atomic_store(&ring->process_head, head + size);
+    }
     wake_for(ring, channel, head + size);
 }
 
@@ -562,13 +567,15 @@ static bool drain_all(struct log_writer *writer)
     return any;
 }
 
-/* Whether no ring holds more than that, and nobody wants the end. */
+/* Whether no ring holds more than that or a line of the process log, and nobody wants the end. */
 static bool may_rest(struct log_writer *writer, uint64_t bytes)
 {
     for (size_t i = 0; i < writer->ring_count; i++) {
         struct log_ring *ring = &writer->rings[i];
         uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
-        if (atomic_load(&ring->head) - tail > bytes) {
+        /* Behind the tail, unless that is past it already. */
+        bool speaks = (int64_t)(atomic_load(&ring->process_head) - tail) > 0;
+        if (speaks || atomic_load(&ring->head) - tail > bytes) {
             return false;
         }
     }

@@ -294,6 +294,30 @@ static void test_log_writer_lingers_until_a_ring_holds_much(void **state)
     (void)close(reader);
 }
 
+/* Nor one that comes while the writer is about to linger: what waits before it goes with it. */
+static void test_log_writer_lingers_with_no_line_of_the_process_log(void **state)
+{
+    const struct place *place = *state;
+    enum { ROUNDS = 1000 };
+    int usual = dup(STDERR_FILENO);
+    int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(dup2(nowhere, STDERR_FILENO), STDERR_FILENO);
+    assert_int_equal(mkfifo(place->path, 0600), 0);
+    int reader = open(place->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    struct log_writer *writer = start(place->path, 1);
+    log_writer_set_linger(writer, UINT64_C(3600) * 1000);
+    for (int i = 0; i < ROUNDS; i++) {
+        log_ring_write(log_writer_ring(writer, 0), LOG_CHANNEL_ACCESS, "x\n", 2);
+        log_ring_write(log_writer_ring(writer, 0), LOG_CHANNEL_PROCESS, "a line\n", 7);
+        expect_bytes(reader, "x\n");
+    }
+    assert_int_equal(log_writer_stop(writer, PATIENCE_MS), 0);
+    assert_int_equal(dup2(usual, STDERR_FILENO), STDERR_FILENO);
+    (void)close(usual);
+    (void)close(nowhere);
+    (void)close(reader);
+}
+
 static void test_log_writer_drops_what_is_too_long(void **state)
 {
     const struct place *place = *state;
@@ -538,6 +562,7 @@ int main(void)
         WITH_PLACE(test_log_writer_waits_for_a_nonblocking_descriptor),
         WITH_PLACE(test_log_writer_loses_no_wake_up),
         WITH_PLACE(test_log_writer_lingers_until_a_ring_holds_much),
+        WITH_PLACE(test_log_writer_lingers_with_no_line_of_the_process_log),
         WITH_PLACE(test_log_writer_drops_what_is_too_long),
         WITH_PLACE(test_log_writer_many_producers),
         WITH_PLACE(test_log_writer_blocked_pipe_blocks_nobody),
