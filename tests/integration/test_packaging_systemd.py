@@ -130,7 +130,8 @@ def test_systemd_holds_the_port(machine):
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "start", "bulkhead.socket")
     assert machine.show("bulkhead", "ActiveState") == "inactive"
-    assert ask(machine) == "200" and machine.show("bulkhead", "ActiveState") == "active"
+    assert ask(machine) == "200"
+    until(lambda: machine.show("bulkhead", "ActiveState") == "active", "systemd to have heard it")
     before = pid(machine)
     machine.run("systemctl", "restart", "--no-block", "bulkhead")
     for _ in range(20):
