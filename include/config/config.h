@@ -173,11 +173,16 @@ struct config_directory {
     char *pattern; /* of the names in it */
 };
 
-/* One question to the application, by `get` or by `connect`. */
+/* Bytes of the name that gRPC's health is asked for. */
+enum { CONFIG_HEALTH_SERVICE_MAX = 200 };
+
+/* One question to the application, by `get`, `connect` or `grpc`. */
 struct config_app_probe {
     struct config_string path;
     struct config_string get; /* a URL (config/http_url.h) */
     struct config_address connect;
+    struct config_address grpc;
+    struct config_string service; /* with grpc only; NULL: the server as a whole */
     uint64_t timeout_ms;
     struct config_pos pos;
 };

@@ -30,9 +30,10 @@ struct grpc_call_options {
     const char *path; /* "/Service/Method"; a constant, like the metadata */
     const struct grpc_metadata *metadata;
     size_t metadata_count;  /* at most GRPC_METADATA_MAX */
-    const uint8_t *request; /* a message; a constant. NULL with 0: an empty one */
+    const uint8_t *request; /* a message; copied. NULL with 0: an empty one */
     size_t request_len;     /* at most GRPC_REQUEST_MAX */
     size_t answer_max;      /* bytes of a message */
+    bool unary;             /* a second answer ends the call: GRPC_INTERNAL */
     uint64_t connect_ms;
     /* For the first answer from the connect on; for each further one from its first byte on. */
     uint64_t answer_ms;

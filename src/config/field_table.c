@@ -372,8 +372,14 @@ static const struct field app_probe_fields[] = {
     {.name = "connect", .type = FIELD_FORWARD, .offset = offsetof(struct config_app_probe, connect),
      .default_note = "none", .example = "tcp://127.0.0.1:8080",
      .sentence = "Instead of `get`: an address on the loopback, or a Unix socket, that must accept a connection."},
+    {.name = "grpc", .type = FIELD_FORWARD, .offset = offsetof(struct config_app_probe, grpc),
+     .default_note = "none", .example = "tcp://127.0.0.1:9090",
+     .sentence = "Instead of `get`: an address on the loopback, or a Unix socket, whose gRPC health (`grpc.health.v1.Health/Check`, HTTP/2 without TLS) is asked: 200 for `SERVING`, 503 for all else, a timeout too."},
+    {.name = "service", .type = FIELD_STRING, .offset = offsetof(struct config_app_probe, service),
+     .default_note = "the server as a whole", .example = "orders.v1.Orders",
+     .sentence = "With `grpc`: the name whose health is asked for, 1 to 200 letters, digits, `.`, `_`, `-`, `/`."},
     {.name = "timeout", .type = FIELD_DURATION, .offset = offsetof(struct config_app_probe, timeout_ms),
-     .min = 10 * MS, .max = MINUTE, .default_text = "5s", .sentence = "For the whole answer; then it is 504."},
+     .min = 10 * MS, .max = MINUTE, .default_text = "5s", .sentence = "For the whole answer; then it is 504 (503 with `grpc`)."},
 };
 static const struct field_table app_probe_table = {
     .title = "probes.app[]", TABLE(app_probe_fields), .size = sizeof(struct config_app_probe),

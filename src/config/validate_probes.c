@@ -61,7 +61,7 @@ static void check_listen(struct checker *c)
 static bool is_path_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           strchr("-._~", c) != NULL;
+           (c != '\0' && strchr("-._~", c) != NULL);
 }
 
 /* One spelling, which the request's parser leaves as it is: "/app/" and segments of plain letters,
@@ -130,24 +130,51 @@ static void check_get(struct checker *c, const struct config_app_probe *probe, s
     check_target(c, &url.addr, &probe->get, "get", i);
 }
 
-static void check_connect(struct checker *c, const struct config_app_probe *probe, size_t i)
+/* Of `connect` and `grpc`. */
+static void check_address(struct checker *c, const struct config_address *address, const char *key,
+                          size_t i)
 {
-    const struct config_address *connect = &probe->connect;
     struct netaddr addr;
-    if (connect->scheme == CONFIG_SCHEME_NONE) {
+    if (address->scheme == CONFIG_SCHEME_NONE) {
         return; /* reported */
     }
-    if (config_scheme_is_mtls(connect->scheme)) {
-        diag_error(c->diags, connect->text.pos,
-                   "probes.app[%zu].connect: \"%s\": only tcp:// and unix:// can be asked", i,
-                   connect->text.text);
-    } else if (!address_to_netaddr(connect, &addr)) {
-        diag_error(c->diags, connect->text.pos,
-                   "probes.app[%zu].connect: \"%s\": a name may lead anywhere; write 127.0.0.1 or "
+    if (config_scheme_is_mtls(address->scheme)) {
+        diag_error(c->diags, address->text.pos,
+                   "probes.app[%zu].%s: \"%s\": only tcp:// and unix:// can be asked", i, key,
+                   address->text.text);
+    } else if (!address_to_netaddr(address, &addr)) {
+        diag_error(c->diags, address->text.pos,
+                   "probes.app[%zu].%s: \"%s\": a name may lead anywhere; write 127.0.0.1 or "
                    "[::1]",
-                   i, connect->text.text);
+                   i, key, address->text.text);
     } else {
-        check_target(c, &addr, &connect->text, "connect", i);
+        check_target(c, &addr, &address->text, key, i);
+    }
+}
+
+/* Any text would do for protobuf. Names of services in use have these signs and no others. */
+static bool is_service(const char *name)
+{
+    size_t len = 0;
+    while ((is_path_char(name[len]) && name[len] != '~') || name[len] == '/') {
+        len++;
+    }
+    return name[len] == '\0' && len > 0 && len <= CONFIG_HEALTH_SERVICE_MAX;
+}
+
+static void check_service(struct checker *c, const struct config_app_probe *probe, size_t i)
+{
+    const struct config_string *service = &probe->service;
+    if (!validate_is_present(service->pos)) {
+        return;
+    }
+    if (!validate_is_present(probe->grpc.text.pos)) {
+        diag_error(c->diags, service->pos, "probes.app[%zu].service: only with `grpc`", i);
+    } else if (service->text != NULL && !is_service(service->text)) {
+        diag_error(c->diags, service->pos,
+                   "probes.app[%zu].service: \"%s\" must be 1 to %d letters, digits, \".\", "
+                   "\"_\", \"-\" and \"/\"",
+                   i, service->text, CONFIG_HEALTH_SERVICE_MAX);
     }
 }
 
@@ -160,18 +187,20 @@ static void check_app(struct checker *c, const struct config_app_probe *probe, s
                    "\"_\" and \"~\"",
                    i, probe->path.text);
     }
-    bool gets = validate_is_present(probe->get.pos);
-    bool connects = validate_is_present(probe->connect.text.pos);
-    if (gets == connects) {
-        diag_error(c->diags, probe->pos, "probes.app[%zu]: needs %s `get` and `connect`", i,
-                   gets ? "one alone of" : "one of");
+    check_service(c, probe, i);
+    int questions = validate_is_present(probe->get.pos) +
+                    validate_is_present(probe->connect.text.pos) +
+                    validate_is_present(probe->grpc.text.pos);
+    if (questions != 1) {
+        diag_error(c->diags, probe->pos, "probes.app[%zu]: needs %s `get`, `connect` and `grpc`", i,
+                   questions > 1 ? "one alone of" : "one of");
         return;
     }
     if (probe->get.text != NULL) {
         check_get(c, probe, i);
-    } else {
-        check_connect(c, probe, i);
     }
+    check_address(c, &probe->connect, "connect", i);
+    check_address(c, &probe->grpc, "grpc", i);
 }
 
 static void check_app_paths(struct checker *c)

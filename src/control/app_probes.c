@@ -14,10 +14,15 @@
 #include "config/address.h"
 #include "config/config.h"
 #include "config/http_url.h"
+#include "net/grpc_health.h"
 #include "net/http_probe.h"
 #include "net/http_server.h"
 
 enum { STATUS_BUSY = 503 };
+_Static_assert((int)CONFIG_HEALTH_SERVICE_MAX == (int)GRPC_HEALTH_SERVICE_MAX,
+               "what the file may say can be asked");
+
+enum question_kind { QUESTION_GET, QUESTION_CONNECT, QUESTION_GRPC };
 
 struct waiter {
     TAILQ_ENTRY(waiter) link;
@@ -29,9 +34,12 @@ TAILQ_HEAD(waiter_list, waiter);
 
 struct inquiry {
     TAILQ_ENTRY(inquiry) link;
-    char *question; /* `get` or `connect` as written */
+    enum question_kind kind;
+    char *question; /* `get`, `connect` or `grpc` as written */
+    char *service;  /* of `grpc`; else "" */
     uint64_t timeout_ms;
-    struct http_probe *probe; /* NULL: done */
+    struct http_probe *probe;   /* of `get` and `connect`, while it is under way */
+    struct grpc_health *health; /* of `grpc`, likewise */
     struct waiter_list waiters;
     uint64_t done_ms;
     int status;
@@ -65,7 +73,9 @@ static void drop(struct app_probes *probes, struct inquiry *inquiry)
     TAILQ_REMOVE(&probes->inquiries, inquiry, link);
     probes->count--;
     http_probe_free(inquiry->probe);
+    grpc_health_free(inquiry->health);
     mem_free(inquiry->question);
+    mem_free(inquiry->service);
     mem_free(inquiry);
 }
 
@@ -100,6 +110,7 @@ static void on_done(void *arg, int status, const char *why)
     struct inquiry *inquiry = arg;
     struct waiter *waiter = NULL;
     inquiry->probe = NULL;
+    inquiry->health = NULL;
     inquiry->done_ms = clock_mono_ms();
     inquiry->status = status;
     inquiry->why = why;
@@ -133,6 +144,11 @@ static void wait_for(struct inquiry *inquiry, struct http_call *call)
 
 /* --- questions ------------------------------------------------------------------------------- */
 
+static bool is_done(const struct inquiry *inquiry)
+{
+    return inquiry->probe == NULL && inquiry->health == NULL;
+}
+
 static bool is_fresh(const struct inquiry *inquiry)
 {
     return clock_mono_ms() - inquiry->done_ms < APP_PROBE_FRESH_MS;
@@ -143,23 +159,51 @@ static void drop_stale(struct app_probes *probes)
     struct inquiry *next = NULL;
     for (struct inquiry *i = TAILQ_FIRST(&probes->inquiries); i != NULL; i = next) {
         next = TAILQ_NEXT(i, link);
-        if (i->probe == NULL && !is_fresh(i)) {
+        if (is_done(i) && !is_fresh(i)) {
             drop(probes, i);
         }
     }
 }
 
+static enum question_kind kind_of(const struct config_app_probe *config)
+{
+    if (config->get.text != NULL) {
+        return QUESTION_GET;
+    }
+    return config->grpc.text.text != NULL ? QUESTION_GRPC : QUESTION_CONNECT;
+}
+
 static const char *question_of(const struct config_app_probe *config)
 {
-    return config->get.text != NULL ? config->get.text : config->connect.text.text;
+    switch (kind_of(config)) {
+    case QUESTION_GET:
+        return config->get.text;
+    case QUESTION_GRPC:
+        return config->grpc.text.text;
+    case QUESTION_CONNECT:
+        break;
+    }
+    return config->connect.text.text;
+}
+
+static const char *service_of(const struct config_app_probe *config)
+{
+    return config->service.text != NULL ? config->service.text : "";
+}
+
+/* Two kinds may have the same address. */
+static bool is_same(const struct inquiry *inquiry, const struct config_app_probe *config)
+{
+    return inquiry->kind == kind_of(config) && inquiry->timeout_ms == config->timeout_ms &&
+           strcmp(inquiry->question, question_of(config)) == 0 &&
+           strcmp(inquiry->service, service_of(config)) == 0;
 }
 
 static struct inquiry *find(struct app_probes *probes, const struct config_app_probe *config)
 {
     struct inquiry *inquiry = NULL;
     TAILQ_FOREACH (inquiry, &probes->inquiries, link) {
-        if (inquiry->timeout_ms == config->timeout_ms &&
-            strcmp(inquiry->question, question_of(config)) == 0) {
+        if (is_same(inquiry, config)) {
             return inquiry;
         }
     }
@@ -173,7 +217,9 @@ static struct inquiry *add(struct app_probes *probes, const struct config_app_pr
         return NULL;
     }
     struct inquiry *inquiry = mem_alloc(sizeof(*inquiry));
+    inquiry->kind = kind_of(config);
     inquiry->question = mem_strdup(question_of(config));
+    inquiry->service = mem_strdup(service_of(config));
     inquiry->timeout_ms = config->timeout_ms;
     TAILQ_INIT(&inquiry->waiters);
     TAILQ_INSERT_TAIL(&probes->inquiries, inquiry, link);
@@ -181,29 +227,49 @@ static struct inquiry *add(struct app_probes *probes, const struct config_app_pr
     return inquiry;
 }
 
-/* False: it can't be asked now. */
-static bool ask(struct app_probes *probes, struct inquiry *inquiry,
-                const struct config_app_probe *config)
+static void ask_health(struct app_probes *probes, struct inquiry *inquiry,
+                       const struct config_app_probe *config)
+{
+    struct netaddr addr;
+    if (address_to_netaddr(&config->grpc, &addr)) { /* validated: it is one */
+        inquiry->health = grpc_health_start(probes->loop, &addr, inquiry->service,
+                                            inquiry->timeout_ms, on_done, inquiry);
+    }
+}
+
+static void ask_http(struct app_probes *probes, struct inquiry *inquiry,
+                     const struct config_app_probe *config)
 {
     struct http_url url = {.target = ""};
     struct errbuf err;
-    bool gets = config->get.text != NULL;
+    bool gets = inquiry->kind == QUESTION_GET;
     bool known = gets ? http_url_parse(config->get.text, &url, &err)
                       : address_to_netaddr(&config->connect, &url.addr);
     if (!known) {
-        return false; /* validated: it is */
+        return; /* validated: it is */
     }
     const char *target = url.target[0] == '\0' ? "/" : url.target;
     inquiry->probe = http_probe_start(probes->loop, &url.addr, gets ? target : NULL,
                                       inquiry->timeout_ms, on_done, inquiry);
-    return inquiry->probe != NULL;
+}
+
+/* False: it can't be asked now. */
+static bool ask(struct app_probes *probes, struct inquiry *inquiry,
+                const struct config_app_probe *config)
+{
+    if (inquiry->kind == QUESTION_GRPC) {
+        ask_health(probes, inquiry, config);
+    } else {
+        ask_http(probes, inquiry, config);
+    }
+    return !is_done(inquiry);
 }
 
 void app_probes_answer(struct app_probes *probes, const struct config_app_probe *config,
                        struct http_call *call)
 {
     struct inquiry *inquiry = find(probes, config);
-    if (inquiry != NULL && inquiry->probe == NULL && is_fresh(inquiry)) {
+    if (inquiry != NULL && is_done(inquiry) && is_fresh(inquiry)) {
         tell(inquiry, call);
         return;
     }
@@ -212,7 +278,7 @@ void app_probes_answer(struct app_probes *probes, const struct config_app_probe 
     }
     if (inquiry == NULL) {
         http_call_refuse(call, STATUS_BUSY, "too many questions are under way");
-    } else if (inquiry->probe == NULL && !ask(probes, inquiry, config)) {
+    } else if (is_done(inquiry) && !ask(probes, inquiry, config)) {
         http_call_refuse(call, STATUS_BUSY, "memory or descriptors are out");
     } else {
         wait_for(inquiry, call);

@@ -40,6 +40,7 @@ struct grpc_call {
     struct grpc_http2 *http2;
     struct bytebuf pending; /* that the kernel has not taken yet */
     bool send_failed;
+    bool unary;
     bool answered;
     struct timer *answer_timer;
     struct timer *ping_timer;
@@ -176,7 +177,9 @@ static void tell_answer(struct grpc_call *call)
     }
     call->answered = true;
     timer_cancel(call->answer_timer);
-    timer_set(call->rest_timer, REST_MS);
+    if (!call->unary) {
+        timer_set(call->rest_timer, REST_MS);
+    }
     call->handler->on_answer(call->arg, message, len);
     if (!call->over) {
         (void)grpc_http2_answer(call->http2, &message, &len); /* it is wiped at once */
@@ -302,6 +305,7 @@ struct grpc_call *grpc_call_start(struct loop *loop, const struct grpc_call_opti
     call->handler = handler;
     call->arg = arg;
     call->fd = -1;
+    call->unary = options->unary;
     call->answer_ms = options->answer_ms;
     call->ping_ms = options->ping_ms;
     call->ping_answer_ms = options->ping_answer_ms;

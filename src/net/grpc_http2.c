@@ -49,6 +49,8 @@ struct grpc_http2 {
     size_t request_sent;
     struct answer_head head;
     struct grpc_reader reader;
+    bool unary;
+    bool answered;
     uint8_t *answer; /* whole and not told of; NULL: none */
     size_t answer_len;
     bool answer_given; /* told of, to be wiped at the next call */
@@ -298,7 +300,10 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream, cons
         enum grpc_read read = grpc_reader_take(&http2->reader, data, len, &used);
         data += used;
         len -= used;
-        if (read == GRPC_READ_MESSAGE) {
+        if (read == GRPC_READ_MESSAGE && http2->unary && http2->answered) {
+            end_by_us(http2, GRPC_INTERNAL, "a second answer, where there is one");
+        } else if (read == GRPC_READ_MESSAGE) {
+            http2->answered = true;
             keep_answer(http2);
         } else if (read != GRPC_READ_MORE) {
             end_by_reader(http2, read);
@@ -450,6 +455,7 @@ struct grpc_http2 *grpc_http2_new(const struct grpc_call_options *options)
         return NULL;
     }
     grpc_reader_init(&http2->reader, options->answer_max);
+    http2->unary = options->unary;
     if (make_session(http2) != 0 || submit_settings(http2->session) != 0 ||
         submit_request(http2, options) != 0) {
         grpc_http2_free(http2);

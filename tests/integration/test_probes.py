@@ -1,13 +1,16 @@
 """The probes' listener: /livez, /readyz and /metrics, what makes them fail, and nothing else."""
 
+import concurrent.futures
 import json
 import signal
 import socket
 import threading
 import time
 
+import grpc
 import pytest
 
+from harness.agent import field
 from harness.bulkhead import configuration, terminate
 from harness.metrics import http_get, scrape
 from harness.reloading import replace
@@ -434,3 +437,128 @@ def test_it_stops_while_a_question_is_under_way(start, backends, credentials):
             until(lambda: app.requests, "the question")
             bulkhead.stop()
         app.may_answer.set()
+
+
+# ---- gRPC health ------------------------------------------------------------------------------
+
+
+class Health:
+    """grpc.health.v1.Health of a real gRPC server: does what it is told, and keeps the calls."""
+
+    SERVING, NOT_SERVING, SERVICE_UNKNOWN = b"\x08\x01", b"\x08\x02", b"\x08\x03"
+
+    def __init__(self, address="127.0.0.1:0", service="grpc.health.v1.Health"):
+        self.answer, self.failure, self.calls = self.SERVING, None, []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(2),
+                                  options=(("grpc.so_reuseport", 0),))
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(
+            service, {"Check": grpc.unary_unary_rpc_method_handler(self._check)}),))
+        port = self.server.add_insecure_port(address)
+        assert port, address
+        self.url = address if address.startswith("unix:") else f"tcp://127.0.0.1:{port}"
+        self.server.start()
+
+    def _check(self, request, context):
+        self.calls.append((request, dict(context.invocation_metadata())))
+        self.may_answer.wait(DEADLINE_S)
+        if self.failure is not None:
+            context.abort(self.failure, "secret")
+        context.set_trailing_metadata((("x-secret", "secret"),))
+        return self.answer
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.may_answer.set()
+        self.server.stop(None).wait(DEADLINE_S)
+
+
+def test_grpc_health_serving_alone_is_200(asking):
+    with Health() as app:
+        address = asking(grpc=app.url, service="orders")
+        assert http_get(address, "/app/x")[::2] == (200, b"")
+        request, metadata = app.calls[0]
+        assert request == field(1, "orders")
+        assert set(metadata) <= {"user-agent"}, "nothing of the Workload API's, nor the caller's"
+
+        def says(sentence):
+            def answered():
+                status, headers, body = http_get(address, "/app/x")
+                assert b"secret" not in body and not set(headers) & {"x-secret", "X-Secret"}
+                return status == 503 and body == sentence + b"\n"
+            until(answered, sentence.decode())
+
+        for answer, state in ((app.NOT_SERVING, b"NOT_SERVING"), (b"", b"UNKNOWN"),
+                              (app.SERVICE_UNKNOWN, b"SERVICE_UNKNOWN")):
+            app.answer = answer
+            says(b"the application's gRPC health is " + state)
+        for answer in (b"\x08\x04", b"\x08", b"\x0a\x01\x01", app.SERVING + b"\x12\x09secret"):
+            app.answer = answer
+            says(b"the application did not answer with a state of gRPC health")
+        app.answer = app.SERVING + field(2, b"secret" * 200)
+        says(b"the application did not answer as gRPC health does")
+        for code in grpc.StatusCode:
+            if code != grpc.StatusCode.OK:
+                app.failure = code
+                says({grpc.StatusCode.NOT_FOUND:
+                      b"the application does not know this service: gRPC status NotFound",
+                      grpc.StatusCode.UNIMPLEMENTED:
+                      b"the application has no gRPC health: gRPC status Unimplemented"}.get(
+                          code, b"the application answered with a gRPC status other than OK"))
+                app.failure = None
+                app.answer = app.NOT_SERVING
+                says(b"the application's gRPC health is NOT_SERVING")
+        app.answer = app.SERVING
+        until(lambda: http_get(address, "/app/x")[0] == 200, "health again")
+
+
+def test_grpc_health_of_a_server_without_it(asking):
+    with Health(service="orders.v1.Orders") as app:
+        status, _, body = http_get(asking(grpc=app.url), "/app/x")
+        assert (status, body) == (
+            503, b"the application has no gRPC health: gRPC status Unimplemented\n")
+        assert not app.calls
+
+
+def test_grpc_health_asks_once_and_not_for_ever(asking):
+    with Health() as app:
+        app.may_answer.clear()
+        address = asking(grpc=app.url, timeout="1s")
+        asked = [socket.create_connection(address, DEADLINE_S) for _ in range(20)]
+        for sock in asked:
+            sock.sendall(b"GET /app/x HTTP/1.1\r\nHost: x\r\nX-Evil: 1\r\n\r\n")
+        until(lambda: app.calls, "the question")
+        assert http_get(address, "/readyz")[0] == 200, "it hangs for nobody else"
+        for sock in asked:
+            with sock:
+                answer = sock.recv(65536)
+                assert answer.startswith(b"HTTP/1.1 503 ")
+                assert answer.endswith(b"the application did not answer in time\n")
+        assert [request for request, _ in app.calls] == [b""], "the server as a whole, once"
+        app.may_answer.set()
+        until(lambda: http_get(address, "/app/x")[0] == 200, "health again")
+
+
+def test_grpc_health_is_not_a_connection_nor_http(start, backends, credentials, tmp_path):
+    """Two questions to one address don't share their answers; a Unix socket does too."""
+    path = tmp_path / "app.sock"
+    with Application() as app, Health(f"unix://{path}"):
+        port = app.url.rpartition(":")[2]
+        entries = [{"path": "/app/grpc", "grpc": f"tcp://127.0.0.1:{port}"},
+                   {"path": "/app/connect", "connect": f"tcp://127.0.0.1:{port}"},
+                   {"path": "/app/unix", "grpc": f"unix://{path}"},
+                   {"path": "/app/gone", "grpc": f"unix://{path}.gone"}]
+        address = probes_of(start(configuration(credentials, terminate(backends.plain().url),
+                                                probes={**LISTEN, "app": entries})))
+        assert http_get(address, "/app/connect")[0] == 200
+        status, _, body = http_get(address, "/app/grpc")
+        assert status == 503
+        assert body in (b"the application did not answer as gRPC health does\n",
+                        # It hangs up on bytes that it has not read: a reset may overtake its words.
+                        b"the application could not be reached, or closed the connection\n")
+        assert http_get(address, "/app/unix")[::2] == (200, b"")
+        assert http_get(address, "/app/gone")[::2] == (
+            503, b"the application could not be reached, or closed the connection\n")

@@ -615,6 +615,8 @@ static void test_validate_probes(void **state)
 }
 
 #define APP(entry) "probes: {listen: 'tcp://0.0.0.0:8081', app: [" entry "]}"
+#define TWENTY     "abcdefghijklmnopqrst"
+#define HUNDRED    TWENTY TWENTY TWENTY TWENTY TWENTY
 #define GET(url)   APP("{path: /app/x, get: '" url "'}")
 
 static void test_validate_probes_of_the_application(void **state)
@@ -678,10 +680,10 @@ static void test_validate_probes_of_the_application(void **state)
          {"f:24:70: error: probes.app[0].connect: \"tcp://127.0.0.1:8081\" is bulkhead itself"}},
         {0,
          APP("{path: /app/x}"),
-         {"f:24:46: error: probes.app[0]: needs one of `get` and `connect`"}},
+         {"f:24:46: error: probes.app[0]: needs one of `get`, `connect` and `grpc`"}},
         {0,
          APP("{path: /app/x, get: 'http://127.0.0.1/', connect: 'tcp://127.0.0.1:1'}"),
-         {"f:24:46: error: probes.app[0]: needs one alone of `get` and `connect`"}},
+         {"f:24:46: error: probes.app[0]: needs one alone of `get`, `connect` and `grpc`"}},
         {0,
          APP("{get: 'http://127.0.0.1/'}"),
          {"f:24:46: error: probes.app[0]: required key \"path\" is missing"}},
@@ -719,8 +721,47 @@ static void test_validate_probes_of_the_application(void **state)
          APP("{path: /app/x, get: 'http://127.0.0.1/'}, {path: /app/x, get: 'http://127.0.0.1/y'}"),
          {"f:24:95: error: probes.app[1].path: the path \"/app/x\" stands on line 24 already"}},
         {0,
-         APP("{path: /app/x, get: 'http://127.0.0.1/', grpc: x}"),
-         {"f:24:87: error: probes.app[0]: unknown key \"grpc\""}},
+         APP("{path: /app/x, get: 'http://127.0.0.1/', grpcs: x}"),
+         {"f:24:87: error: probes.app[0]: unknown key \"grpcs\""}},
+        {0,
+         APP("{path: /app/x, grpc: 'tcp://127.0.0.1:9090'}, {path: /app/y, grpc: "
+             "'unix:///run/a', service: a.b_c-d/E9}"),
+         {NULL}},
+        {0,
+         APP("{path: /app/x, grpc: 'tcp://10.0.0.1:1'}"),
+         {"f:24:67: error: probes.app[0].grpc: \"tcp://10.0.0.1:1\" is off the loopback"}},
+        {0,
+         APP("{path: /app/x, grpc: 'tcp://localhost:1'}"),
+         {"f:24:67: error: probes.app[0].grpc: \"tcp://localhost:1\": a name may lead anywhere"}},
+        {0,
+         APP("{path: /app/x, grpc: 'mtls://127.0.0.1:1'}"),
+         {"f:24:67: error: probes.app[0].grpc: \"mtls://127.0.0.1:1\": only tcp:// and unix://"}},
+        {0,
+         APP("{path: /app/x, grpc: 'tcp://127.0.0.1:8081'}"),
+         {"f:24:67: error: probes.app[0].grpc: \"tcp://127.0.0.1:8081\" is bulkhead itself"}},
+        {0,
+         APP("{path: /app/x, grpc: 'tcp://127.0.0.1:1', connect: 'tcp://127.0.0.1:1'}"),
+         {"f:24:46: error: probes.app[0]: needs one alone of `get`, `connect` and `grpc`"}},
+        {0,
+         APP("{path: /app/x, connect: 'tcp://127.0.0.1:1', service: a}"),
+         {"f:24:100: error: probes.app[0].service: only with `grpc`"}},
+        {0,
+         APP("{path: /app/x, service: a}"),
+         {"f:24:46: error: probes.app[0]: needs one of `get`, `connect` and `grpc`",
+          "f:24:70: error: probes.app[0].service: only with `grpc`"}},
+        {0,
+         APP("{path: /app/x, grpc: 'tcp://127.0.0.1:1', service: 'a b'}"),
+         {"f:24:97: error: probes.app[0].service: \"a b\" must be 1 to 200 letters"}},
+        {0,
+         APP("{path: /app/x, grpc: 'tcp://127.0.0.1:1', service: 'a~'}"),
+         {"f:24:97: error: probes.app[0].service: \"a~\" must be 1 to 200 letters"}},
+        {0,
+         APP("{path: /app/x, grpc: 'tcp://127.0.0.1:1', service: ''}"),
+         {"f:24:97: error: probes.app[0].service: "}},
+        {0, APP("{path: /app/x, grpc: 'tcp://127.0.0.1:1', service: " HUNDRED HUNDRED "}"), {NULL}},
+        {0,
+         APP("{path: /app/x, grpc: 'tcp://127.0.0.1:1', service: " HUNDRED HUNDRED "a}"),
+         {"f:24:97: error: probes.app[0].service: \"" HUNDRED}},
     };
     assert_rows(rows, COUNT_OF(rows));
 }
