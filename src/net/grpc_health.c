@@ -41,8 +41,10 @@ size_t grpc_health_encode(const char *service, uint8_t out[GRPC_HEALTH_REQUEST_M
         out[used++] = (uint8_t)(len | MORE);
         out[used++] = (uint8_t)(len >> PAYLOAD_BITS);
     }
-    memcpy(out + used, service, len);
-    return used + len;
+    for (size_t i = 0; i < len; i++) {
+        out[used++] = (uint8_t)service[i]; /* without its end */
+    }
+    return used;
 }
 
 enum grpc_health_state grpc_health_decode(const uint8_t *message, size_t len)
