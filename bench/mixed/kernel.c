@@ -8,7 +8,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -230,6 +230,8 @@ static void take_attribute(struct kernel_socket *socket, int type, const char *d
         struct tcp_info info = {0};
         memcpy(&info, data, len < sizeof(info) ? len : sizeof(info));
         socket->retransmits = info.tcpi_total_retrans;
+        socket->acked = info.tcpi_bytes_acked;
+        socket->received = info.tcpi_bytes_received;
     } else if (type == INET_DIAG_SKMEMINFO) {
         uint32_t memory[SK_DROPS + 1] = {0};
         memcpy(memory, data, len < sizeof(memory) ? len : sizeof(memory));

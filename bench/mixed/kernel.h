@@ -11,14 +11,15 @@
 #include <sys/types.h>
 
 /* Rows of /proc/net/netstat that tell of a drop, a timer or a full queue. */
-#define KERNEL_COUNTERS(X)                                                                    \
-    X(TCPTimeouts)                                                                            \
-    X(TCPLossProbes)                                                                          \
-    X(TCPLostRetransmit)                                                                      \
-    X(TCPFastRetrans)                                                                         \
-    X(TCPSlowStartRetrans) X(TCPSynRetrans) X(TCPWinProbe) X(RcvPruned) X(PruneCalled)        \
-        X(OfoPruned) X(TCPBacklogDrop) X(TCPRcvQDrop) X(TCPZeroWindowDrop) X(TCPRcvCollapsed) \
-            X(ListenOverflows) X(ListenDrops) X(TCPMemoryPressures)
+#define KERNEL_COUNTERS(X)                                                                       \
+    X(TCPTimeouts)                                                                               \
+    X(TCPLossProbes)                                                                             \
+    X(TCPLostRetransmit)                                                                         \
+    X(TCPFastRetrans)                                                                            \
+    X(TCPSlowStartRetrans)                                                                       \
+    X(TCPSynRetrans) X(TCPWinProbe) X(RcvPruned) X(PruneCalled) X(OfoPruned) X(TCPBacklogDrop)   \
+        X(TCPRcvQDrop) X(TCPZeroWindowDrop) X(TCPRcvCollapsed) X(ListenOverflows) X(ListenDrops) \
+            X(TCPMemoryPressures)
 
 #define X(name) KERNEL_##name,
 enum kernel_counter { KERNEL_COUNTERS(X) KERNEL_COUNTER_COUNT };
@@ -39,6 +40,8 @@ struct kernel_socket {
     bool found;
     uint32_t receive_queue; /* arrived and not read */
     uint32_t send_queue;    /* written and not acknowledged, or not sent yet */
+    uint64_t acked;         /* of what was written; of a socket that dialled, the SYN with it */
+    uint64_t received;      /* in order, read or not */
     uint8_t timer;          /* 1 retransmit, 2 keepalive, 4 probe (inet_diag) */
     uint8_t tries;          /* of that timer, in a row */
     uint32_t retransmits;   /* in its whole life */

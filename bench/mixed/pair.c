@@ -124,6 +124,7 @@ struct stall_place pair_handshake_place(const struct pair *pair)
         .phase = STALL_HANDSHAKE,
         .hops = 2,
         .hop = {{&wire->local, &wire->remote}, {&wire->remote, &wire->local}},
+        .dialled = {true, false},
     };
 }
 
@@ -139,6 +140,7 @@ static struct stall_place place_of(const struct pair *pair, enum side source)
         .phase = direction->sent > direction->received ? STALL_RELAY : STALL_END,
         .hops = 2,
         .hop = {{&from->local, &from->remote}},
+        .dialled = {source == CLIENT, source == CLIENT},
     };
     if (to == NULL) {
         place.phase = STALL_OPEN;

@@ -66,9 +66,11 @@ void stalls_forget(struct stall *stall)
     stall->since_ns = 0;
 }
 
-static bool is_held(const struct kernel_socket *from, const struct kernel_socket *to)
+/* A send queue holds what was received already until the acknowledgement comes, up to 200 ms. */
+static bool is_held(const struct kernel_socket *from, const struct kernel_socket *to, bool dialled)
 {
-    return from->found && from->send_queue > 0 && to->receive_queue == 0;
+    uint64_t written = from->acked + from->send_queue - (dialled && from->acked > 0);
+    return from->found && from->send_queue > 0 && to->receive_queue == 0 && written > to->received;
 }
 
 static void look(struct stall *stall, const struct stall_place *place, uint64_t now_ns)
@@ -80,7 +82,7 @@ static void look(struct stall *stall, const struct stall_place *place, uint64_t 
         struct kernel_socket *pair = &stall->sockets[2 * hop];
         kernel_find(from, to, &pair[0]);
         kernel_find(to, from, &pair[1]);
-        held = held || is_held(&pair[0], &pair[1]);
+        held = held || is_held(&pair[0], &pair[1], place->dialled[hop]);
     }
     if (stall->looked_ns == 0) {
         memcpy(stall->former, stall->sockets, sizeof(stall->former));

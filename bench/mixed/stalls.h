@@ -6,11 +6,11 @@
  * is nothing. The exception is a session whose server has not been dialled (STALL_OPEN): of that
  * our own work is taken off.
  *
- * While a wait lasts the kernel is asked every 20 ms where the bytes are. Time in which they wait
- * in a socket's send queue, with nothing in the queue at its other end, is the kernel's: a
- * retransmission, a probe of a closed window, a drop. Then comes off what the longest waiting
- * thread of bulkhead and ksoftirqd waited for a CPU, and what the hypervisor took. What is left is
- * bulkhead's own; more than STALL_MAX_MS of it is a failure.
+ * While a wait lasts the kernel is asked every 20 ms where the bytes are. Time in which a socket's
+ * send queue holds some that its other end has not received, and all that this has received was
+ * read, is the kernel's: a retransmission, a probe of a closed window, a drop. Then comes off what
+ * the longest waiting thread of bulkhead and ksoftirqd waited for a CPU, and what the hypervisor
+ * took. What is left is bulkhead's own; more than STALL_MAX_MS of it is a failure.
  */
 #ifndef BENCH_MIXED_STALLS_H
 #define BENCH_MIXED_STALLS_H
@@ -42,6 +42,7 @@ struct stall_place {
     enum stall_phase phase;
     int hops;
     const struct sockaddr_in *hop[2][2]; /* from, to */
+    bool dialled[2];                     /* from is the socket that connected */
 };
 
 struct stall_totals {
