@@ -11,14 +11,15 @@
 #include <sys/types.h>
 
 /* Rows of /proc/net/netstat that tell of a drop, a timer or a full queue. */
-#define KERNEL_COUNTERS(X)                                                                       \
-    X(TCPTimeouts)                                                                               \
-    X(TCPLossProbes)                                                                             \
-    X(TCPLostRetransmit)                                                                         \
-    X(TCPFastRetrans)                                                                            \
-    X(TCPSlowStartRetrans)                                                                       \
-    X(TCPSynRetrans) X(TCPWinProbe) X(RcvPruned) X(PruneCalled) X(OfoPruned) X(TCPBacklogDrop)   \
-        X(TCPRcvQDrop) X(TCPZeroWindowDrop) X(TCPRcvCollapsed) X(ListenOverflows) X(ListenDrops) \
+#define KERNEL_COUNTERS(X)                                                                   \
+    X(TCPTimeouts)                                                                           \
+    X(TCPLossProbes)                                                                         \
+    X(TCPLostRetransmit)                                                                     \
+    X(TCPFastRetrans)                                                                        \
+    X(TCPSlowStartRetrans)                                                                   \
+    X(TCPSynRetrans)                                                                         \
+    X(TCPWinProbe) X(RcvPruned) X(PruneCalled) X(OfoPruned) X(TCPBacklogDrop) X(TCPRcvQDrop) \
+        X(TCPZeroWindowDrop) X(TCPRcvCollapsed) X(ListenOverflows) X(ListenDrops)            \
             X(TCPMemoryPressures)
 
 #define X(name) KERNEL_##name,
