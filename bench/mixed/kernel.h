@@ -11,16 +11,26 @@
 #include <sys/types.h>
 
 /* Rows of /proc/net/netstat that tell of a drop, a timer or a full queue. */
-#define KERNEL_COUNTERS(X)                                                                   \
-    X(TCPTimeouts)                                                                           \
-    X(TCPLossProbes)                                                                         \
-    X(TCPLostRetransmit)                                                                     \
-    X(TCPFastRetrans)                                                                        \
-    X(TCPSlowStartRetrans)                                                                   \
-    X(TCPSynRetrans)                                                                         \
-    X(TCPWinProbe) X(RcvPruned) X(PruneCalled) X(OfoPruned) X(TCPBacklogDrop) X(TCPRcvQDrop) \
-        X(TCPZeroWindowDrop) X(TCPRcvCollapsed) X(ListenOverflows) X(ListenDrops)            \
-            X(TCPMemoryPressures)
+// clang-format off
+#define KERNEL_COUNTERS(X) \
+    X(TCPTimeouts) \
+    X(TCPLossProbes) \
+    X(TCPLostRetransmit) \
+    X(TCPFastRetrans) \
+    X(TCPSlowStartRetrans) \
+    X(TCPSynRetrans) \
+    X(TCPWinProbe) \
+    X(RcvPruned) \
+    X(PruneCalled) \
+    X(OfoPruned) \
+    X(TCPBacklogDrop) \
+    X(TCPRcvQDrop) \
+    X(TCPZeroWindowDrop) \
+    X(TCPRcvCollapsed) \
+    X(ListenOverflows) \
+    X(ListenDrops) \
+    X(TCPMemoryPressures)
+// clang-format on
 
 #define X(name) KERNEL_##name,
 enum kernel_counter { KERNEL_COUNTERS(X) KERNEL_COUNTER_COUNT };
