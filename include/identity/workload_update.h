@@ -49,8 +49,9 @@ struct workload_choice {
  * has no anchor, or two for one domain that differ; a CRL that can't be used.
  *
  * A federated bundle that can't be used is its domain's matter alone: the one that former has for
- * it counts on, and none if there is none. What is as it was in former (may be NULL) is the same
- * object.
+ * it counts on, and none if there is none. One that holds the key of an anchor of our own domain,
+ * or of another SVID's, can't be used: CA certificates are public, and copying ours must not take
+ * them out of force. What is as it was in former (may be NULL) is the same object.
  */
 struct workload_update *workload_update_new(const struct crypto *crypto,
                                             const struct workload_response *response,

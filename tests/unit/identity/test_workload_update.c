@@ -269,6 +269,46 @@ static void test_a_federated_bundle_is_its_domains_matter(void **state)
     workload_update_unref(former);
 }
 
+/* CA certificates are public: a partner that copies ours must not take our own bundle away. */
+static void test_a_federated_bundle_never_displaces_our_own(void **state)
+{
+    struct fixture *f = *state;
+    X509 *const both[] = {f->partner, f->root, NULL};
+    X509 *const one[] = {f->root, NULL};
+    begin();
+    struct workload_svid *svid = add_svid(f, ID, f->partner, f->partner_key);
+    struct workload_bundle *bundle = add_bundle("spiffe://partner.example", f->root);
+    struct workload_update *former = must(f, NULL, NULL, NULL);
+    assert_int_equal(former->domain_count, 2);
+    /* We take in a new root: the one that the partner has already. */
+    svid->bundle = keep(der_of(both));
+    struct workload_update *update = must(f, NULL, NULL, former);
+    assert_int_equal(update->domain_count, 1);
+    assert_int_equal(trust_bundle_count(update->domains[0].bundle), 2);
+    assert_int_equal(update->kept, 1);
+    assert_non_null(strstr(update->note, "the bundle of partner.example: the key of its anchor "
+                                         "\"CN=prod root\" is also in the bundle of prod.example"));
+    assert_non_null(strstr(update->note, "; the domain has none"));
+    workload_update_unref(update);
+    /* Only the partner has changed, and what it had before is its own. */
+    workload_update_unref(former);
+    svid->bundle = keep(der_of((X509 *const[]){f->partner, NULL}));
+    former = must(f, NULL, NULL, NULL);
+    bundle->anchors = keep(der_of(both));
+    update = must(f, NULL, NULL, former);
+    assert_int_equal(update->domain_count, 2);
+    assert_ptr_equal(update->domains[1].bundle, former->domains[1].bundle);
+    assert_non_null(strstr(update->note, "the former one is kept"));
+    workload_update_unref(update);
+    workload_update_unref(former);
+    /* Of two that are federated nobody knows whose the key is. */
+    bundle->anchors = keep(der_of(one));
+    (void)add_bundle("spiffe://third.example", f->root);
+    update = must(f, NULL, NULL, NULL);
+    assert_int_equal(update->domain_count, 3);
+    workload_update_unref(update);
+}
+
 static void test_crls_go_where_they_belong(void **state)
 {
     struct fixture *f = *state;
@@ -326,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_a_bundle_of_our_own_must_be_one),
         cmocka_unit_test(test_two_bundles_for_one_domain_must_agree),
         cmocka_unit_test(test_a_federated_bundle_is_its_domains_matter),
+        cmocka_unit_test(test_a_federated_bundle_never_displaces_our_own),
         cmocka_unit_test(test_crls_go_where_they_belong),
         cmocka_unit_test(test_withdrawn),
     };
