@@ -3,6 +3,11 @@
 
 #include "net/grpc_call.h"
 
+#include <poll.h>
+#include <pthread.h>
+
+#include "base/clock.h"
+
 struct fixture {
     struct loop *loop;
     struct h2_peer peer;
@@ -224,6 +229,50 @@ static void test_a_server_that_does_not_answer_is_dead(void **state)
     teardown(&f);
 }
 
+/* Says all of it, however long the other side takes. */
+static void *say_all(void *arg)
+{
+    struct h2_peer *peer = arg;
+    for (size_t at = 0; at < peer->script.len;) {
+        struct pollfd ready = {.fd = peer->fd, .events = POLLOUT};
+        (void)poll(&ready, 1, -1);
+        ssize_t sent = send(peer->fd, peer->script.data + at, peer->script.len - at, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN) {
+            break;
+        }
+        at += sent > 0 ? (size_t)sent : 0;
+    }
+    return NULL;
+}
+
+/* Frames that are no answer, as many as fit into a second, are no way to keep a thread busy. */
+static void test_reading_rests_without_an_answer_too(void **state)
+{
+    enum { UNKNOWN_TYPE = 0xbb, FRAMES = 80, FRAME_SIZE = 16000, RESTS = 4, REST_MS = 20 };
+    (void)state;
+    static const uint8_t payload[FRAME_SIZE];
+    struct fixture f;
+    pthread_t thread;
+    setup(&f);
+    h2_response(&f.peer.script);
+    h2_message(&f.peer.script, "one", 3);
+    start(&f);
+    run_loop(f.loop);
+    assert_int_equal(f.answers, 1);
+    h2_free(&f.peer.script);
+    for (unsigned i = 0; i < FRAMES; i++) { /* 1.2 MiB */
+        h2_frame(&f.peer.script, UNKNOWN_TYPE, 0, 0, payload, sizeof(payload));
+    }
+    h2_trailers(&f.peer.script, "0", "");
+    uint64_t began_ms = clock_mono_ms();
+    assert_int_equal(pthread_create(&thread, NULL, say_all, &f.peer), 0);
+    run_loop(f.loop);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_ended(&f, GRPC_OK, true, "");
+    assert_true(clock_mono_ms() - began_ms >= RESTS * REST_MS - 1);
+    teardown(&f);
+}
+
 static void test_cancel_is_silent(void **state)
 {
     (void)state;
@@ -262,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_that_does_not_end),
         cmocka_unit_test(test_a_silent_server_is_asked),
         cmocka_unit_test(test_a_server_that_does_not_answer_is_dead),
+        cmocka_unit_test(test_reading_rests_without_an_answer_too),
         cmocka_unit_test(test_cancel_is_silent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
