@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "base/bytebuf.h"
+#include "base/clock.h"
 #include "base/errbuf.h"
 #include "base/memory.h"
 #include "grpc_http2.h"
@@ -176,6 +177,13 @@ static void watch_answer(struct grpc_call *call)
     }
 }
 
+/* As long as the answer has taken, and a moment. Timers count from the beginning of the turn. */
+static void rest_after_answer(struct grpc_call *call)
+{
+    uint64_t took_ms = clock_mono_ms() - loop_now_ms(call->loop);
+    timer_set(call->rest_timer, took_ms + took_ms + REST_MS);
+}
+
 static void tell_answer(struct grpc_call *call)
 {
     const uint8_t *message = NULL;
@@ -185,12 +193,13 @@ static void tell_answer(struct grpc_call *call)
     }
     call->answered = true;
     timer_cancel(call->answer_timer);
-    if (!call->unary) {
-        timer_set(call->rest_timer, REST_MS);
-    }
     call->handler->on_answer(call->arg, message, len);
-    if (!call->over) {
-        (void)grpc_http2_answer(call->http2, &message, &len); /* it is wiped at once */
+    if (call->over) {
+        return;
+    }
+    (void)grpc_http2_answer(call->http2, &message, &len); /* it is wiped at once */
+    if (!call->unary) {
+        rest_after_answer(call);
     }
 }
 

@@ -15,8 +15,10 @@ struct fixture {
     struct grpc_call *call;
     unsigned answers;
     char answer[64];
-    bool cancels; /* at the first answer */
-    bool stops;   /* the loop, at each answer */
+    bool cancels;      /* at the first answer */
+    bool stops;        /* the loop, at each answer */
+    uint64_t takes_ms; /* an answer's time */
+    struct h2 next;    /* what the peer says meanwhile */
     unsigned ends;
     struct grpc_end end;
     char text[GRPC_TEXT_MAX + 1];
@@ -29,6 +31,11 @@ static void on_answer(void *arg, const uint8_t *message, size_t len)
     assert_true(len < sizeof(f->answer));
     memcpy(f->answer, message, len);
     f->answer[len] = '\0';
+    if (f->next.len > 0) {
+        h2_peer_say(&f->peer, &f->next);
+    }
+    for (uint64_t began_ms = clock_mono_ms(); clock_mono_ms() - began_ms < f->takes_ms;) {
+    }
     if (f->cancels) {
         grpc_call_cancel(f->call);
         f->call = NULL;
@@ -273,6 +280,28 @@ static void test_reading_rests_without_an_answer_too(void **state)
     teardown(&f);
 }
 
+/* Of the thread's time an answer takes half at most, however long it takes to be looked at. */
+static void test_reading_rests_as_long_as_an_answer_took(void **state)
+{
+    enum { TAKES_MS = 120 };
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    f.takes_ms = TAKES_MS;
+    h2_response(&f.peer.script);
+    h2_message(&f.peer.script, "one", 3);
+    h2_message(&f.next, "two", 3);
+    start(&f);
+    run_loop(f.loop);
+    assert_string_equal(f.answer, "one");
+    uint64_t told_ms = clock_mono_ms();
+    f.takes_ms = 0;
+    run_loop(f.loop);
+    assert_string_equal(f.answer, "two");
+    assert_true(clock_mono_ms() - told_ms >= TAKES_MS - 1);
+    teardown(&f);
+}
+
 static void test_cancel_is_silent(void **state)
 {
     (void)state;
@@ -312,6 +341,7 @@ int main(void)
         cmocka_unit_test(test_a_silent_server_is_asked),
         cmocka_unit_test(test_a_server_that_does_not_answer_is_dead),
         cmocka_unit_test(test_reading_rests_without_an_answer_too),
+        cmocka_unit_test(test_reading_rests_as_long_as_an_answer_took),
         cmocka_unit_test(test_cancel_is_silent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
