@@ -286,9 +286,29 @@ static void take_crls(const struct maker *maker, struct workload_domain *domain,
     }
 }
 
-static int add_crls(const struct maker *maker)
+/* Whose each list is, its signature says, and the time that takes is bounded. */
+static int sort_crls(const struct maker *maker, const struct crl_set *all,
+                     struct trust_bundle *const *bundles, struct crl_set **sets)
 {
     struct workload_update *update = maker->update;
+    size_t checks = crl_set_sort_checks(all, bundles, update->domain_count);
+    if (checks > WORKLOAD_CRL_CHECKS_MAX) {
+        errbuf_set(maker->err,
+                   "too many CRLs: to say whose each of the %zu is takes %zu signatures; at most "
+                   "%d are checked",
+                   maker->response->crl_count, checks, WORKLOAD_CRL_CHECKS_MAX);
+        return -1;
+    }
+    update->loose_crls = crl_set_sort(all, bundles, update->domain_count, sets);
+    for (size_t i = 0; i < update->domain_count; i++) {
+        take_crls(maker, &update->domains[i], sets[i]);
+    }
+    return 0;
+}
+
+static int add_crls(const struct maker *maker)
+{
+    const struct workload_update *update = maker->update;
     const struct workload_response *response = maker->response;
     if (response->crl_count == 0) {
         return 0;
@@ -304,14 +324,11 @@ static int add_crls(const struct maker *maker)
     for (size_t i = 0; i < count; i++) {
         bundles[i] = update->domains[i].bundle;
     }
-    update->loose_crls = crl_set_sort(all, bundles, count, sets);
-    for (size_t i = 0; i < count; i++) {
-        take_crls(maker, &update->domains[i], sets[i]);
-    }
+    int result = sort_crls(maker, all, bundles, sets);
     mem_free(bundles);
     mem_free(sets);
     crl_set_unref(all);
-    return 0;
+    return result;
 }
 
 /* --- the object ------------------------------------------------------------------------------ */

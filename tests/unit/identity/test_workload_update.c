@@ -336,6 +336,36 @@ static void test_crls_go_where_they_belong(void **state)
     workload_update_unref(update);
 }
 
+/* Names are chosen by each CA for itself: whose a list is, only its signature says, and the time
+   that takes adds up. */
+static void test_lists_and_namesakes_are_bounded_together(void **state)
+{
+    enum { DOMAINS = 41, NAME_SIZE = 32 };
+    struct fixture *f = *state;
+    static char names[DOMAINS][NAME_SIZE];
+    struct crl_spec spec = crl_of(f->partner, f->partner_key);
+    struct der_text list = {NULL, 0};
+    begin();
+    (void)add_svid(f, ID, f->root, f->root_key);
+    list.data = (uint8_t *)crl_der(&spec, &list.len);
+    struct strview crl = keep(list);
+    struct workload_bundle first = *add_bundle("spiffe://first.example", f->partner);
+    message.response.bundle_count = 0;
+    for (size_t i = 0; i < DOMAINS; i++) {
+        (void)snprintf(names[i], NAME_SIZE, "spiffe://d%zu.example", i);
+        message.response.bundles[message.response.bundle_count++] = (struct workload_bundle){
+            .trust_domain = strview_from(names[i]), .anchors = first.anchors};
+    }
+    while (message.response.crl_count * DOMAINS + DOMAINS <= WORKLOAD_CRL_CHECKS_MAX) {
+        message.response.crls[message.response.crl_count++] = crl;
+    }
+    workload_update_unref(must(f, NULL, NULL, NULL));
+    message.response.crls[message.response.crl_count++] = crl;
+    assert_refused(f,
+                   "too many CRLs: to say whose each of the 98 is takes 4018 signatures; at most "
+                   "4000 are checked");
+}
+
 static void test_withdrawn(void **state)
 {
     struct fixture *f = *state;
@@ -368,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_a_federated_bundle_is_its_domains_matter),
         cmocka_unit_test(test_a_federated_bundle_never_displaces_our_own),
         cmocka_unit_test(test_crls_go_where_they_belong),
+        cmocka_unit_test(test_lists_and_namesakes_are_bounded_together),
         cmocka_unit_test(test_withdrawn),
     };
     return cmocka_run_group_tests(tests, verify_setup, verify_teardown);
