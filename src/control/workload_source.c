@@ -178,9 +178,16 @@ static void log_end_of_stream(struct workload_source *source, const struct workl
     log_end(log);
 }
 
+/* The API's, or, until it has given anything, the one that came from files before it was asked. */
+static bool has_identity(const struct workload_source *source)
+{
+    return source->update != NULL ? source->update->own != NULL
+                                  : !socket_table_is_held(source->control->sockets);
+}
+
 static void on_denied(struct workload_source *source, const struct workload_news *news)
 {
-    bool had_one = source->update != NULL && source->update->own != NULL;
+    bool had_one = has_identity(source);
     uint64_t left_out = 0;
     if (had_one || pace_allows(&source->lost_lines, clock_mono_ms(), LOST_INTERVAL_MS, &left_out)) {
         log_end_of_stream(source, news, left_out);

@@ -380,6 +380,27 @@ def test_from_files_to_the_agent_and_back(start, backends, issuer, shop, agents)
         served(bulkhead, shop("web")).close()
 
 
+def test_from_files_to_an_agent_that_denies(start, backends, issuer, shop, agents):
+    """Whose SVID comes from the API has none when the API denies it, whatever files gave before."""
+    agent = agents()
+    agent.fail(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
+    config = with_agent(agent, terminate(backends.plain().url), rules=[WEB])
+    files = {"files": {"certificate": str(shop("orders").chain),
+                       "private_key": str(shop("orders").key)}}
+    bulkhead = start({**config, "identity": files,
+                      "trust": {"prod.example": {"bundle": str(issuer.bundle)}}})
+    with served(bulkhead, shop("web")) as stream:
+        rewrite(bulkhead, config)
+        assert stream.read_to_end()[1] == RESET
+        ended = bulkhead.wait_access(downstream=stream.local_address())
+        assert ended["reason"] == "own_identity_withdrawn"
+    agent.say(x509_svid(issuer, shop("orders")))
+    bulkhead.signal(1)
+    until(lambda: bulkhead.log.find(event="reload", identity_added=1, result="in_force"),
+          "the identity is back")
+    served(bulkhead, shop("web")).close()
+
+
 def test_a_new_pin_asks_anew(start, backends, issuer, shop, agents):
     agent = agents(x509_svid(issuer, shop("orders")), x509_svid(issuer, shop("payments")))
     config = with_agent(agent, terminate(backends.plain().url), rules=[WEB])
