@@ -270,6 +270,28 @@ static inline X509 *cert_reparse(const struct crypto *crypto, X509 *certificate)
     return parsed;
 }
 
+/* OpenSSL 3.5 signs what has extensions as version 3, whatever was set: signed anew as it was. */
+static inline void cert_keep_version(X509 *certificate, long version, EVP_PKEY *key,
+                                     const EVP_MD *digest)
+{
+    if (X509_get_version(certificate) == version) {
+        return;
+    }
+    CERT_MUST(X509_set_version(certificate, version) == 1);
+    unsigned char *der = NULL;
+    int len = i2d_re_X509_tbs(certificate, &der);
+    unsigned char signature[1024];
+    size_t size = sizeof(signature);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    CERT_MUST(len > 0 && EVP_DigestSignInit(ctx, NULL, digest, NULL, key) == 1 &&
+              EVP_DigestSign(ctx, signature, &size, der, (size_t)len) == 1);
+    EVP_MD_CTX_free(ctx);
+    OPENSSL_free(der);
+    const ASN1_BIT_STRING *kept;
+    X509_get0_signature(&kept, NULL, certificate);
+    CERT_MUST(ASN1_STRING_set((ASN1_STRING *)(uintptr_t)kept, signature, (int)size) == 1);
+}
+
 /* issuer NULL: self-signed. The caller frees. */
 static inline X509 *cert_build(const struct crypto *crypto, const struct cert_spec *spec,
                                EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key)
@@ -301,6 +323,7 @@ static inline X509 *cert_build(const struct crypto *crypto, const struct cert_sp
         digest = EVP_sha256();
     }
     CERT_MUST(X509_sign(certificate, signing_key, digest) > 0);
+    cert_keep_version(certificate, spec->version, signing_key, digest);
     X509 *parsed = cert_reparse(crypto, certificate);
     X509_free(certificate);
     return parsed;
