@@ -17,6 +17,7 @@
 #include "spiffe/svid_verify.h"
 #include "tls/tls_session_store.h"
 #include "tls_error.h"
+#include "tls_groups.h"
 #include "tls_hello.h"
 #include "tls_resumption.h"
 #include "tls_verify.h"
@@ -46,7 +47,6 @@ static int fail(struct errbuf *err, const char *what)
 static int set_algorithms(SSL_CTX *ssl_ctx, struct errbuf *err)
 {
     /* Not const: libssl's macros cast it away. */
-    char groups[] = "X25519:P-256:P-384:P-521";
     char signature_algorithms[] =
         "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:"
         "rsa_pss_rsae_sha512:RSA+SHA256:RSA+SHA384:RSA+SHA512";
@@ -59,7 +59,7 @@ static int set_algorithms(SSL_CTX *ssl_ctx, struct errbuf *err)
         SSL_CTX_set_ciphersuites(ssl_ctx, cipher_suites) != 1) {
         return fail(err, "cipher suites");
     }
-    if (SSL_CTX_set1_groups_list(ssl_ctx, groups) != 1) {
+    if (!tls_groups_set(ssl_ctx)) {
         return fail(err, "groups");
     }
     if (SSL_CTX_set1_sigalgs_list(ssl_ctx, signature_algorithms) != 1 ||

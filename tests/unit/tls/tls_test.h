@@ -9,6 +9,8 @@
 #include "unit/net/net_test.h"
 #include "unit/spiffe/credentials_of.h"
 
+#include "../../../src/tls/tls_groups.h"
+
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -340,6 +342,12 @@ static inline void ours_fini(struct ours *ours)
     conn_close(ours->conn);
     ours->conn = NULL;
     bytebuf_clear(&ours->received);
+}
+
+/* What we and a peer with libssl's own list of groups agree on. */
+static inline const char *best_group(int version)
+{
+    return version == TLS1_3_VERSION && tls_groups_post_quantum() ? "X25519MLKEM768" : "X25519";
 }
 
 /* ---- a peer by hand ---- */
