@@ -9,7 +9,7 @@
 
 #include "base/errbuf.h"
 #include "spiffe/crypto.h"
-#include "unit/spiffe/test_provider.h"
+#include "test_provider.h"
 
 #include <stdbool.h>
 #include <stdint.h>
