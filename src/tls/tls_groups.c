@@ -1,8 +1,5 @@
 /*
- * The list's syntax is libssl's: up to 3.4 names and colons, and one key share, for the first; from
- * 3.5 on `*` asks for a key share, `?` passes over what the providers don't have (a FIPS module may
- * lack ML-KEM, and X25519 too), and `/` parts groups that a server prefers enough to ask for
- * another round.
+ * Up to 3.4 libssl has no syntax for several key shares, so the hybrid needs 3.5 in any case.
  */
 #include "tls_groups.h"
 
@@ -13,15 +10,6 @@ bool tls_groups_post_quantum(void)
 {
     unsigned major = OPENSSL_version_major();
     return major > 3 || (major == 3 && OPENSSL_version_minor() >= 5);
-}
-
-bool tls_groups_set(SSL_CTX *ssl_ctx)
-{
-    /* Not const: libssl's macro casts it away. */
-    char classical[] = "X25519:P-256:P-384:P-521";
-    char post_quantum[] = "?*X25519MLKEM768/?*X25519:P-256:P-384:P-521";
-    return SSL_CTX_set1_groups_list(ssl_ctx,
-                                    tls_groups_post_quantum() ? post_quantum : classical) == 1;
 }
 
 const char *tls_groups_name(SSL *ssl)

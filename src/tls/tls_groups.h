@@ -9,7 +9,7 @@
  * A client sends key shares (RFC 8446 4.2.8) for it and for X25519, so that a server that has only
  * the latter needs no second round. A server asks a client that names X25519MLKEM768 without a
  * share for one (HelloRetryRequest, RFC 8446 4.1.4), whatever other shares there are; among the
- * others it takes one that has a share.
+ * others it takes one that has a share. The list is made in tls_algorithms.
  */
 #ifndef BULKHEAD_TLS_GROUPS_H
 #define BULKHEAD_TLS_GROUPS_H
@@ -21,8 +21,6 @@
 /* Whether the libssl that runs us, which may be newer than the one that we were built with, is one
    that brings X25519MLKEM768. */
 bool tls_groups_post_quantum(void);
-/* False: libssl refuses the list. */
-bool tls_groups_set(SSL_CTX *ssl_ctx);
 /* Of the last handshake: a constant, "" when there was no key exchange that we know. */
 const char *tls_groups_name(SSL *ssl);
 

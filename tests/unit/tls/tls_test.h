@@ -25,6 +25,7 @@
 #include "spiffe/x509_svid.h"
 #include "tls/tls_conn.h"
 #include "tls/tls_context.h"
+#include "unit/spiffe/test_provider.h"
 
 #define DOMAIN  "prod.example"
 #define OURS_ID "spiffe://prod.example/ours"
@@ -191,7 +192,7 @@ static inline int setup_world(void **state)
 {
     struct world *world = mem_alloc(sizeof(*world));
     struct errbuf err;
-    world->crypto = crypto_new(&err);
+    world->crypto = test_crypto_new(&err);
     assert_non_null(world->crypto);
     world->loop = new_loop();
     world->thread = tls_thread_new(world->crypto, 64, &world->lingering);
