@@ -19,6 +19,11 @@ strip "$image/bulkhead"
 echo "bulkhead:x:$user:$user:bulkhead:/:/none" >"$image/etc/passwd"
 echo "bulkhead:x:$user:" >"$image/etc/group"
 
+# The package that has the file; where one diverts it, dpkg-query has lines about that too.
+owner() {
+    dpkg-query -S "$1" 2>/dev/null | sed -n '/^diversion /!{s/[:,].*//p;q}'
+}
+
 # "libx.so.1 => /lib/libx.so.1 (0x...)", and the loader, whose line has no arrow.
 found=$(ldd "$program")
 case $found in
@@ -33,9 +38,9 @@ echo "$found" | sed -n 's|^[[:space:]]*\([^ ]* => \)\{0,1\}\(/[^ ]*\) (0x.*|\2|p
         # Which package it is from, for scanners of images, and its licence. With a merged /usr
         # the package may know the file by either path.
         name=${library#/usr}
-        package=$(dpkg-query -S "$name" 2>/dev/null || dpkg-query -S "/usr$name" 2>/dev/null ||
-            dpkg-query -S "$(realpath "$library")" 2>/dev/null || true)
-        package=${package%%:*}
+        package=$(owner "$name")
+        [ -n "$package" ] || package=$(owner "/usr$name")
+        [ -n "$package" ] || package=$(owner "$(realpath "$library")")
         if [ -n "$package" ]; then
             dpkg-query -s "$package" >"$image/var/lib/dpkg/status.d/$package"
             licence=/usr/share/doc/$package/copyright

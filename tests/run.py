@@ -36,7 +36,8 @@ SANITIZER_OPTIONS = {
 SANITIZER_REPORT = re.compile(
     r"(?:ERROR|WARNING): (?:Address|Leak|Thread|Memory)Sanitizer|: runtime error: "
 )
-CMOCKA_COUNT = re.compile(r"^\[  (PASSED |FAILED |SKIPPED) *\] (\d+) test\(s\)", re.MULTILINE)
+# Newer ones say whose tests failed: "[  FAILED  ] tests: 2 test(s), listed below:".
+CMOCKA_COUNT = re.compile(r"^\[  (PASSED |FAILED |SKIPPED) *\] (?:\w+: )?(\d+) test\(s\)", re.MULTILINE)
 PYTEST_COUNT = re.compile(r"(\d+) (passed|failed|skipped|xfailed|xpassed|errors?)\b")
 
 

@@ -58,6 +58,11 @@ enum config_kind { CONFIG_KIND_TERMINATE = 0, CONFIG_KIND_ORIGINATE, CONFIG_KIND
 enum config_resumption { CONFIG_RESUMPTION_MEMORY = 0, CONFIG_RESUMPTION_NONE };
 enum config_crl_check { CONFIG_CRL_CHECK_UNSET = 0, CONFIG_CRL_CHECK_LEAF, CONFIG_CRL_CHECK_CHAIN };
 enum config_crl_expired { CONFIG_CRL_EXPIRED_KEEP = 0, CONFIG_CRL_EXPIRED_CUT };
+enum config_provider {
+    CONFIG_PROVIDER_FILTERED = 0,
+    CONFIG_PROVIDER_STOCK,
+    CONFIG_PROVIDER_SYSTEM
+};
 enum config_own_expiry { CONFIG_OWN_EXPIRY_REFUSE_NEW = 0, CONFIG_OWN_EXPIRY_CLOSE };
 enum config_watch { CONFIG_WATCH_ATOMIC = 0, CONFIG_WATCH_NONE };
 /* audit: what no rule matched is let through, logged and counted. Nothing else is softened. */
@@ -239,6 +244,10 @@ struct config {
     } drain;
     struct config_limits limits; /* of the process; connections 0: from RLIMIT_NOFILE */
     uint64_t workers;            /* 0: the CPUs that this process may use */
+    struct {
+        enum config_provider provider;
+        struct config_pos provider_pos; /* line 0: not written */
+    } tls;
     enum config_own_expiry own_expiry;
     struct {
         enum config_watch watch;

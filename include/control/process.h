@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Standard descriptors open, SIGPIPE ignored, umask 077, no new privileges, no core files and no
-   reading of our memory by others (it holds private keys). */
+/* Large blocks in pages of their own, standard descriptors open, SIGPIPE ignored, umask 077, no new
+   privileges, no core files and no reading of our memory by others (it holds private keys). */
 void process_prepare(void);
 /*
  * Closes every descriptor but the standard three and as many behind them as `passed` says: sockets

@@ -40,10 +40,12 @@ enum sources_scope {
 /* path is copied; options (may be NULL) count for every load, what they point to is not copied.
    sessions: for listeners that resume; NULL: none does. Reads nothing yet. */
 struct sources *sources_new(const char *path, const struct config_options *options,
-                            const struct crypto *crypto, struct tls_session_store *sessions);
-void sources_free(struct sources *sources); /* NULL is fine */
+                            struct tls_session_store *sessions);
+/* After everything that was made of what it gave, of the crypto above all. NULL is fine. */
+void sources_free(struct sources *sources);
 /* The start: everything, all errors at once. False when there is any; else the
-   material is in force. `tests` of the configuration that fail are counted in it and in diags, and
+   material is in force. The first load, or sources_check, decides which library context there is
+   (`tls.provider`). `tests` of the configuration that fail are counted in it and in diags, and
    stop no start. */
 bool sources_load(struct sources *sources, struct diag_list *diags)
     __attribute__((warn_unused_result));
@@ -57,6 +59,8 @@ bool sources_check(struct sources *sources, enum sources_check what, struct diag
     __attribute__((warn_unused_result));
 /* What is in force; NULL before sources_load. */
 const struct material *sources_in_force(const struct sources *sources);
+/* In which everything is loaded, and ours; NULL before sources_load. */
+const struct crypto *sources_crypto(const struct sources *sources);
 /*
  * Whether a setup that has been read could be served; adds the error when not. Asked before the
  * files that the new configuration names are read: when it is refused, none of them counts.

@@ -66,7 +66,7 @@ struct peer_info {
     struct peer_chain *chain; /* counted with the conn */
     const char *version;      /* "TLSv1.3" */
     const char *cipher;       /* "TLS_AES_128_GCM_SHA256" */
-    const char *group;        /* "X25519", "P-256", "P-384", "P-521" */
+    const char *group;        /* "X25519MLKEM768", "X25519", "P-256", "P-384", "P-521" */
     const char *alpn;         /* "" when none was selected */
     bool resumed;             /* the peer proved the secret of a session, not its key again */
 };

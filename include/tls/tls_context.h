@@ -5,7 +5,10 @@
  * Immutable, counted atomically; made on control, used by all workers.
  *
  * TLS 1.3 and 1.2 with ECDHE and AEAD; no renegotiation, compression or early data; security
- * level 2; a peer certificate always required; the host's OpenSSL configuration ignored.
+ * level 2; a peer certificate always required. The host's OpenSSL configuration is ignored; with
+ * CRYPTO_SYSTEM (spiffe/crypto.h) it counts where it narrows this.
+ *
+ * Groups: X25519MLKEM768 first where libssl has it, X25519, P-256, P-384, P-521 (tls/tls_groups.h).
  *
  * Resumption: of TLS 1.3 sessions, where a session store is given, and always with a key exchange
  * of its own. A TLS 1.2 handshake is always a full one.

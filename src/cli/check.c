@@ -16,7 +16,6 @@
 #include "config/diag.h"
 #include "control/sources.h"
 #include "proxy/setup.h"
-#include "spiffe/crypto.h"
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_WRONG = 2 };
 enum { FIRST_JSON_SIZE = 64 * 1024, LAST_JSON_SIZE = 1024 * 1024 * 1024 };
@@ -236,13 +235,13 @@ static bool print_json(const struct options *options, const struct diag_list *di
     return false;
 }
 
-static int check_file(const struct options *options, const struct crypto *crypto)
+static int check_file(const struct options *options)
 {
     struct diag_list diags;
     diag_list_init(&diags);
     struct config_options config = vars_options(&options->vars);
     config_input_set(&options->input, &config);
-    struct sources *sources = sources_new(options->file, &config, crypto, NULL);
+    struct sources *sources = sources_new(options->file, &config, NULL);
     bool loaded = sources_check(
         sources, options->offline ? SOURCES_CHECK_OFFLINE : SOURCES_CHECK_ALL, &diags);
     const struct material *material = loaded ? sources_in_force(sources) : NULL;
@@ -262,21 +261,13 @@ static int check_file(const struct options *options, const struct crypto *crypto
 int check_main(int argc, char **argv)
 {
     struct options options;
-    struct errbuf err;
     int code = EXIT_WRONG;
     if (!parse_options(argc, argv, &options, &code)) {
         config_input_fini(&options.input);
         vars_fini(&options.vars);
         return code;
     }
-    struct crypto *crypto = crypto_new(&err);
-    if (crypto == NULL) {
-        fprintf(stderr, "bulkhead check: %s\n", err.text);
-        code = EXIT_FAILED;
-    } else {
-        code = check_file(&options, crypto);
-    }
-    crypto_free(crypto);
+    code = check_file(&options);
     config_input_fini(&options.input);
     vars_fini(&options.vars);
     return code;

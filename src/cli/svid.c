@@ -390,7 +390,7 @@ int svid_main(int argc, char **argv)
     if (options.workload_api) {
         return svid_workload(options.file_count == 1 ? options.files[0] : NULL, options.json);
     }
-    struct crypto *crypto = crypto_new(&err);
+    struct crypto *crypto = crypto_new(CRYPTO_FILTERED, &err);
     if (crypto == NULL) {
         fprintf(stderr, "bulkhead svid: %s\n", err.text);
         return EXIT_WRONG;

@@ -450,7 +450,7 @@ static int ask_with_all(struct asking *asking, const struct netaddr *address)
 {
     struct errbuf err;
     int code = EXIT_WRONG;
-    asking->crypto = crypto_new(&err);
+    asking->crypto = crypto_new(CRYPTO_FILTERED, &err);
     asking->loop = asking->crypto == NULL ? NULL : loop_new(&err);
     if (asking->loop == NULL) {
         fprintf(stderr, "bulkhead svid: %s\n", err.text);

@@ -61,6 +61,9 @@ static const struct field_choice crl_expireds[] = {
 static const struct field_choice own_expiries[] = {
     {"refuse_new", CONFIG_OWN_EXPIRY_REFUSE_NEW}, {"close", CONFIG_OWN_EXPIRY_CLOSE}, {NULL, 0},
 };
+static const struct field_choice providers[] = {
+    {"filtered", CONFIG_PROVIDER_FILTERED}, {"stock", CONFIG_PROVIDER_STOCK}, {"system", CONFIG_PROVIDER_SYSTEM}, {NULL, 0},
+};
 static const struct field_choice watches[] = {
     {"atomic", CONFIG_WATCH_ATOMIC}, {"none", CONFIG_WATCH_NONE}, {NULL, 0},
 };
@@ -410,6 +413,15 @@ static const struct field_table metrics_table = {
     .title = "metrics", TABLE(metrics_fields), .pos_offset = SIZE_MAX,
 };
 
+static const struct field tls_fields[] = {
+    {.name = "provider", .type = FIELD_CHOICE, .offset = IN_CONFIG(tls.provider), .choices = providers,
+     .default_text = "filtered", .fixed = true, .pos_offset = IN_CONFIG(tls.provider_pos),
+     .sentence = "Where cryptography comes from. `filtered`: of libcrypto's default provider the algorithms that bulkhead uses, and no others; `stock`: all of them; both ignore the host's OpenSSL configuration. `system`: what that configuration says, for FIPS modules and keys in hardware; what it demands of TLS counts where it is stricter than bulkhead."},
+};
+static const struct field_table tls_table = {
+    .title = "tls", TABLE(tls_fields), .pos_offset = SIZE_MAX,
+};
+
 static const struct field group_fields[] = {
     {.name = "members", .type = FIELD_STRINGS, .offset = offsetof(struct config_group, members),
      .example = "[spiffe://prod.example/ns/shop/sa/web, group:mobile]",
@@ -479,6 +491,8 @@ static const struct field root_fields[] = {
     {.name = "workers", .type = FIELD_COUNT, .offset = offsetof(struct config, workers), .min = 1, .max = 1024,
      .default_note = "the CPUs that the process may use", .fixed = true,
      .sentence = "Threads that serve sessions."},
+    {.name = "tls", .type = FIELD_STRUCT, .table = &tls_table,
+     .sentence = "The library that does TLS and cryptography, OpenSSL."},
     {.name = "own_expiry", .type = FIELD_CHOICE, .offset = IN_CONFIG(own_expiry), .choices = own_expiries,
      .default_text = "refuse_new",
      .sentence = "What happens when our own certificate expires and no successor has come: no new sessions, or live ones are ended too."},

@@ -208,12 +208,6 @@ static void log_to_stderr(struct control *control)
 static int load(struct control *control, const char *config_path,
                 const struct config_options *options)
 {
-    struct errbuf err;
-    control->crypto = crypto_new(&err);
-    if (control->crypto == NULL) {
-        fprintf(stderr, "bulkhead: %s\n", err.text);
-        return 1;
-    }
     struct diag_list diags;
     diag_list_init(&diags);
     static const struct tls_session_limits session_limits = {
@@ -222,12 +216,14 @@ static int load(struct control *control, const char *config_path,
         .max_age_s = TLS_SESSION_AGE_DEFAULT_S,
     };
     control->sessions = tls_session_store_new(&session_limits);
-    control->sources = sources_new(config_path, options, control->crypto, control->sessions);
+    control->sources = sources_new(config_path, options, control->sessions);
     bool loaded = sources_load(control->sources, &diags);
     if (loaded) {
+        control->crypto = sources_crypto(control->sources);
         control->snapshot = material_compose(sources_in_force(control->sources), 1);
         log_to_stderr(control);
         control_log_warnings(control, &diags);
+        control_log_crypto(control);
     } else {
         control_print_diags(&diags);
         fprintf(stderr, "bulkhead: not started: %zu error%s in the configuration\n",
@@ -559,9 +555,8 @@ static void fini(struct control *control)
         }
     }
     snapshot_unref(control->snapshot);
+    tls_session_store_unref(control->sessions); /* its sessions hold the peers' certificates */
     sources_free(control->sources);
-    tls_session_store_unref(control->sessions);
-    crypto_free(control->crypto);
 }
 
 static void mask_signals(int how)

@@ -5,15 +5,18 @@
 
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/diag.h"
+#include "control/fips.h"
 #include "control/open_door.h"
 #include "control/sockets.h"
 #include "net/listener.h"
 #include "policy/quarantine.h"
 #include "proxy/snapshot.h"
 #include "reload_log.h"
+#include "spiffe/crypto.h"
 #include "spiffe/x509_svid.h"
 #include "telemetry/log_writer.h"
 #include "telemetry/metrics.h"
@@ -51,6 +54,47 @@ void control_log_warnings(struct control *control, struct diag_list *diags)
         log_str(log, "message", diag->message);
         log_end(log);
     }
+}
+
+static const char *provider_name(enum crypto_provider provider)
+{
+    switch (provider) {
+    case CRYPTO_FILTERED:
+        return "filtered";
+    case CRYPTO_STOCK:
+        return "stock";
+    case CRYPTO_SYSTEM:
+        return "system";
+    }
+    ASSERT(false);
+    return "";
+}
+
+void control_log_crypto(struct control *control)
+{
+    struct log *log = &control->log;
+    const struct fips_request request = {
+        .provider = crypto_provider(control->crypto),
+        .kernel = fips_kernel_asks("/proc/sys/crypto/fips_enabled"),
+        .wanted = crypto_fips_wanted(),
+        .enforced = crypto_fips_enforced(control->crypto),
+    };
+    bool all = false;
+    const char *answer = fips_answer(&request, &all);
+    if (answer == NULL && request.provider != CRYPTO_SYSTEM) {
+        return;
+    }
+    log_begin(log, answer == NULL || all ? LOG_INFO : LOG_WARN, "crypto");
+    log_str(log, "provider", provider_name(request.provider));
+    log_str(log, "openssl", crypto_run_version());
+    if (crypto_host_file(control->crypto) != NULL) {
+        log_str(log, "file", crypto_host_file(control->crypto));
+    }
+    if (answer != NULL) {
+        log_str(log, "fips_asked_by", fips_asked_by(&request));
+        log_str(log, "message", answer);
+    }
+    log_end(log);
 }
 
 void control_log_listening(struct control *control, size_t index)

@@ -49,7 +49,7 @@ enum { CONTROL_SIGNALS = 6 };
 struct control {
     enum control_state state;
     unsigned stop_signals; /* SIGTERM, SIGINT and SIGQUIT that have come */
-    struct crypto *crypto;
+    const struct crypto *crypto; /* of sources */
     struct tls_session_store *sessions;
     struct sources *sources;
     struct snapshot *snapshot; /* in force, or being brought into force */
@@ -104,6 +104,8 @@ void control_set_session_bound(struct control *control);
 /* control_log.c: before there is a log, its errors; then its warnings. Sorts them. */
 void control_print_diags(struct diag_list *diags);
 void control_log_warnings(struct control *control, struct diag_list *diags);
+/* Where cryptography comes from, when that is for the host to say, or the host has asked. */
+void control_log_crypto(struct control *control);
 void control_log_ready(struct control *control);
 void control_log_not_started(struct control *control, const char *error);
 void control_log_stopped(struct control *control);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -33,8 +34,15 @@ static void open_standard_descriptors(void)
     }
 }
 
+enum { OWN_PAGES_FROM = 128 * 1024 };
+
 void process_prepare(void)
 {
+    /* glibc's own first threshold, but fixed: it would grow with the first large block that is
+       freed, and from then on tables of some hundred KiB, of which little is ever written, would be
+       cut from the heap, zeroed page by page, and stay in it when they are freed. Before any of
+       them. */
+    (void)mallopt(M_MMAP_THRESHOLD, OWN_PAGES_FROM);
     open_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
     umask(077);

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "config/config.h"
@@ -23,6 +24,7 @@
 #include "policy/quarantine.h"
 #include "proxy/snapshot.h"
 #include "spiffe/crl.h"
+#include "spiffe/crypto.h"
 #include "spiffe/spiffe_id.h"
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
@@ -32,7 +34,7 @@
 struct sources {
     char *path;
     struct config_options options;
-    const struct crypto *crypto;
+    struct crypto *crypto; /* NULL: nothing has been loaded */
     struct tls_session_store *sessions;
     struct material *in_force;
     struct workload_update *workload; /* NULL: none has come */
@@ -519,14 +521,13 @@ static void load_files(struct loader *loader)
 /* --- the object ------------------------------------------------------------------------------ */
 
 struct sources *sources_new(const char *path, const struct config_options *options,
-                            const struct crypto *crypto, struct tls_session_store *sessions)
+                            struct tls_session_store *sessions)
 {
     struct sources *sources = mem_alloc(sizeof(*sources));
     sources->path = mem_strdup(path);
     if (options != NULL) {
         sources->options = *options;
     }
-    sources->crypto = crypto;
     sources->sessions = sessions;
     return sources;
 }
@@ -536,6 +537,7 @@ void sources_free(struct sources *sources)
     if (sources != NULL) {
         material_free(sources->in_force);
         workload_update_unref(sources->workload);
+        crypto_free(sources->crypto);
         mem_free(sources->path);
         mem_free(sources);
     }
@@ -544,6 +546,41 @@ void sources_free(struct sources *sources)
 const struct material *sources_in_force(const struct sources *sources)
 {
     return sources->in_force;
+}
+
+const struct crypto *sources_crypto(const struct sources *sources)
+{
+    return sources->crypto;
+}
+
+/* What a host's OpenSSL is configured for is of that host: elsewhere it is none of the file's. */
+static enum crypto_provider provider_of(const struct config *config, enum sources_check what)
+{
+    switch (config->tls.provider) {
+    case CONFIG_PROVIDER_FILTERED:
+        return CRYPTO_FILTERED;
+    case CONFIG_PROVIDER_STOCK:
+        return CRYPTO_STOCK;
+    case CONFIG_PROVIDER_SYSTEM:
+        return what == SOURCES_CHECK_OFFLINE ? CRYPTO_STOCK : CRYPTO_SYSTEM;
+    }
+    ASSERT(false);
+    return CRYPTO_FILTERED;
+}
+
+static bool make_crypto(struct sources *sources, const struct config *config,
+                        enum sources_check what, struct diag_list *diags)
+{
+    struct errbuf err;
+    sources->crypto = crypto_new(provider_of(config, what), &err);
+    if (sources->crypto == NULL) {
+        struct config_pos pos = config->tls.provider_pos;
+        if (pos.line == 0) {
+            pos.file = config->first_file;
+        }
+        diag_error(diags, pos, "tls.provider: %s", err.text);
+    }
+    return sources->crypto != NULL;
 }
 
 /* What lies outside the configuration's files. */
@@ -560,6 +597,10 @@ static bool load(struct sources *sources, enum lint_scope lint, enum sources_che
 {
     struct config *config = config_load(sources->path, &sources->options, diags);
     if (config == NULL) {
+        return false;
+    }
+    if (sources->crypto == NULL && !make_crypto(sources, config, what, diags)) {
+        config_free(config);
         return false;
     }
     struct loader loader = {

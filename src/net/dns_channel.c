@@ -118,6 +118,12 @@ static int start_ares(struct dns_channel *channel, const char *servers)
     if (servers != NULL) {
         mask |= ARES_OPT_DOMAINS; /* an empty list */
     }
+#ifdef ARES_OPT_QUERY_CACHE
+    /* Newer ones keep answers for an hour, failures too: behind the resolver's own cache, which
+       holds them as long as they are good, and forgets them when it is told to. */
+    options.qcache_max_ttl = 0;
+    mask |= ARES_OPT_QUERY_CACHE;
+#endif
     /* ares_library_init does nothing but on Windows and Android, and is not safe to call from
        several threads. */
     return ares_init_options(&channel->ares, &options, mask);

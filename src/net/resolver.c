@@ -19,6 +19,7 @@
  */
 #include "net/resolver.h"
 
+#include <limits.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/queue.h>
@@ -243,7 +244,11 @@ static const char *failure_text(int status)
     case ARES_ETIMEOUT:
         return "timeout: no name server answered";
     case ARES_ECONNREFUSED:
-        /* c-ares asks the next server after SERVFAIL, REFUSED, NOTIMP and ICMP errors alike. */
+    case ARES_ESERVFAIL:
+    case ARES_EREFUSED:
+    case ARES_ENOTIMP:
+        /* c-ares asks the next server after SERVFAIL, REFUSED, NOTIMP and ICMP errors alike; 1.18
+           has one code for them, newer ones (1.34) have that of the last server. */
         return "every name server failed, refused or could not be reached";
     case ARES_EBADRESP:
         return "the name server's answer is malformed";
@@ -264,16 +269,26 @@ static uint64_t clamp_ttl_ms(int ttl_s)
     return ttl_s >= MAX_TTL_MS / 1000 ? MAX_TTL_MS : (uint64_t)ttl_s * 1000;
 }
 
+/* RFC 8767 4: with the high bit set it is still positive, and capped. Newer c-ares does that too.
+ */
+static int shorter_ttl_s(int one_s, int other_s)
+{
+    if (other_s < 0) {
+        return one_s;
+    }
+    return one_s < other_s ? one_s : other_s;
+}
+
 /* The answer is as good as the shortest-lived record on the way to it. */
 static uint64_t ttl_ms_of(const struct ares_addrinfo *info)
 {
-    int ttl_s = info->nodes->ai_ttl;
+    int ttl_s = INT_MAX;
     for (const struct ares_addrinfo_node *node = info->nodes; node != NULL; node = node->ai_next) {
-        ttl_s = node->ai_ttl < ttl_s ? node->ai_ttl : ttl_s;
+        ttl_s = shorter_ttl_s(ttl_s, node->ai_ttl);
     }
     for (const struct ares_addrinfo_cname *cname = info->cnames; cname != NULL;
          cname = cname->next) {
-        ttl_s = cname->ttl < ttl_s ? cname->ttl : ttl_s;
+        ttl_s = shorter_ttl_s(ttl_s, cname->ttl);
     }
     return clamp_ttl_ms(ttl_s);
 }

@@ -53,10 +53,11 @@ static struct strview server_name(const struct conn *downstream)
     return name;
 }
 
-/* The registered names (RFC 8446 4.2.7) of those in peer_info. */
+/* The registered names (RFC 8446 4.2.7, draft-ietf-tls-ecdhe-mlkem) of those in peer_info. */
 static const char *group_name(const char *group)
 {
-    static const char *const names[][2] = {{"X25519", "x25519"},
+    static const char *const names[][2] = {{"X25519MLKEM768", "X25519MLKEM768"},
+                                           {"X25519", "x25519"},
                                            {"P-256", "secp256r1"},
                                            {"P-384", "secp384r1"},
                                            {"P-521", "secp521r1"}};

@@ -73,7 +73,8 @@ void count_handshake(struct worker *worker, const struct setup_listener *listene
 {
     struct metrics_block *block = block_of(worker, listener);
     size_t result = peer->resumed ? METRIC_RESUMED : METRIC_FULL;
-    metrics_add(block, METRIC_CELL_HANDSHAKES + side * METRIC_HANDSHAKE_RESULTS + result, 1);
+    metrics_add(block, METRIC_CELL_HANDSHAKES + side * (size_t)METRIC_HANDSHAKE_RESULTS + result,
+                1);
     metrics_observe(block, METRIC_HANDSHAKE_DURATION,
                     METRIC_CELL_HANDSHAKE_DURATION + side * METRIC_SHORT_CELLS, since(began_us));
 }

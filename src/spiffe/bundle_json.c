@@ -208,7 +208,7 @@ static int read_document(struct trust_bundle *bundle, const struct crypto *crypt
 struct trust_bundle *trust_bundle_from_json(const struct crypto *crypto, const char *domain,
                                             const char *text, size_t len, struct errbuf *err)
 {
-    struct trust_bundle *bundle = trust_bundle_begin(domain, err);
+    struct trust_bundle *bundle = trust_bundle_begin(crypto, domain, err);
     if (bundle == NULL) {
         return NULL;
     }

@@ -5,17 +5,24 @@
  */
 #include "spiffe/crypto.h"
 
+#include "base/assert.h"
 #include "base/memory.h"
+#include "crypto_filter.h"
+#include "crypto_host.h"
 #include "spiffe/crypto_memory.h"
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/provider.h>
 #include <openssl/rand.h>
 
 struct crypto {
     OSSL_LIB_CTX *libctx;
-    OSSL_PROVIDER *provider;
+    OSSL_PROVIDER *provider;      /* NULL: those that the host's configuration has loaded */
+    struct crypto_filter *filter; /* NULL: nothing is filtered */
+    enum crypto_provider kind;
+    char *host_file;
 };
 
 static struct crypto *crypto_fail(struct crypto *crypto, const char *what, struct errbuf *err)
@@ -27,10 +34,45 @@ static struct crypto *crypto_fail(struct crypto *crypto, const char *what, struc
     return NULL;
 }
 
-struct crypto *crypto_new(struct errbuf *err)
+static int load_default(struct crypto *crypto, struct errbuf *err)
+{
+    crypto->provider = OSSL_PROVIDER_load(crypto->libctx, "default");
+    if (crypto->provider == NULL) {
+        const char *why = ERR_reason_error_string(ERR_peek_last_error());
+        errbuf_set(err, "default provider: %s", why != NULL ? why : "unknown error");
+        return -1;
+    }
+    return 0;
+}
+
+static int load_provider(struct crypto *crypto, struct errbuf *err)
+{
+    switch (crypto->kind) {
+    case CRYPTO_FILTERED:
+        crypto->filter = crypto_filter_new(crypto->libctx, &crypto->provider, err);
+        return crypto->filter != NULL ? 0 : -1;
+    case CRYPTO_STOCK:
+        return load_default(crypto, err);
+    case CRYPTO_SYSTEM:
+        return crypto_host_load(crypto->libctx, &crypto->host_file, err);
+    }
+    ASSERT(false);
+    return -1;
+}
+
+/* What fails later for want of it would fail in a handshake. */
+static bool has_digest(const struct crypto *crypto)
+{
+    EVP_MD *digest = EVP_MD_fetch(crypto->libctx, "SHA256", NULL);
+    EVP_MD_free(digest);
+    return digest != NULL;
+}
+
+struct crypto *crypto_new(enum crypto_provider provider, struct errbuf *err)
 {
     struct crypto *crypto = mem_alloc(sizeof(*crypto));
 
+    crypto->kind = provider;
     if (!crypto_memory_install()) {
         return crypto_fail(crypto, "it was used before it was set up", err);
     }
@@ -41,9 +83,20 @@ struct crypto *crypto_new(struct errbuf *err)
     if (crypto->libctx == NULL) {
         return crypto_fail(crypto, "library context", err);
     }
-    crypto->provider = OSSL_PROVIDER_load(crypto->libctx, "default");
-    if (crypto->provider == NULL) {
-        return crypto_fail(crypto, "default provider", err);
+    if (load_provider(crypto, err) != 0) {
+        errbuf_prefix(err, "libcrypto");
+        ERR_clear_error();
+        crypto_free(crypto);
+        return NULL;
+    }
+    if (!has_digest(crypto)) {
+        return crypto_fail(
+            crypto,
+            crypto_fips_enforced(crypto)
+                ? "the host's OpenSSL configuration demands FIPS (default_properties) "
+                  "and no FIPS module gives SHA-256"
+                : "SHA-256",
+            err);
     }
     /* A generator that cannot be seeded must stop the start, not the first handshake. */
     unsigned char probe[16];
@@ -63,7 +116,29 @@ void crypto_free(struct crypto *crypto)
         (void)OSSL_PROVIDER_unload(crypto->provider); /* fails only for a NULL provider */
     }
     OSSL_LIB_CTX_free(crypto->libctx);
+    crypto_filter_free(crypto->filter);
+    mem_free(crypto->host_file);
     mem_free(crypto);
+}
+
+enum crypto_provider crypto_provider(const struct crypto *crypto)
+{
+    return crypto->kind;
+}
+
+const char *crypto_host_file(const struct crypto *crypto)
+{
+    return crypto->host_file;
+}
+
+enum crypto_fips crypto_fips_wanted(void)
+{
+    return crypto_host_wants_fips();
+}
+
+bool crypto_fips_enforced(const struct crypto *crypto)
+{
+    return EVP_default_properties_is_fips_enabled(crypto->libctx) == 1;
 }
 
 OSSL_LIB_CTX *crypto_libctx(const struct crypto *crypto)

@@ -45,6 +45,7 @@ struct anchor_key {
 
 struct trust_bundle {
     atomic_size_t refs;
+    const struct crypto *crypto; /* in which its anchors are */
     char *domain;
     struct anchor *anchors; /* sorted by sha256, each once */
     size_t count;
@@ -103,8 +104,9 @@ static int check_label(const struct pem_block *block, struct errbuf *err)
     return -1;
 }
 
-static int fill_anchor(struct anchor *anchor, struct strview domain, struct errbuf *err)
+static int fill_anchor(const struct trust_bundle *bundle, struct anchor *anchor, struct errbuf *err)
 {
+    struct strview domain = trust_bundle_domain(bundle);
     struct svid_failure failure;
     X509 *certificate = anchor->certificate;
     enum reason reason = x509_svid_check_signing(certificate, domain, &failure);
@@ -126,7 +128,7 @@ static int fill_anchor(struct anchor *anchor, struct strview domain, struct errb
         return -1;
     }
     if (!x509_fields_sha256(certificate, anchor->sha256) ||
-        !x509_fields_key_sha256(certificate, anchor->key_sha256)) {
+        !x509_fields_key_sha256(bundle->crypto, certificate, anchor->key_sha256)) {
         errbuf_set(err, "libcrypto can't hash a certificate");
         return -1;
     }
@@ -141,7 +143,7 @@ int trust_bundle_add(struct trust_bundle *bundle, X509 *certificate, struct errb
         X509_free(certificate);
         return -1;
     }
-    if (fill_anchor(&anchor, trust_bundle_domain(bundle), err) < 0) {
+    if (fill_anchor(bundle, &anchor, err) < 0) {
         X509_free(certificate);
         return -1;
     }
@@ -260,7 +262,8 @@ static int fill_store(struct trust_bundle *bundle, struct errbuf *err)
     return 0;
 }
 
-struct trust_bundle *trust_bundle_begin(const char *domain, struct errbuf *err)
+struct trust_bundle *trust_bundle_begin(const struct crypto *crypto, const char *domain,
+                                        struct errbuf *err)
 {
     const char *why = NULL;
     if (spiffe_trust_domain_check(strview_from(domain), &why) < 0) {
@@ -269,6 +272,7 @@ struct trust_bundle *trust_bundle_begin(const char *domain, struct errbuf *err)
     }
     struct trust_bundle *bundle = mem_alloc(sizeof(*bundle));
     atomic_init(&bundle->refs, 1);
+    bundle->crypto = crypto;
     bundle->domain = mem_strdup(domain);
     return bundle;
 }
@@ -288,7 +292,7 @@ struct trust_bundle *trust_bundle_finish(struct trust_bundle *bundle, struct err
 struct trust_bundle *trust_bundle_from_pem(const struct crypto *crypto, const char *domain,
                                            const char *pem, size_t len, struct errbuf *err)
 {
-    struct trust_bundle *bundle = trust_bundle_begin(domain, err);
+    struct trust_bundle *bundle = trust_bundle_begin(crypto, domain, err);
     if (bundle == NULL) {
         return NULL;
     }
@@ -306,7 +310,7 @@ struct trust_bundle *trust_bundle_from_der(const struct crypto *crypto, const ch
     X509 *certificate = NULL;
     size_t count = 0;
     int status;
-    struct trust_bundle *bundle = trust_bundle_begin(domain, err);
+    struct trust_bundle *bundle = trust_bundle_begin(crypto, domain, err);
     if (bundle == NULL) {
         return NULL;
     }
@@ -336,7 +340,7 @@ bool trust_bundle_same(const struct trust_bundle *a, const struct trust_bundle *
 struct trust_bundle *trust_bundle_common(const struct trust_bundle *a, const struct trust_bundle *b,
                                          struct errbuf *err)
 {
-    struct trust_bundle *bundle = trust_bundle_begin(a->domain, err);
+    struct trust_bundle *bundle = trust_bundle_begin(a->crypto, a->domain, err);
     for (size_t i = 0; bundle != NULL && i < a->count; i++) {
         X509 *certificate = a->anchors[i].certificate;
         if (!trust_bundle_has_anchor(b, a->anchors[i].sha256)) {

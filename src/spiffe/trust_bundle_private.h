@@ -17,7 +17,8 @@ struct bundle_numbers {
 };
 
 /* Checks the domain's name. NULL with err. */
-struct trust_bundle *trust_bundle_begin(const char *domain, struct errbuf *err);
+struct trust_bundle *trust_bundle_begin(const struct crypto *crypto, const char *domain,
+                                        struct errbuf *err);
 /* Takes the certificate over, on failure too. -1 with err when it is no anchor for this domain. */
 int trust_bundle_add(struct trust_bundle *bundle, struct x509_st *certificate, struct errbuf *err)
     __attribute__((warn_unused_result));

@@ -5,6 +5,7 @@
 #include "x509_fields.h"
 
 #include "base/memory.h"
+#include "spiffe/crypto.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -112,13 +113,15 @@ static int encode_key(const X509 *certificate, unsigned char **der)
     return len;
 }
 
-bool x509_fields_key_sha256(const X509 *certificate, uint8_t out[X509_FIELDS_SHA256_SIZE])
+bool x509_fields_key_sha256(const struct crypto *crypto, const X509 *certificate,
+                            uint8_t out[X509_FIELDS_SHA256_SIZE])
 {
     unsigned char *der = NULL;
-    unsigned size = X509_FIELDS_SHA256_SIZE;
+    size_t size = 0;
     ERR_set_mark();
     int len = encode_key(certificate, &der);
-    bool hashed = len > 0 && EVP_Digest(der, (size_t)len, out, &size, EVP_sha256(), NULL) == 1;
+    bool hashed = len > 0 && EVP_Q_digest(crypto_libctx(crypto), "SHA256", NULL, der, (size_t)len,
+                                          out, &size) == 1;
     OPENSSL_free(der);
     (void)ERR_pop_to_mark();
     return hashed;

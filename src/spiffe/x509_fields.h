@@ -14,6 +14,8 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+struct crypto;
+
 enum {
     X509_FIELDS_SHA256_SIZE = 32,
     X509_FIELDS_EXTENSIONS_MAX = 64, /* in one certificate; real ones have about ten */
@@ -39,7 +41,8 @@ bool x509_fields_sha256(const X509 *certificate, uint8_t out[X509_FIELDS_SHA256_
  * SHA-256 of the SubjectPublicKeyInfo, the same for every certificate of one key: however often
  * it is certified and in whichever form its point stands. False when memory is out.
  */
-bool x509_fields_key_sha256(const X509 *certificate, uint8_t out[X509_FIELDS_SHA256_SIZE])
+bool x509_fields_key_sha256(const struct crypto *crypto, const X509 *certificate,
+                            uint8_t out[X509_FIELDS_SHA256_SIZE])
     __attribute__((warn_unused_result));
 /* Seconds since 1970; 9999-12-31 does not overflow. False for what can't be read. */
 bool x509_fields_time(const ASN1_TIME *time, int64_t *seconds);

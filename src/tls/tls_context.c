@@ -1,6 +1,7 @@
 /*
  * SSL_CTX_new_ex starts from what a host's configuration may have put into libssl's global state,
- * so everything that matters is set here, options and modes after clearing them all.
+ * so everything that matters is set anew (the algorithms in tls_algorithms.c), options and modes
+ * after clearing them all.
  *
  * Off, and why: renegotiation (CVE-2009-3555, CVE-2021-3449), compression (CVE-2012-4929), early
  * data (replayable, RFC 8446 8), stateless tickets and the resumption of TLS 1.2, static RSA and
@@ -16,6 +17,7 @@
 #include "spiffe/crypto.h"
 #include "spiffe/svid_verify.h"
 #include "tls/tls_session_store.h"
+#include "tls_algorithms.h"
 #include "tls_error.h"
 #include "tls_hello.h"
 #include "tls_resumption.h"
@@ -28,12 +30,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char cipher_list[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-                                  "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-                                  "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
-static const char cipher_suites[] =
-    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
-
 static int fail(struct errbuf *err, const char *what)
 {
     struct tls_error error;
@@ -41,32 +37,6 @@ static int fail(struct errbuf *err, const char *what)
     errbuf_set(err, "libssl: %s: %s", what,
                error.detail[0] != '\0' ? error.detail : "unknown error");
     return -1;
-}
-
-static int set_algorithms(SSL_CTX *ssl_ctx, struct errbuf *err)
-{
-    /* Not const: libssl's macros cast it away. */
-    char groups[] = "X25519:P-256:P-384:P-521";
-    char signature_algorithms[] =
-        "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:rsa_pss_rsae_sha256:rsa_pss_rsae_sha384:"
-        "rsa_pss_rsae_sha512:RSA+SHA256:RSA+SHA384:RSA+SHA512";
-    SSL_CTX_set_security_level(ssl_ctx, 2);
-    if (SSL_CTX_set_min_proto_version(ssl_ctx, TLS1_2_VERSION) != 1 ||
-        SSL_CTX_set_max_proto_version(ssl_ctx, 0) != 1) {
-        return fail(err, "versions");
-    }
-    if (SSL_CTX_set_cipher_list(ssl_ctx, cipher_list) != 1 ||
-        SSL_CTX_set_ciphersuites(ssl_ctx, cipher_suites) != 1) {
-        return fail(err, "cipher suites");
-    }
-    if (SSL_CTX_set1_groups_list(ssl_ctx, groups) != 1) {
-        return fail(err, "groups");
-    }
-    if (SSL_CTX_set1_sigalgs_list(ssl_ctx, signature_algorithms) != 1 ||
-        SSL_CTX_set1_client_sigalgs_list(ssl_ctx, signature_algorithms) != 1) {
-        return fail(err, "signature algorithms");
-    }
-    return 0;
 }
 
 static int set_behaviour(SSL_CTX *ssl_ctx, struct errbuf *err)
@@ -130,7 +100,8 @@ static int make_ssl_ctx(struct tls_context *context, const struct crypto *crypto
     if (context->ssl_ctx == NULL) {
         return fail(err, "context");
     }
-    if (set_algorithms(context->ssl_ctx, err) != 0 || set_behaviour(context->ssl_ctx, err) != 0) {
+    if (tls_algorithms_set(context->ssl_ctx, crypto, err) != 0 ||
+        set_behaviour(context->ssl_ctx, err) != 0) {
         return -1;
     }
     tls_verify_init(context->ssl_ctx, context->server);

@@ -17,12 +17,11 @@
 #include "tls_conn_private.h"
 #include "tls_context_private.h"
 #include "tls_error.h"
+#include "tls_groups.h"
 #include "tls_hello.h"
 #include "tls_resumption.h"
 #include "tls_thread.h"
 #include "tls_verify.h"
-
-#include <openssl/obj_mac.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -77,30 +76,13 @@ static void fail_tls(struct tls_conn *tls, const struct tls_error *error)
     }
 }
 
-static const char *group_name(SSL *ssl)
-{
-    int nid = (int)SSL_get_negotiated_group(ssl);
-    switch (nid) {
-    case NID_X25519:
-        return "X25519";
-    case NID_X9_62_prime256v1:
-        return "P-256";
-    case NID_secp384r1:
-        return "P-384";
-    case NID_secp521r1:
-        return "P-521";
-    default:
-        return "";
-    }
-}
-
 static void open_conn(struct tls_conn *tls, const char *alpn)
 {
     struct peer_info *peer = &tls->peer;
     const char *cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(tls->ssl));
     peer->version = SSL_get_version(tls->ssl);
     peer->cipher = cipher != NULL ? cipher : "";
-    peer->group = group_name(tls->ssl);
+    peer->group = tls_groups_name(tls->ssl);
     peer->alpn = alpn;
     peer->resumed = SSL_session_reused(tls->ssl) != 0;
     tls_resumption_begin(tls);

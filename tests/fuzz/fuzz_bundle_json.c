@@ -20,7 +20,7 @@ static const struct crypto *crypto_get(void)
     static struct crypto *crypto;
     struct errbuf err;
     if (crypto == NULL) {
-        crypto = crypto_new(&err);
+        crypto = crypto_new(CRYPTO_FILTERED, &err);
         ASSERT(crypto != NULL);
     }
     return crypto;

@@ -32,7 +32,7 @@ static const struct fuzz *fuzz_get(void)
     static struct fuzz fuzz;
     struct errbuf err;
     if (fuzz.crypto == NULL) {
-        fuzz.crypto = crypto_new(&err);
+        fuzz.crypto = crypto_new(CRYPTO_FILTERED, &err);
         ASSERT(fuzz.crypto != NULL);
         const struct credentials_parts nobody = {.domain_count = 0};
         fuzz.nobody = credentials_build(&nobody, &err);

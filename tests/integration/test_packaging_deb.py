@@ -41,7 +41,9 @@ def test_its_fields(package, control):
     assert package.name == f"bulkhead_{VERSION}_{architecture}.deb"
     assert (control["Package"], control["Version"]) == ("bulkhead", VERSION), "src/version.txt"
     needs = re.findall(r"[^,|]+", control["Depends"])
-    assert {name.split()[0] for name in needs} == {
+    # Debian 13 has some by new names: time of 64 bits, and policy's rule on digits.
+    names = {name.split()[0].removesuffix("t64") for name in needs}
+    assert {"libc-ares2" if name == "libcares2" else name for name in names} == {
         *LIBRARIES, "systemd", "systemd-standalone-sysusers", "systemd-sysusers"}, "and no more"
 
 

@@ -171,7 +171,8 @@ def test_the_image_has_the_program_and_its_libraries_alone(image):
 @pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="where a library is from, dpkg knows")
 def test_the_image_says_where_its_libraries_are_from(image):
     packages = {path.name for path in (image / "var/lib/dpkg/status.d").iterdir()}
-    assert {"libc6", "libssl3"} <= packages
+    # From Debian 13 on libssl3's name says that its time has 64 bits.
+    assert {"libc6", "libssl3"} <= {name.removesuffix("t64") for name in packages}
     for name in packages:
         fields = (image / "var/lib/dpkg/status.d" / name).read_text()
         assert f"Package: {name}\n" in fields and re.search(r"^Version: \S", fields, re.M)

@@ -367,10 +367,12 @@ def test_a_preview_leaves_socket_modes_alone(reloadable, backends, issuer, tmp_p
 def test_fixed_keys_need_a_restart(reloadable, backends, issuer, shop):
     place = reloadable(terminate(backends.plain().url), rules=allow(issuer, "web"))
     with place.connect(shop("web")) as web:
-        place.apply(workers=1, access_log={"to": "none"}, rules=allow(issuer, "web", "wiki"))
-        until(lambda: len(place.log.find(event="needs_restart")) == 2, "the keys")
+        used = place.config.get("tls", {}).get("provider")
+        place.apply(workers=1, access_log={"to": "none"}, rules=allow(issuer, "web", "wiki"),
+                    tls={"provider": "filtered" if used == "stock" else "stock"})
+        until(lambda: len(place.log.find(event="needs_restart")) == 3, "the keys")
         keys = {line["key"] for line in place.log.find(event="needs_restart")}
-        assert keys == {"workers", "access_log.to"}
+        assert keys == {"workers", "access_log.to", "tls.provider"}
         ping(web)
         web.end()
         web.read_to_end()

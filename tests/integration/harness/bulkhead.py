@@ -54,6 +54,9 @@ def configuration(credentials, *listeners, own="orders", rules=None, trust=None,
         rules = [rule("web-uses-all", "spiffe://prod.example/ns/shop/sa/web", "all")]
     if all(not listener["accept"].startswith("mtls") for listener in listeners):
         rules = [r for r in rules if r["to"] != "all"]
+    provider = os.environ.get("BULKHEAD_TEST_PROVIDER")  # the whole suite with another tls.provider
+    if provider:
+        more = {"tls": {"provider": provider}, **more}
     return {
         "version": 1,
         "identity": {"files": files},

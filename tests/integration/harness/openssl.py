@@ -1,11 +1,17 @@
 """The openssl program as a peer, for what Python's ssl can't do."""
 
 import contextlib
+import ssl
 import subprocess
 import threading
 
 from .streams import format_address
 from .wait import DEADLINE_S
+
+
+# What two of this system's libssl agree on in TLS 1.3, by the registered name.
+POST_QUANTUM = ssl.OPENSSL_VERSION_INFO >= (3, 5)
+BEST_GROUP = "X25519MLKEM768" if POST_QUANTUM else "x25519"
 
 
 def s_client(address, *options, input=b"", pair=None):

@@ -217,6 +217,8 @@ static void test_same_fixed_keys(void **state)
     } rows[] = {
         {"", ""},
         {"workers: 2\n", "workers "},
+        {"tls: {provider: stock}\n", "tls.provider "},
+        {"tls: {provider: filtered}\n", ""},
         {"log: {format: json}\n", "log.format "},
         {"log: {level: debug}\n", ""},
         {"access_log: {to: none}\n", "access_log.to "},

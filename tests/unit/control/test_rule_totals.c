@@ -7,6 +7,7 @@
 #include "proxy/rule_hits.h"
 #include "proxy/setup.h"
 #include "spiffe/crypto.h"
+#include "unit/spiffe/test_provider.h"
 
 enum { WORKERS = 3 };
 
@@ -154,7 +155,7 @@ static int make_crypto(void **state)
 {
     (void)state;
     struct errbuf err;
-    crypto = crypto_new(&err);
+    crypto = test_crypto_new(&err);
     return crypto == NULL;
 }
 

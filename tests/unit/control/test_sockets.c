@@ -42,7 +42,7 @@ static int fixture_new(void **state)
 {
     struct fixture *f = mem_alloc(sizeof(*f));
     struct errbuf err;
-    f->crypto = crypto_new(&err);
+    f->crypto = test_crypto_new(&err);
     assert_non_null(f->crypto);
     f->table = socket_table_new(2, NULL);
     (void)snprintf(f->dir, sizeof(f->dir), "/tmp/bulkhead-test-XXXXXX");

@@ -76,7 +76,7 @@ static int fixture_new(void **state)
 {
     struct fixture *f = mem_alloc(sizeof(*f));
     struct errbuf err;
-    f->crypto = crypto_new(&err);
+    f->crypto = test_crypto_new(&err); /* before the first certificate is made */
     assert_non_null(f->crypto);
     f->anchor = make_identity(NULL, "spiffe://" DOMAIN, true, -HOUR, HOUR);
     f->own = make_identity(&f->anchor, OURS_ID, false, -HOUR, HOUR);
@@ -86,7 +86,7 @@ static int fixture_new(void **state)
         (void)snprintf(f->paths[i], sizeof(f->paths[i]), "%s/%s", f->dir, names[i]);
     }
     write_all(f);
-    f->sources = sources_new(f->paths[CONFIG], NULL, f->crypto, NULL);
+    f->sources = sources_new(f->paths[CONFIG], NULL, NULL);
     diag_list_init(&f->diags);
     *state = f;
     return 0;

@@ -6,6 +6,7 @@
  */
 #include "unit/net/dns_server.h"
 
+#include <ares.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -183,10 +184,15 @@ static void test_time_to_live_is_held_between_1_s_and_5_min(void **state)
         uint32_t cname_ttl;
         uint64_t kept_ms;
     } rows[] = {
-        {0, 0, 1000},          {1, 0, 1000},       {30, 0, 30000},
-        {300, 0, 300000},      {86400, 0, 300000}, {0x7fffffff, 0, 300000},
-        {0xffffffff, 0, 1000}, /* RFC 2181 8: the high bit makes it 0 */
-        {300, 20, 20000},      /* the shortest-lived record on the way counts */
+        {0, 0, 1000},
+        {1, 0, 1000},
+        {30, 0, 30000},
+        {300, 0, 300000},
+        {86400, 0, 300000},
+        {0x7fffffff, 0, 300000},
+        {0xffffffff, 0, 300000}, /* RFC 8767 4: with the high bit too */
+        {20, 0xffffffff, 20000},
+        {300, 20, 20000}, /* the shortest-lived record on the way counts */
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct fixture fixture;
@@ -311,7 +317,10 @@ static void test_no_server_at_all(void **state)
     fixture.resolver = resolver;
     struct hurry hurry;
     start_hurry(&hurry, fixture.loop);
-    expect_failure(&fixture, "a.test", "timeout");
+    /* c-ares 1.18 tries again until the time is over; 1.34 knows that it was refused. */
+    int version = 0;
+    (void)ares_version(&version);
+    expect_failure(&fixture, "a.test", version < 0x011300 ? "timeout" : "could not be reached");
     timer_free(hurry.timer);
     resolver_free(resolver);
     fixture.resolver = own;

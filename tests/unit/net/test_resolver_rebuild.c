@@ -1,8 +1,9 @@
 /*
  * resolver: new servers and a new /etc/resolv.conf in the middle of everything.
  *
- * fopen and connect are replaced in this program, for c-ares too: /etc/resolv.conf is a file of the
- * test's, and port 53 of 127.0.0.1 is the test's server.
+ * fopen, connect and recvfrom are replaced in this program, for c-ares too: /etc/resolv.conf is a
+ * file of the test's, and port 53 of 127.0.0.1 is the test's server (c-ares 1.34 looks where an
+ * answer comes from, port and all).
  */
 #include "unit/net/dns_server.h"
 
@@ -46,6 +47,22 @@ int connect(int fd, __CONST_SOCKADDR_ARG to, socklen_t len)
         return (int)syscall(SYS_connect, fd, &in, sizeof(in));
     }
     return (int)syscall(SYS_connect, fd, addr, len);
+}
+
+ssize_t recvfrom(int fd, void *data, size_t len, int flags, __SOCKADDR_ARG from,
+                 socklen_t *from_len)
+{
+    struct sockaddr *addr = from.__sockaddr__;
+    ssize_t got = syscall(SYS_recvfrom, fd, data, len, flags, addr, from_len);
+    struct sockaddr_in in;
+    if (got >= 0 && port_53 != 0 && addr != NULL && *from_len == sizeof(in)) {
+        memcpy(&in, addr, sizeof(in));
+        if (in.sin_family == AF_INET && ntohs(in.sin_port) == port_53) {
+            in.sin_port = htons(53);
+            memcpy(addr, &in, sizeof(in));
+        }
+    }
+    return got;
 }
 
 struct fixture {

@@ -188,7 +188,7 @@ static inline struct site *site_new(const char *text)
     struct site *site = mem_alloc(sizeof(*site));
     struct world *world = &site->world;
     struct errbuf err;
-    world->crypto = crypto_new(&err);
+    world->crypto = test_crypto_new(&err);
     assert_non_null(world->crypto);
     world->anchor = make_identity(NULL, "spiffe://" DOMAIN, true, -HOUR, HOUR);
     world->ours = make_identity(&world->anchor, OURS_ID, false, -HOUR, HOUR);

@@ -13,7 +13,7 @@ static int make_crypto(void **state)
 {
     struct errbuf err;
     (void)state;
-    crypto = crypto_new(&err);
+    crypto = test_crypto_new(&err);
     return crypto == NULL ? -1 : 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/errbuf.h"
 #include "spiffe/crypto.h"
+#include "test_provider.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -101,23 +102,31 @@ static inline void cert_add_name(struct cert_spec *spec, int type, const char *b
     spec->names[spec->name_count++] = (struct cert_name){type, bytes, len};
 }
 
+/* Keys and certificates are made with all algorithms of libcrypto, whatever the context under test
+   lacks: a bad certificate must be there to be refused. */
+static inline OSSL_LIB_CTX *cert_maker(const struct crypto *crypto)
+{
+    CERT_MUST(crypto != NULL); /* without one libcrypto's memory is not set up */
+    return NULL;
+}
+
 static inline EVP_PKEY *cert_ec_key(const struct crypto *crypto, const char *curve)
 {
-    EVP_PKEY *key = EVP_PKEY_Q_keygen(crypto_libctx(crypto), NULL, "EC", curve);
+    EVP_PKEY *key = EVP_PKEY_Q_keygen(cert_maker(crypto), NULL, "EC", curve);
     CERT_MUST(key != NULL);
     return key;
 }
 
 static inline EVP_PKEY *cert_rsa_key(const struct crypto *crypto, size_t bits)
 {
-    EVP_PKEY *key = EVP_PKEY_Q_keygen(crypto_libctx(crypto), NULL, "RSA", bits);
+    EVP_PKEY *key = EVP_PKEY_Q_keygen(cert_maker(crypto), NULL, "RSA", bits);
     CERT_MUST(key != NULL);
     return key;
 }
 
 static inline EVP_PKEY *cert_ed25519_key(const struct crypto *crypto)
 {
-    EVP_PKEY *key = EVP_PKEY_Q_keygen(crypto_libctx(crypto), NULL, "ED25519");
+    EVP_PKEY *key = EVP_PKEY_Q_keygen(cert_maker(crypto), NULL, "ED25519");
     CERT_MUST(key != NULL);
     return key;
 }
@@ -134,7 +143,7 @@ static inline EVP_PKEY *cert_explicit_key(const struct crypto *crypto, const cha
         OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_EC_ENCODING, explicit_form, 0),
         OSSL_PARAM_construct_end(),
     };
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(crypto_libctx(crypto), "EC", NULL);
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(cert_maker(crypto), "EC", NULL);
     CERT_MUST(ctx != NULL && EVP_PKEY_keygen_init(ctx) == 1 &&
               EVP_PKEY_CTX_set_params(ctx, params) == 1 && EVP_PKEY_generate(ctx, &key) == 1);
     EVP_PKEY_CTX_free(ctx);
@@ -152,7 +161,7 @@ static inline EVP_PKEY *cert_fake_rsa_key(const struct crypto *crypto, int bits,
     CERT_MUST(OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1);
     CERT_MUST(OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) == 1);
     OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(builder);
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(crypto_libctx(crypto), "RSA", NULL);
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(cert_maker(crypto), "RSA", NULL);
     EVP_PKEY *key = NULL;
     CERT_MUST(EVP_PKEY_fromdata_init(ctx) == 1 &&
               EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) == 1);
@@ -270,11 +279,33 @@ static inline X509 *cert_reparse(const struct crypto *crypto, X509 *certificate)
     return parsed;
 }
 
+/* OpenSSL 3.5 signs what has extensions as version 3, whatever was set: signed anew as it was. */
+static inline void cert_keep_version(X509 *certificate, long version, EVP_PKEY *key,
+                                     const EVP_MD *digest)
+{
+    if (X509_get_version(certificate) == version) {
+        return;
+    }
+    CERT_MUST(X509_set_version(certificate, version) == 1);
+    unsigned char *der = NULL;
+    int len = i2d_re_X509_tbs(certificate, &der);
+    unsigned char signature[1024];
+    size_t size = sizeof(signature);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    CERT_MUST(len > 0 && EVP_DigestSignInit(ctx, NULL, digest, NULL, key) == 1 &&
+              EVP_DigestSign(ctx, signature, &size, der, (size_t)len) == 1);
+    EVP_MD_CTX_free(ctx);
+    OPENSSL_free(der);
+    const ASN1_BIT_STRING *kept;
+    X509_get0_signature(&kept, NULL, certificate);
+    CERT_MUST(ASN1_STRING_set((ASN1_STRING *)(uintptr_t)kept, signature, (int)size) == 1);
+}
+
 /* issuer NULL: self-signed. The caller frees. */
 static inline X509 *cert_build(const struct crypto *crypto, const struct cert_spec *spec,
                                EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key)
 {
-    X509 *certificate = X509_new_ex(crypto_libctx(crypto), NULL);
+    X509 *certificate = X509_new_ex(cert_maker(crypto), NULL);
     unsigned char serial_bytes[8];
     CERT_MUST(RAND_bytes(serial_bytes, sizeof(serial_bytes)) == 1);
     serial_bytes[0] &= 0x7f;
@@ -301,6 +332,7 @@ static inline X509 *cert_build(const struct crypto *crypto, const struct cert_sp
         digest = EVP_sha256();
     }
     CERT_MUST(X509_sign(certificate, signing_key, digest) > 0);
+    cert_keep_version(certificate, spec->version, signing_key, digest);
     X509 *parsed = cert_reparse(crypto, certificate);
     X509_free(certificate);
     return parsed;
@@ -361,7 +393,7 @@ static inline char *cert_key_pem(EVP_PKEY *key, const char *passphrase)
 static inline struct crypto *cert_crypto(void)
 {
     struct errbuf err;
-    struct crypto *crypto = crypto_new(&err);
+    struct crypto *crypto = test_crypto_new(&err);
     CERT_MUST(crypto != NULL);
     return crypto;
 }

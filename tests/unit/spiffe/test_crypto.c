@@ -47,7 +47,7 @@ static void test_openssl_conf_changes_nothing(void **state)
     close(fd);
     assert_int_equal(setenv("OPENSSL_CONF", path, 1), 0);
 
-    struct crypto *crypto = crypto_new(&err);
+    struct crypto *crypto = crypto_new(CRYPTO_STOCK, &err);
     assert_non_null(crypto);
     assert_fetches(crypto_libctx(crypto));
     assert_fetches(NULL); /* the default context, which libraries below us may use */
@@ -62,7 +62,7 @@ static void test_random_numbers(void **state)
     struct errbuf err;
     unsigned char a[32] = {0};
     unsigned char b[32] = {0};
-    struct crypto *crypto = crypto_new(&err);
+    struct crypto *crypto = crypto_new(CRYPTO_STOCK, &err);
     assert_non_null(crypto);
     assert_int_equal(RAND_bytes_ex(crypto_libctx(crypto), a, sizeof(a), 0), 1);
     assert_int_equal(RAND_bytes_ex(crypto_libctx(crypto), b, sizeof(b), 0), 1);
@@ -74,8 +74,8 @@ static void test_contexts_are_apart(void **state)
 {
     (void)state;
     struct errbuf err;
-    struct crypto *one = crypto_new(&err);
-    struct crypto *two = crypto_new(&err);
+    struct crypto *one = crypto_new(CRYPTO_STOCK, &err);
+    struct crypto *two = crypto_new(CRYPTO_STOCK, &err);
     assert_non_null(one);
     assert_non_null(two);
     assert_ptr_not_equal(crypto_libctx(one), crypto_libctx(two));

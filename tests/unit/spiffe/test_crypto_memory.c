@@ -47,7 +47,7 @@ void explicit_bzero(void *block, size_t len)
 static int make_crypto(void **state)
 {
     struct errbuf err;
-    *state = crypto_new(&err);
+    *state = test_crypto_new(&err);
     return *state == NULL;
 }
 
@@ -102,7 +102,7 @@ static void test_the_der_of_an_ec_key_is_wiped(void **state)
 
 static void test_the_der_of_an_rsa_key_is_wiped(void **state)
 {
-    EVP_PKEY *key = EVP_PKEY_Q_keygen(crypto_libctx(*state), NULL, "RSA", (size_t)2048);
+    EVP_PKEY *key = EVP_PKEY_Q_keygen(cert_maker(*state), NULL, "RSA", (size_t)2048);
     CERT_MUST(key != NULL);
     read_both_forms(*state, key, OSSL_PKEY_PARAM_RSA_D);
 }

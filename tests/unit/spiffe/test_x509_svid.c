@@ -500,9 +500,8 @@ static void test_leaf_keys(void **state)
         {"brainpool", cert_ec_key(f->crypto, "brainpoolP256r1"), REASON_SVID_WEAK_KEY},
         {"binary curve", cert_ec_key(f->crypto, "sect283r1"), REASON_SVID_WEAK_KEY},
         {"explicit parameters", cert_explicit_key(f->crypto, "P-256"), REASON_SVID_WEAK_KEY},
-        {"Ed448", EVP_PKEY_Q_keygen(crypto_libctx(f->crypto), NULL, "ED448"), REASON_SVID_WEAK_KEY},
-        {"X25519", EVP_PKEY_Q_keygen(crypto_libctx(f->crypto), NULL, "X25519"),
-         REASON_SVID_WEAK_KEY},
+        {"Ed448", EVP_PKEY_Q_keygen(cert_maker(f->crypto), NULL, "ED448"), REASON_SVID_WEAK_KEY},
+        {"X25519", EVP_PKEY_Q_keygen(cert_maker(f->crypto), NULL, "X25519"), REASON_SVID_WEAK_KEY},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct cert_spec spec = cert_leaf(ID);

@@ -192,7 +192,7 @@ static void test_refuses_a_spliced_key(void **state)
     CERT_MUST(OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_PRIV_KEY, secret));
     CERT_MUST(OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY, point, point_len));
     OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(builder);
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(crypto_libctx(f->crypto), "EC", NULL);
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(cert_maker(f->crypto), "EC", NULL);
     EVP_PKEY *spliced = NULL;
     CERT_MUST(EVP_PKEY_fromdata_init(ctx) == 1 &&
               EVP_PKEY_fromdata(ctx, &spliced, EVP_PKEY_KEYPAIR, params) == 1);

@@ -10,6 +10,7 @@
 enum { BUFFER_MIN = 16 * 1024, HEAD = 16 };
 
 static size_t buffers;
+static size_t buffers_before; /* those that are not a connection's: libcrypto 3.5 has some */
 
 static void *counted_alloc(size_t size, const char *file, int line)
 {
@@ -81,6 +82,7 @@ static void open_both(struct resume *resume, struct both *both)
     int fds[2];
     tcp_pair(fds);
     memset(both, 0, sizeof(*both));
+    buffers_before = buffers;
     both->server.paused = true;
     both->client.paused = true;
     ours_accept(resume->world, &both->server, resume->server, fds[0]);
@@ -107,7 +109,7 @@ static void test_after_the_handshake(void **state)
     struct resume *resume = *state;
     struct both both;
     open_both(resume, &both);
-    assert_int_equal(buffers, 0);
+    assert_int_equal(buffers, buffers_before);
     fini_both(&both);
 }
 
@@ -119,12 +121,12 @@ static void test_after_the_ticket(void **state)
     ours_resume(&both.server);
     assert_int_equal(conn_write(both.client.conn, (const uint8_t *)"x", 1), CONN_END_NONE);
     run_until(resume->world, has_a_byte, &both.server);
-    assert_int_equal(buffers, 0);
+    assert_int_equal(buffers, buffers_before);
     assert_int_equal(conn_write(both.server.conn, (const uint8_t *)"x", 1), CONN_END_NONE);
-    assert_int_equal(buffers, 0);
+    assert_int_equal(buffers, buffers_before);
     ours_resume(&both.client);
     run_until(resume->world, has_a_byte, &both.client);
-    assert_int_equal(buffers, 0);
+    assert_int_equal(buffers, buffers_before);
     fini_both(&both);
 }
 
@@ -136,11 +138,11 @@ static void test_after_a_new_key(void **state)
     open_both(resume, &both);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(conn_write(both.client.conn, (const uint8_t *)"x", 1), CONN_END_NONE);
-        assert_int_equal(buffers, 0);
+        assert_int_equal(buffers, buffers_before);
     }
     ours_resume(&both.server);
     run_until(resume->world, has_a_byte, &both.server);
-    assert_int_equal(buffers, 0);
+    assert_int_equal(buffers, buffers_before);
     fini_both(&both);
 }
 

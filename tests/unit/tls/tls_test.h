@@ -9,6 +9,8 @@
 #include "unit/net/net_test.h"
 #include "unit/spiffe/credentials_of.h"
 
+#include "../../../src/tls/tls_groups.h"
+
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -23,6 +25,7 @@
 #include "spiffe/x509_svid.h"
 #include "tls/tls_conn.h"
 #include "tls/tls_context.h"
+#include "unit/spiffe/test_provider.h"
 
 #define DOMAIN  "prod.example"
 #define OURS_ID "spiffe://prod.example/ours"
@@ -189,7 +192,7 @@ static inline int setup_world(void **state)
 {
     struct world *world = mem_alloc(sizeof(*world));
     struct errbuf err;
-    world->crypto = crypto_new(&err);
+    world->crypto = test_crypto_new(&err);
     assert_non_null(world->crypto);
     world->loop = new_loop();
     world->thread = tls_thread_new(world->crypto, 64, &world->lingering);
@@ -340,6 +343,12 @@ static inline void ours_fini(struct ours *ours)
     conn_close(ours->conn);
     ours->conn = NULL;
     bytebuf_clear(&ours->received);
+}
+
+/* What we and a peer with libssl's own list of groups agree on. */
+static inline const char *best_group(int version)
+{
+    return version == TLS1_3_VERSION && tls_groups_post_quantum() ? "X25519MLKEM768" : "X25519";
 }
 
 /* ---- a peer by hand ---- */
