@@ -194,7 +194,6 @@ static void test_what_is_not_listed_is_not(void **state)
         {OSSL_OP_KEYMGMT, "DH", NULL},
         {OSSL_OP_KEYMGMT, "DHX", NULL},
         {OSSL_OP_KEYMGMT, "DSA", NULL},
-        {OSSL_OP_KEYMGMT, "RSA-PSS", NULL},
         {OSSL_OP_KEYMGMT, "ED448", NULL},
         {OSSL_OP_KEYMGMT, "X448", NULL},
         {OSSL_OP_KEYMGMT, "SM2", NULL},
