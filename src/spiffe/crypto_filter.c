@@ -229,7 +229,10 @@ static const OSSL_ALGORITHM *on_query(void *context, int operation, int *no_cach
 {
     (void)context;
     *no_cache = 0;
-    return operation > 0 && operation < OPERATIONS ? copied.first[operation] : NULL;
+    if (operation < 0 || operation >= OPERATIONS) {
+        return NULL; /* of an OpenSSL to come */
+    }
+    return copied.first[operation];
 }
 
 struct capability_filter {
