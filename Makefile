@@ -30,7 +30,10 @@ UNIT_BIN    := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
 FUZZ_SRC    := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 REPLAY_BIN  := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(BUILD)/tests/replay/%)
 BENCH_SRC   := $(sort $(wildcard bench/*.c))
-BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
+LOAD_SRC    := $(sort $(wildcard bench/load/*.c))
+LOAD_OBJ    := $(LOAD_SRC:bench/%.c=$(BUILD)/bench/obj/%.o)
+LOAD_BIN    := $(BUILD)/bench/load
+BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%) $(LOAD_BIN)
 TOOL_SRC    := $(sort $(wildcard tests/tools/*.c))
 TOOL_BIN    := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/tests/tools/%)
 # A program of several files; it shares no code with bulkhead.
@@ -171,9 +174,19 @@ $(BUILD)/bench/mixed: $(MIXED_SRC) $(wildcard bench/mixed/*.h) Makefile
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(MIXED_SRC) -lssl -lcrypto -lm
 
--include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(BUILD)/tests/clock/test_clock.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
+# The load generator is a program of several files; of the library it takes only base/.
+$(LOAD_BIN): $(LOAD_OBJ) $(LIB)
+	@echo "  BENCH   $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto -lm
 
-test-programs: $(PROGRAM) $(CLOCK_PROG) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
+$(BUILD)/bench/obj/%.o: bench/%.c Makefile
+	@echo "  CC      $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Ibench $(CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(OBJECTS:.o=.d) $(LOAD_OBJ:.o=.d) $(BUILD)/obj/main.d $(BUILD)/tests/clock/test_clock.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
+
+test-programs: $(PROGRAM) $(CLOCK_PROG) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN) $(LOAD_BIN)
 
 test: ## unit tests, corpus replay, integration tests; T=name picks, VARIANT=asan and so on chooses the build
 	$(Q).ci/deps test
@@ -220,9 +233,10 @@ layers: ## every #include against src/layers.txt
 
 lint: ## clang-tidy, cppcheck, shellcheck, pyflakes
 	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
-	    --suppress=missingIncludeSystem -j $(JOBS) -Iinclude -D_GNU_SOURCE -DBULKHEAD_VERSION='"$(VERSION)"' src
-	$(Q)mkdir -p build && printf '%s\n' $(SOURCES) src/main.c | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
-	    --warnings-as-errors='*' FILE -- $(CPPFLAGS) -std=c11 > build/tidy.log 2> /dev/null || \
+	    --suppress=missingIncludeSystem -j $(JOBS) -Iinclude -Ibench -D_GNU_SOURCE \
+	    -DBULKHEAD_VERSION='"$(VERSION)"' src bench/load
+	$(Q)mkdir -p build && printf '%s\n' $(SOURCES) src/main.c $(LOAD_SRC) | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
+	    --warnings-as-errors='*' FILE -- $(CPPFLAGS) -Ibench -std=c11 > build/tidy.log 2> /dev/null || \
 	    { cat build/tidy.log; exit 1; }
 	$(Q)shellcheck $(SH_FILES)
 	$(Q)pyflakes3 $(PY_FILES)
