@@ -43,7 +43,7 @@ struct loop {
     bool running;
     bool now_known;
     uint64_t now_us; /* good while now_known */
-    TAILQ_HEAD(, late) late;
+    TAILQ_HEAD(late_list, late) late;
     struct loop_deferred *first;
     struct loop_deferred **last; /* where the next one is hooked in */
 };

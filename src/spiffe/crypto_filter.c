@@ -60,6 +60,7 @@ static const struct crypto_filter_row LIST[] = {
 
     {OSSL_OP_KEYMGMT, "EC", NULL, false, "keys of SVIDs and CAs, key exchange"},
     {OSSL_OP_KEYMGMT, "RSA", NULL, false, "keys of SVIDs and CAs"},
+    {OSSL_OP_KEYMGMT, "RSA-PSS", NULL, false, "without it libssl offers no PSS with RSA keys either"},
     {OSSL_OP_KEYMGMT, "ED25519", NULL, false, "keys of SVIDs and CAs"},
     {OSSL_OP_KEYMGMT, "X25519", NULL, false, "key exchange"},
     {OSSL_OP_KEYMGMT, "HMAC", NULL, false, "the key of a Finished message"},
@@ -228,7 +229,10 @@ static const OSSL_ALGORITHM *on_query(void *context, int operation, int *no_cach
 {
     (void)context;
     *no_cache = 0;
-    return operation > 0 && operation < OPERATIONS ? copied.first[operation] : NULL;
+    if (operation < 0 || operation >= OPERATIONS) {
+        return NULL; /* of an OpenSSL to come */
+    }
+    return copied.first[operation];
 }
 
 struct capability_filter {

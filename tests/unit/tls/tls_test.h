@@ -57,12 +57,12 @@ static inline void set_subject(X509 *cert, const char *name)
                      1);
 }
 
-/* issuer NULL: self-signed. Valid from `from` to `until` seconds from now. */
-static inline struct identity make_identity(const struct identity *issuer, const char *id, bool ca,
-                                            long from, long until)
+/* issuer NULL: self-signed. Valid from `from` to `until` seconds from now. Takes the key over. */
+static inline struct identity make_identity_of(EVP_PKEY *key, const struct identity *issuer,
+                                               const char *id, bool ca, long from, long until)
 {
     static long serial = 1;
-    struct identity made = {.cert = X509_new(), .key = EVP_EC_gen("P-256")};
+    struct identity made = {.cert = X509_new(), .key = key};
     assert_non_null(made.cert);
     assert_non_null(made.key);
     X509 *signing = issuer != NULL ? issuer->cert : made.cert;
@@ -89,6 +89,12 @@ static inline struct identity make_identity(const struct identity *issuer, const
     add_extension(made.cert, signing, NID_subject_alt_name, san);
     assert_true(X509_sign(made.cert, issuer != NULL ? issuer->key : made.key, EVP_sha256()) > 0);
     return made;
+}
+
+static inline struct identity make_identity(const struct identity *issuer, const char *id, bool ca,
+                                            long from, long until)
+{
+    return make_identity_of(EVP_EC_gen("P-256"), issuer, id, ca, from, until);
 }
 
 static inline void free_identity(struct identity *identity)
@@ -361,6 +367,7 @@ struct peer_options {
     const char *alpn;               /* client offers, server selects; NULL: none */
     const char *sni;
     const char *ciphers; /* TLS 1.2 */
+    const char *suites;  /* TLS 1.3 */
     const char *groups;
     SSL_SESSION *session;
     bool hold; /* send nothing until peer_flush */
@@ -526,6 +533,9 @@ static inline void peer_settings(struct peer *peer)
     }
     if (options->ciphers != NULL) {
         assert_int_equal(SSL_CTX_set_cipher_list(peer->ctx, options->ciphers), 1);
+    }
+    if (options->suites != NULL) {
+        assert_int_equal(SSL_CTX_set_ciphersuites(peer->ctx, options->suites), 1);
     }
     if (options->groups != NULL) {
         char groups[64];
