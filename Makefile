@@ -33,7 +33,9 @@ BENCH_SRC   := $(sort $(wildcard bench/*.c))
 BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
 TOOL_SRC    := $(sort $(wildcard tests/tools/*.c))
 TOOL_BIN    := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/tests/tools/%)
-C_FILES     := $(wildcard src/*.c src/*/*.c include/*/*.h tests/unit/*/*.[ch] tests/fuzz/*.[ch] tests/tools/*.[ch] bench/*.[ch])
+# A program of several files; it shares no code with bulkhead.
+MIXED_SRC   := $(sort $(wildcard bench/mixed/*.c))
+C_FILES     := $(wildcard src/*.c src/*/*.c include/*/*.h tests/unit/*/*.[ch] tests/fuzz/*.[ch] tests/tools/*.[ch] bench/*.[ch] bench/*/*.[ch])
 SH_FILES    := $(wildcard .ci/run .ci/deps certs/*.sh tests/*.sh tests/integration/*.sh bench/*.sh config/*.sh config/completion/*.bash)
 
 PY_FILES    := $(wildcard bench/*.py tests/*.py tests/*/*.py tests/integration/harness/*.py)
@@ -164,6 +166,11 @@ $(BUILD)/bench/%: bench/%.c $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
 
+$(BUILD)/bench/mixed: $(MIXED_SRC) $(wildcard bench/mixed/*.h) Makefile
+	@echo "  BENCH   $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(MIXED_SRC) -lssl -lcrypto -lm
+
 -include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(BUILD)/tests/clock/test_clock.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
 
 test-programs: $(PROGRAM) $(CLOCK_PROG) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
@@ -276,10 +283,10 @@ bench-telemetry: ## what metrics and logs cost: all on against all off, CPU per 
 	$(Q)$(PYTHON) bench/telemetry.py --on build/release/bulkhead --off build/uncounted/bulkhead
 
 P ?=
-soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, drain, rotate, churn, tails or workload picks, JSON=1 for machines
+soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, drain, rotate, churn, tails, workload or mixed (T=seconds, SEED=) picks, JSON=1 for machines
 	$(Q).ci/deps test
-	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
-	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(if $(filter mixed,$(P)),$(BUILD)/bench/mixed)
+	$(Q)BULKHEAD=build/bulkhead BENCH_BUILD=$(BUILD) T='$(T)' SEED='$(SEED)' $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
 
 reference: ## config/REFERENCE.md, LOGS.md, REASONS.md, METRICS.md, the schemas and man/bulkhead.yaml.5 from the tables in the code
 	+$(Q)$(MAKE) --no-print-directory $(addprefix $(BUILD)/tests/tools/,config_reference log_reference metrics_reference)
