@@ -86,6 +86,8 @@ def missing():
 def hierarchy():
     """How cgroups are mounted here, and where systemd's own group goes."""
     for kind, mark, place in (("unified", "cgroup.controllers", "/sys/fs/cgroup"),
+                              # systemd 257 refuses to start without; with the old ones beside it here.
+                              ("unified", "cgroup.controllers", "/sys/fs/cgroup/unified"),
                               ("named", "cgroup.procs", "/sys/fs/cgroup/systemd")):
         if (pathlib.Path(place) / mark).exists():
             return kind, pathlib.Path(place)

@@ -30,7 +30,7 @@ static inline int guard_ms(void)
 {
     const char *scale = getenv("BULKHEAD_TEST_SCALE");
     double factor = scale != NULL ? strtod(scale, NULL) : 1;
-    return factor > 1 && factor <= 100 ? (int)(GUARD_MS * factor) : GUARD_MS;
+    return factor > 1 && factor <= 100 ? (int)((double)GUARD_MS * factor) : GUARD_MS;
 }
 
 static inline struct loop *new_loop(void)

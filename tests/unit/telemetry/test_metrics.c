@@ -55,12 +55,12 @@ static void test_counts_are_summed_over_workers(void **state)
     follow(metrics, "a", 0, "b", 1);
     for (size_t w = 0; w < WORKERS; w++) {
         metrics_add(block(metrics, w, 0), METRIC_CELL_CONNECTIONS_ACCEPTED, w + 1);
-        metrics_add(block(metrics, w, 1), METRIC_CELL_RELAYED_BYTES + METRIC_DOWN, 100);
+        metrics_add(block(metrics, w, 1), METRIC_CELL_RELAYED_BYTES + (size_t)METRIC_DOWN, 100);
     }
     assert_int_equal(count_of(metrics, "a", METRIC_CELL_CONNECTIONS_ACCEPTED), 6);
     assert_int_equal(count_of(metrics, "b", METRIC_CELL_CONNECTIONS_ACCEPTED), 0);
-    assert_int_equal(count_of(metrics, "b", METRIC_CELL_RELAYED_BYTES + METRIC_DOWN), 300);
-    assert_int_equal(count_of(metrics, "b", METRIC_CELL_RELAYED_BYTES + METRIC_UP), 0);
+    assert_int_equal(count_of(metrics, "b", METRIC_CELL_RELAYED_BYTES + (size_t)METRIC_DOWN), 300);
+    assert_int_equal(count_of(metrics, "b", METRIC_CELL_RELAYED_BYTES + (size_t)METRIC_UP), 0);
     assert_int_equal(metrics_total(metrics, METRIC_CELL_CONNECTIONS_ACCEPTED), 6);
     assert_null(metrics_blocks(metrics, 0)[2]);
     metrics_free(metrics);
