@@ -30,10 +30,13 @@ UNIT_BIN    := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
 FUZZ_SRC    := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 REPLAY_BIN  := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(BUILD)/tests/replay/%)
 BENCH_SRC   := $(sort $(wildcard bench/*.c))
-BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
+LOAD_SRC    := $(sort $(wildcard bench/load/*.c))
+LOAD_OBJ    := $(LOAD_SRC:bench/%.c=$(BUILD)/bench/obj/%.o)
+LOAD_BIN    := $(BUILD)/bench/load
+BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%) $(LOAD_BIN)
 TOOL_SRC    := $(sort $(wildcard tests/tools/*.c))
 TOOL_BIN    := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/tests/tools/%)
-C_FILES     := $(wildcard src/*.c src/*/*.c include/*/*.h tests/unit/*/*.[ch] tests/fuzz/*.[ch] tests/tools/*.[ch] bench/*.[ch])
+C_FILES     := $(wildcard src/*.c src/*/*.c include/*/*.h tests/unit/*/*.[ch] tests/fuzz/*.[ch] tests/tools/*.[ch] bench/*.[ch] bench/*/*.[ch])
 SH_FILES    := $(wildcard .ci/run .ci/deps certs/*.sh tests/*.sh tests/integration/*.sh bench/*.sh config/*.sh config/completion/*.bash)
 
 PY_FILES    := $(wildcard bench/*.py tests/*.py tests/*/*.py tests/integration/harness/*.py)
@@ -164,9 +167,19 @@ $(BUILD)/bench/%: bench/%.c $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
 
--include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(BUILD)/tests/clock/test_clock.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
+# The load generator is a program of several files; of the library it takes only base/.
+$(LOAD_BIN): $(LOAD_OBJ) $(LIB)
+	@echo "  BENCH   $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto -lm
 
-test-programs: $(PROGRAM) $(CLOCK_PROG) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN)
+$(BUILD)/bench/obj/%.o: bench/%.c Makefile
+	@echo "  CC      $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Ibench $(CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(OBJECTS:.o=.d) $(LOAD_OBJ:.o=.d) $(BUILD)/obj/main.d $(BUILD)/tests/clock/test_clock.d $(addsuffix .d,$(UNIT_BIN) $(TOOL_BIN) $(BENCH_BIN))
+
+test-programs: $(PROGRAM) $(CLOCK_PROG) $(UNIT_BIN) $(REPLAY_BIN) $(TOOL_BIN) $(LOAD_BIN)
 
 test: ## unit tests, corpus replay, integration tests; T=name picks, VARIANT=asan and so on chooses the build
 	$(Q).ci/deps test

@@ -151,6 +151,28 @@ static void tell_ready(struct systemd *systemd, const char *why)
          why[0] == '\0' ? "" : "; the last reload was refused: ", first_line(why), why);
 }
 
+/* The manager drops a message that is not UTF-8, and a new line would begin another assignment. */
+static void copy_plain(char *out, size_t size, const char *text)
+{
+    size_t used = 0;
+    for (; *text != '\0' && used + 1 < size; text++) {
+        out[used++] = *text >= ' ' && *text <= '~' ? *text : '?';
+    }
+    out[used] = '\0';
+}
+
+void systemd_waiting(struct systemd *systemd, const char *why, uint64_t next_ms)
+{
+    enum { MARGIN_MS = 30 * 1000, WHY_SIZE = 512 };
+    char plain[WHY_SIZE];
+    if (systemd->state == SYSTEMD_STARTING) {
+        copy_plain(plain, sizeof(plain), why);
+        tell(systemd, "EXTEND_TIMEOUT_USEC=%llu\nSTATUS=Waiting for the first SVID%s%s",
+             (unsigned long long)((next_ms + MARGIN_MS) * US_PER_MS), plain[0] == '\0' ? "" : ": ",
+             plain);
+    }
+}
+
 void systemd_ready(struct systemd *systemd)
 {
     tell_ready(systemd, "");

@@ -18,6 +18,7 @@
 #include "control/reload.h"
 #include "control/sockets.h"
 #include "control/sources.h"
+#include "control/systemd.h"
 #include "control/workload_material.h"
 #include "control_private.h"
 #include "identity/workload_address.h"
@@ -214,6 +215,12 @@ static void on_end(void *arg, const struct workload_news *news)
 
 /* --- waiting for the first identity ---------------------------------------------------------- */
 
+static void wait_on(struct workload_source *source)
+{
+    timer_set(source->waiting_timer, source->waiting_ms);
+    systemd_waiting(source->control->systemd, source->problem, source->waiting_ms);
+}
+
 static void on_still_waiting(void *arg)
 {
     struct workload_source *source = arg;
@@ -228,7 +235,7 @@ static void on_still_waiting(void *arg)
     log_end(log);
     source->waiting_ms =
         source->waiting_ms * 2 < WAITING_MOST_MS ? source->waiting_ms * 2 : WAITING_MOST_MS;
-    timer_set(source->waiting_timer, source->waiting_ms);
+    wait_on(source);
 }
 
 static void on_start_timeout(void *arg)
@@ -245,7 +252,7 @@ static void wait_for_identity(struct workload_source *source)
 {
     uint64_t timeout = control_config(source->control)->identity.start_timeout_ms;
     source->waiting_ms = WAITING_FIRST_MS;
-    timer_set(source->waiting_timer, source->waiting_ms);
+    wait_on(source);
     if (timeout != 0) {
         timer_set(source->start_timer, timeout);
     }

@@ -8,8 +8,10 @@ import sys
 import threading
 import time
 
+import grpc
 import pytest
 
+from harness.agent import Agent, with_agent, x509_svid
 from harness.bulkhead import ROOT, configuration, originate, rule, terminate
 from harness.notify import Manager
 from harness.reloading import Reloadable
@@ -127,6 +129,26 @@ def test_a_start_that_fails_is_told_why(start, backends, credentials, manager):
     bulkhead.wait_exit(1)
     assert "another process listens" in manager.wait("STATUS")["STATUS"]
     assert manager.keys() == []
+
+
+def test_a_start_that_waits_says_so_and_is_given_the_time(start, backends, issuer, shop, manager):
+    """identity.start_timeout bounds the wait, not the manager's own limit for a start."""
+    agent = Agent()
+    try:
+        bulkhead = start(with_agent(agent, terminate(backends.plain().url), rules=rules(1)),
+                         wait=False, env=manager.environment())
+        first = manager.wait("EXTEND_TIMEOUT_USEC")
+        assert first == {"EXTEND_TIMEOUT_USEC": "35000000", "STATUS": "Waiting for the first SVID"}
+        agent.fail(grpc.StatusCode.PERMISSION_DENIED, "no entry\nREADY=1\tfor \u00e4")
+        second = manager.wait("EXTEND_TIMEOUT_USEC", 2)
+        assert second["EXTEND_TIMEOUT_USEC"] == "40000000"
+        assert "PermissionDenied" in second["STATUS"] and "no entry?READY=1?for ??" in second["STATUS"]
+        assert manager.keys() == ["EXTEND_TIMEOUT_USEC"] * 2
+        agent.say(x509_svid(issuer, shop("orders")))
+        bulkhead.signal(signal.SIGHUP)  # asks at once
+        manager.wait("READY")
+    finally:
+        agent.close()
 
 
 @pytest.mark.parametrize("place", ["relative", "/nonexistent/at/all", "@", "/" + 120 * "a"])

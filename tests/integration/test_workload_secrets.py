@@ -73,6 +73,8 @@ def test_no_byte_of_a_replaced_key_is_left(start, backends, issuer, shop):
             agent.say(x509_svid(issuer, svid), x509_svid(issuer, shop("payments"), hint="other"))
             until(lambda: len(bulkhead.log.find(event="reload", identity_changed=1)) == number,
                   "the new SVID")
+            # The stream is open, and nothing has come behind the message to write over it.
+            until(lambda: traces(bulkhead.pid, shop("payments")) == 0, "a key that is not used is kept")
             use()
         agent.say(x509_svid(issuer, shop("payments")))
         until(lambda: len(bulkhead.log.find(event="reload", identity_changed=1)) == len(pairs),
