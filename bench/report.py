@@ -1,4 +1,15 @@
-"""The run as Markdown, for people; run.py writes the same as JSON."""
+#!/usr/bin/env python3
+"""The run as Markdown, for people; run.py writes the same as JSON.
+
+    bench/report.py build/bench/result.json                          prints it once more
+    bench/report.py build/bench/result.json --into bench/README.md   puts it between the marks there
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import sys
 
 import figures
 from figures import FLEET, GATEWAY, OURS, RELAY, ROW, ROWS
@@ -8,6 +19,8 @@ KINDS = {
     "outbound": "Outbound: plain from the client, mTLS to the server (originate)",
     "bridge": "Bridge: mTLS on both sides",
 }
+BEGIN, END = "<!-- last full run: begin -->", "<!-- last full run: end -->"
+PICTURES = ("ratio.svg", "latency.svg", "connections.svg")
 GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
 
 
@@ -248,3 +261,34 @@ def latency_panels(summary, names):
         if histograms:
             panels.append((title, histograms))
     return panels
+
+
+def put_into(text, result):
+    """A document with the run between its marks, headings two levels deeper than the report's."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"no {BEGIN} and {END} in it")
+    lines = markdown(result).splitlines()[2:]  # without its title
+    body = "\n".join("##" + line if line.startswith("## ") else line for line in lines)
+    pictures = "\n".join(f"![{name.partition('.')[0]}]({name})" for name in PICTURES)
+    return f"{before}{BEGIN}\n{pictures}\n\n{body}\n{END}{after}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("result", type=pathlib.Path, help="result.json of a run")
+    parser.add_argument("--into", type=pathlib.Path, metavar="FILE", help="a document with the marks")
+    arguments = parser.parse_args()
+    result = json.loads(arguments.result.read_text())
+    if arguments.into is None:
+        print(markdown(result), end="")
+        return 0
+    arguments.into.write_text(put_into(arguments.into.read_text(), result))
+    for name in PICTURES:
+        shutil.copy(arguments.result.parent / name, arguments.into.parent / name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -170,6 +170,17 @@ def test_report_names_errors_and_bears_a_lost_peer(result, samples):
     assert "| – |" in next(line for line in text.splitlines() if line.startswith("| full handshake"))
 
 
+def test_report_goes_between_the_marks(result):
+    before = f"# Title\n\n{report.BEGIN}\nold\n{report.END}\n\n## Next\n"
+    after = report.put_into(before, result)
+    assert after.startswith(f"# Title\n\n{report.BEGIN}\n![ratio](ratio.svg)\n")
+    assert after.endswith(f"{report.END}\n\n## Next\n") and "\nold\n" not in after
+    assert "\n#### Errors\n" in after and after.count("\n## ") == 1
+    assert report.put_into(after, result) == after
+    with pytest.raises(ValueError):
+        report.put_into("# Title\n", result)
+
+
 def test_best_of_a_row_is_bold():
     summary = figures.summarise(measured("inbound", "full", bulkhead=5.0, nginx=4.0))
     row = report.cost_table("inbound", summary, PEERS, None).splitlines()[-1]
