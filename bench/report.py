@@ -136,7 +136,7 @@ def workers_table(workers):
 def paper(summary, peers):
     """The two estimates, with their assumptions; only of proxies that have all the figures."""
     gateway = {name: figures.gateway_on_paper(summary, name) for name in peers}
-    gateway = {name: g for name, g in gateway.items() if g["full"] and g["up"] and g["idle_gib"]}
+    gateway = {name: g for name, g in gateway.items() if None not in g.values()}
     fleet = {name: figures.fleet_on_paper(summary, name) for name in peers}
     fleet = {name: f for name, f in fleet.items() if f}
     rows = [[name, short(g["full"]), short(g["resumed"]), short(g["trip4k"]),
