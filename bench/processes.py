@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 
@@ -56,6 +57,11 @@ def spawn(command, **more):
     process = subprocess.Popen(command, **more)
     STARTED.append(process)
     return process
+
+
+def end_by_signal():
+    """SIGTERM ends the run in order, as an interrupt does: nothing it started stays."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def end_all():

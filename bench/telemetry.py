@@ -123,6 +123,7 @@ def main():
     parser.add_argument("--load", required=True, help="the program of bench/load")
     parser.add_argument("--turns", type=int, default=60, help="of each kind (60)")
     arguments = parser.parse_args()
+    processes.end_by_signal()
     cores = machine.Cores(os.sched_getaffinity(0))
     print(f"{Bulkhead(arguments.on).version()}; {cores.count} cores; {arguments.turns} turns of "
           f"each; load average {os.getloadavg()[0]:.1f}", flush=True)
