@@ -16,9 +16,16 @@
 #include "base/memory.h"
 #include "load/faults.h"
 #include "load/link.h"
+#include "load/meter.h"
 #include "load/stream.h"
 
-enum { BACKLOG = 65535, STEPS_PER_TURN = 16, TLS_RECORD = 16384, ACCEPTS_PER_TURN = 64 };
+enum {
+    BACKLOG = 65535,
+    STEPS_PER_TURN = 16,
+    TLS_RECORD = 16384,
+    ACCEPTS_PER_TURN = 64,
+    DRAIN_NS = 500000000
+};
 
 enum stage { STAGE_HANDSHAKE, STAGE_HEADER, STAGE_ECHO, STAGE_UP, STAGE_ANSWER, STAGE_DOWN };
 
@@ -374,6 +381,10 @@ static void serve(struct backend *b)
 {
     while (!b->poller.must_stop) {
         poller_turn(&b->poller, 0);
+    }
+    /* What has arrived before the wish to end is looked at, an end for one. */
+    uint64_t last_ns = meter_now_ns() + DRAIN_NS;
+    while (poller_turn(&b->poller, 1) && meter_now_ns() < last_ns) {
     }
     uint64_t still_open = b->open;
     while (!LIST_EMPTY(&b->visitors)) {

@@ -204,6 +204,9 @@ static void enter_measuring(struct client *c)
     read_clocks(c, false);
     c->tally.begin_ns = meter_now_ns();
     c->phase_end_ns = c->tally.begin_ns + (uint64_t)(c->options->seconds * 1e9);
+    if (c->options->count > 0) {
+        c->first_due_ns = c->tally.begin_ns;
+    }
 }
 
 static void leave_measuring(struct client *c)
@@ -213,9 +216,9 @@ static void leave_measuring(struct client *c)
     c->phase = PHASE_ENDING;
 }
 
+/* What led to it is counted. */
 static void give_up(struct client *c, const char *why)
 {
-    c->faults.errors++;
     fprintf(stderr, "load: client: gave up: %s\n", why);
     if (c->phase == PHASE_MEASURING) {
         leave_measuring(c);
@@ -296,6 +299,7 @@ static void check_course(struct client *c, bool any)
     if (any || (c->busy == 0 && c->opening == 0)) {
         c->heard_ns = now;
     } else if (now - c->heard_ns >= STALL_NS) {
+        c->faults.errors++;
         give_up(c, "nothing moved for 30 s");
     }
     if (c->phase != PHASE_ENDING && c->faults.errors >= ERRORS_MAX) {

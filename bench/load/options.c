@@ -386,7 +386,8 @@ static void set_defaults(struct options *o)
         o->warm_up = o->count > 0 ? 0 : 0.3;
     }
     if (!o->groups) {
-        o->groups = "X25519";
+        /* TLS 1.2 has the certificate's curve in the same list. */
+        o->groups = o->tls12 ? "X25519:P-256" : "X25519";
     }
 }
 

@@ -128,6 +128,17 @@ static void call_yielding(struct poller *poller)
     }
 }
 
+/* epoll_wait counts in whole milliseconds; Linux before 5.11 and valgrind have nothing else. */
+static int wait_for_events(int epoll_fd, struct epoll_event *events, const struct timespec *timeout)
+{
+    int count = epoll_pwait2(epoll_fd, events, EVENTS, timeout, NULL);
+    if (count >= 0 || errno != ENOSYS) {
+        return count;
+    }
+    int ms = timeout ? (int)(timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000) : -1;
+    return epoll_wait(epoll_fd, events, EVENTS, ms);
+}
+
 bool poller_turn(struct poller *poller, uint64_t until_ns)
 {
     struct timespec wait = {0};
@@ -142,7 +153,7 @@ bool poller_turn(struct poller *poller, uint64_t until_ns)
         }
     }
     struct epoll_event events[EVENTS];
-    int count = epoll_pwait2(poller->epoll_fd, events, EVENTS, timeout, NULL);
+    int count = wait_for_events(poller->epoll_fd, events, timeout);
     ASSERT(count >= 0 || errno == EINTR);
     for (int i = 0; i < count; i++) {
         struct watch *watch = events[i].data.ptr;
