@@ -109,6 +109,8 @@ int conn_want_read(struct conn *conn, bool want) __attribute__((warn_unused_resu
 /* conn_want_read(conn, false) for callers that give the conn up next: leaving out a direction fails
    only where the kernel has lost the descriptor, and then nothing is reported either. */
 void conn_stop_reading(struct conn *conn);
+/* Whether its callbacks come behind the others of a turn (io_watch_set_late). */
+void conn_set_late(struct conn *conn, bool late);
 bool conn_is_blocked(const struct conn *conn);
 size_t conn_pending(const struct conn *conn);
 /* Ends our sending direction in order: close_notify (TLS), then FIN, after what is pending

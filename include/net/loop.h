@@ -52,6 +52,14 @@ void io_watch_free(struct io_watch *watch);
  * nothing. */
 int io_watch_set(struct io_watch *watch, unsigned events) __attribute__((warn_unused_result));
 unsigned io_watch_get(const struct io_watch *watch);
+/*
+ * A late watch is called when the turn has done with all others, in the order in which late ones
+ * became ready: for what takes long (a handshake, newcomers), so that data flows past it. Late ones
+ * have as much of a turn as the others took, and LOOP_LATE_MIN_US at least; who has not had its
+ * call by then has it in a later turn. Without memory a watch stays as it is.
+ */
+enum { LOOP_LATE_MIN_US = 250 };
+void io_watch_set_late(struct io_watch *watch, bool late);
 
 /* A one-shot timer. */
 struct timer;

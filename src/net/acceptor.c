@@ -163,6 +163,7 @@ struct acceptor *acceptor_new(struct loop *loop, int fd, unsigned per_turn,
         mem_free(acceptor);
         return NULL;
     }
+    io_watch_set_late(acceptor->watch, true);
     return acceptor;
 }
 

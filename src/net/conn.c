@@ -198,6 +198,12 @@ void conn_stop_reading(struct conn *conn)
     (void)result;
 }
 
+void conn_set_late(struct conn *conn, bool late)
+{
+    CHECK_MAGIC(conn, CONN_MAGIC);
+    io_watch_set_late(conn->watch, late);
+}
+
 bool conn_is_blocked(const struct conn *conn)
 {
     return conn_pending(conn) > 0;

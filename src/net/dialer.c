@@ -220,6 +220,7 @@ int dialer_start(struct loop *loop, const struct netaddr *addr, uint64_t timeout
         destroy(dialer);
         return -1;
     }
+    io_watch_set_late(dialer->watch, true); /* a handshake may follow at once */
     socket_apply_options(dialer->fd, netaddr_is_unix(addr), options);
     try_connect(dialer);
     *out = dialer;

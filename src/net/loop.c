@@ -2,8 +2,13 @@
  * loop: a thin layer over one event_base.
  *
  * One turn:  wait ──► callbacks of descriptors, timers, signals ──► deferred functions until none
- * is left (one may defer another). The clock is read at the first callback of a turn and holds
- * until the next wait.
+ * is left (one may defer another) ──► late watches, for a while ──► deferred functions. The clock
+ * is read at the first callback of a turn and holds until the next wait; there is no wait while
+ * late watches are left.
+ *
+ * Late watches are a queue of our own and not one of libevent's priorities: it runs the events of
+ * one priority and looks at the kernel again, so that a lower one would never be served while a
+ * higher one is busy.
  *
  * Readiness: a watch has one libevent event per direction, so that adding or dropping IO_WRITE
  * beside IO_READ is one epoll_ctl(MOD) and not a removal and an addition. The event for writing is
@@ -20,6 +25,8 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
+#include <sys/queue.h>
+
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -35,9 +42,17 @@ struct loop {
     bool stopped;
     bool running;
     bool now_known;
-    uint64_t now_ms; /* good while now_known */
+    uint64_t now_us; /* good while now_known */
+    TAILQ_HEAD(, late) late;
     struct loop_deferred *first;
     struct loop_deferred **last; /* where the next one is hooked in */
+};
+
+/* What a late watch has more than others. */
+struct late {
+    struct io_watch *watch;
+    unsigned ready; /* what it has not been called for; 0: it is not in the queue */
+    TAILQ_ENTRY(late) link;
 };
 
 struct io_watch {
@@ -48,6 +63,7 @@ struct io_watch {
     io_watch_fn *fn;
     void *arg;
     struct event *write; /* NULL until IO_WRITE is first wanted */
+    struct late *late;   /* NULL: not late */
     struct event read;
 };
 
@@ -106,6 +122,7 @@ struct loop *loop_new(struct errbuf *err)
     loop->magic = LOOP_MAGIC;
     loop->base = base;
     loop->last = &loop->first;
+    TAILQ_INIT(&loop->late);
     return loop;
 }
 
@@ -126,6 +143,34 @@ void loop_run_deferred(struct loop *loop)
     }
 }
 
+static void call_late(struct loop *loop)
+{
+    struct late *late = TAILQ_FIRST(&loop->late);
+    struct io_watch *watch = late->watch;
+    unsigned direction = (late->ready & IO_READ) != 0 ? IO_READ : IO_WRITE;
+    late->ready &= ~direction;
+    if (late->ready == 0) {
+        TAILQ_REMOVE(&loop->late, late, link);
+    }
+    if ((watch->events & direction) != 0) {
+        watch->fn(watch->arg, direction); /* which may free it */
+    }
+}
+
+static void run_late(struct loop *loop)
+{
+    if (TAILQ_EMPTY(&loop->late)) {
+        return;
+    }
+    uint64_t began_us = clock_mono_us();
+    uint64_t share_us = loop->now_known ? began_us - loop->now_us : 0;
+    share_us = share_us < LOOP_LATE_MIN_US ? LOOP_LATE_MIN_US : share_us;
+    do {
+        call_late(loop);
+    } while (!TAILQ_EMPTY(&loop->late) && clock_mono_us() - began_us < share_us);
+    loop_run_deferred(loop);
+}
+
 void loop_free(struct loop *loop)
 {
     if (loop == NULL) {
@@ -133,6 +178,7 @@ void loop_free(struct loop *loop)
     }
     ASSERT(!loop->running);
     loop_run_deferred(loop);
+    ASSERT(TAILQ_EMPTY(&loop->late));
     event_base_free(loop->base);
     loop->magic = 0;
     mem_free(loop);
@@ -148,9 +194,11 @@ void loop_run(struct loop *loop)
         loop->now_known = false;
         /* NO_EXIT_ON_EMPTY: a loop that watches nothing waits, it does not spin. epoll_wait fails
            for nothing but a bug of ours. */
-        int result = event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
+        int wait = TAILQ_EMPTY(&loop->late) ? 0 : EVLOOP_NONBLOCK;
+        int result = event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | wait);
         ASSERT(result != -1);
         loop_run_deferred(loop);
+        run_late(loop);
     }
     loop->now_known = false;
     loop->stopped = false;
@@ -166,14 +214,14 @@ void loop_stop(struct loop *loop)
 uint64_t loop_now_ms(const struct loop *loop)
 {
     CHECK_MAGIC(loop, LOOP_MAGIC);
-    return loop->now_known ? loop->now_ms : clock_mono_ms();
+    return (loop->now_known ? loop->now_us : clock_mono_us()) / 1000;
 }
 
 /* Every callback from libevent comes through here first. */
 static void read_clock(struct loop *loop)
 {
     if (!loop->now_known) {
-        loop->now_ms = clock_mono_ms();
+        loop->now_us = clock_mono_us();
         loop->now_known = true;
     }
 }
@@ -187,13 +235,27 @@ void loop_defer(struct loop *loop, struct loop_deferred *node, loop_deferred_fn 
     loop->last = &node->next;
 }
 
+/* The kernel tells of it in each turn, until it has been called. */
+static void queue_late(struct late *late, unsigned direction)
+{
+    if (late->ready == 0) {
+        TAILQ_INSERT_TAIL(&late->watch->loop->late, late, link);
+    }
+    late->ready |= direction;
+}
+
 static void on_io(evutil_socket_t fd, short what, void *arg)
 {
     struct io_watch *watch = arg;
     (void)fd;
     CHECK_MAGIC(watch, WATCH_MAGIC);
     read_clock(watch->loop);
-    watch->fn(watch->arg, (what & EV_READ) != 0 ? IO_READ : IO_WRITE);
+    unsigned direction = (what & EV_READ) != 0 ? IO_READ : IO_WRITE;
+    if (watch->late == NULL) {
+        watch->fn(watch->arg, direction);
+    } else {
+        queue_late(watch->late, direction);
+    }
 }
 
 struct io_watch *io_watch_new(struct loop *loop, int fd, io_watch_fn *fn, void *arg)
@@ -224,6 +286,23 @@ static void unwatch(struct io_watch *watch)
     watch->events = 0;
 }
 
+void io_watch_set_late(struct io_watch *watch, bool late)
+{
+    CHECK_MAGIC(watch, WATCH_MAGIC);
+    if (late && watch->late == NULL) {
+        watch->late = mem_try_alloc(sizeof(*watch->late));
+        if (watch->late != NULL) {
+            watch->late->watch = watch;
+        }
+    } else if (!late && watch->late != NULL) {
+        if (watch->late->ready != 0) {
+            TAILQ_REMOVE(&watch->loop->late, watch->late, link);
+        }
+        mem_free(watch->late);
+        watch->late = NULL;
+    }
+}
+
 void io_watch_free(struct io_watch *watch)
 {
     if (watch == NULL) {
@@ -231,6 +310,7 @@ void io_watch_free(struct io_watch *watch)
     }
     CHECK_MAGIC(watch, WATCH_MAGIC);
     unwatch(watch);
+    io_watch_set_late(watch, false);
     mem_free(watch->write);
     watch->magic = 0;
     mem_free(watch);
@@ -312,8 +392,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     CHECK_MAGIC(timer, TIMER_MAGIC);
     read_clock(timer->loop);
-    if (timer->loop->now_ms < timer->due_ms) {
-        add_timer(timer, timer->due_ms - timer->loop->now_ms);
+    uint64_t now_ms = loop_now_ms(timer->loop);
+    if (now_ms < timer->due_ms) {
+        add_timer(timer, timer->due_ms - now_ms);
         return;
     }
     timer->fn(timer->arg);

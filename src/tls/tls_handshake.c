@@ -110,6 +110,7 @@ static void open_conn(struct tls_conn *tls, const char *alpn)
     tls->handshake = NULL;
     tls_conn_enter(tls, TLS_STATE_OPEN);
     conn_stop_reading(&tls->conn);
+    conn_set_late(&tls->conn, false);
     conn_set_handler(&tls->conn, NULL, NULL);
 }
 
@@ -260,5 +261,6 @@ void tls_handshake_start(struct tls_conn *tls)
 {
     static const struct conn_handler handler = {on_readable, on_drained, on_write_failed};
     conn_set_handler(&tls->conn, &handler, tls);
+    conn_set_late(&tls->conn, true); /* a storm of handshakes must not stall data that flows */
     loop_defer(tls->conn.loop, &tls->handshake->start, on_start, tls);
 }

@@ -26,8 +26,8 @@ struct tls_session_facts {
 };
 
 int64_t tls_session_store_max_age_s(const struct tls_session_store *store);
-/* Takes the caller's reference, also when nothing is stored. The session must be nobody else's:
-   it is read by other threads from here on, and never changed. */
+/* Takes the caller's reference, also when nothing is stored. The session is read by other
+   threads from here on: nobody may write to it but libssl, whose last word is that it ends. */
 void tls_session_store_put(struct tls_session_store *store, const struct tls_session_facts *facts,
                            SSL_SESSION *session);
 /* A reference to the session as it is stored (to be copied, not used), or NULL. */

@@ -273,11 +273,20 @@ static inline uint64_t site_ended(const struct site *site, enum reason reason)
     return metrics_total(site->metrics, METRIC_CELL_SESSIONS_ENDED + (size_t)reason);
 }
 
+static inline bool site_has_ended(void *arg)
+{
+    uint64_t ended = 0;
+    for (int i = 0; i < REASON_COUNT; i++) {
+        ended += site_ended(arg, (enum reason)i);
+    }
+    return ended > 0 && site_has_none(arg);
+}
+
 /* One session has ended, for this reason, and its line says so (with "deny" or "close"). */
 static inline void assert_ended(struct site *site, enum reason reason, const char *event)
 {
     char text[128];
-    run_until(&site->world, site_has_none, site);
+    run_until(&site->world, site_has_ended, site);
     for (int i = 0; i < REASON_COUNT; i++) {
         uint64_t ended = site_ended(site, (enum reason)i);
         if (ended != (i == (int)reason)) {
