@@ -206,8 +206,8 @@ class Bench:
                              f"{seen['connections']} full handshakes with the server were resumed")
         for place, seen in resumed:
             missed = seen["connections"] - seen["resumed"]
-            # Those at work at the same time begin without a session.
-            if missed > max(2 * HANDSHAKES_AT_ONCE, seen["connections"] // 50):
+            # Those at work at the same time begin without a session, some of them more than once.
+            if missed > max(4 * HANDSHAKES_AT_ONCE, seen["connections"] // 50):
                 self.problem(f"{place.peer.name}, {place.kind}: {missed} of {seen['connections']} "
                              "handshakes with the server were not resumed")
 
