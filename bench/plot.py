@@ -148,15 +148,15 @@ class LogScale:
 
 
 def ratio_plot(rows, peers, caption):
-    """rows: [(label, {peer: ratio to the best peer}), ...]; a "floor" may be among the peers."""
+    """rows: [(label, {peer: ratio}), ...]; a "floor" may be among the peers."""
     height_of_row, left, right, top = 30, 292, WIDTH - 30, 112
     bottom = top + height_of_row * len(rows)
     drawing = Drawing(WIDTH, bottom + 62 + caption_height(caption),
-                      "Cost per unit of work, as ratio to the best other proxy")
-    drawing.text(20, 28, "Cost per unit of work, as ratio to the best other proxy", 18,
+                      "Cost per unit of work, as ratio to the best other proxy on OpenSSL")
+    drawing.text(20, 28, "Cost per unit of work, as ratio to the best other proxy on OpenSSL", 18,
                  weight="bold")
-    drawing.text(20, 48, "CPU time of the proxy (memory in the rows of idle connections); left of "
-                 "the line at 1 is better than every other; from 4 on at the edge", 12)
+    drawing.text(20, 48, "CPU time of the proxy, or its memory. Left of the line at 1: better than "
+                 "every other one on the same OpenSSL. From 4 on at the edge.", 12)
     drawing.legend(20, 74, peers)
     scale = LogScale(0.2, 4.0, left, right)
     for value in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0):
@@ -164,7 +164,7 @@ def ratio_plot(rows, peers, caption):
         drawing.line(x, top - 6, x, bottom, 2 if value == 1 else 1,
                      stroke_opacity=0.9 if value == 1 else 0.3)
         drawing.text(x, bottom + 18, f"{value:g}", 12, "middle")
-    drawing.text((left + right) / 2, bottom + 38, "ratio to the best other proxy (logarithmic)", 12,
+    drawing.text((left + right) / 2, bottom + 38, "ratio to the best other proxy on OpenSSL (logarithmic)", 12,
                  "middle")
     for place, (label, ratios) in enumerate(rows):
         y = top + height_of_row * (place + 0.5)

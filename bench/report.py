@@ -35,6 +35,10 @@ def short(value):
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def plural(count, word):
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
 def table(head, rows):
     """Markdown; the first column is text, the others numbers."""
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
@@ -171,7 +175,7 @@ def head(result):
     machine = result["machine"]
     lines = [
         f"Commit {result['commit'] or 'unknown'}, {result['mode']} run of {result['seconds']:.0f} s, "
-        f"medians of {result['rounds']} rounds (least–most).",
+        f"medians of {plural(result['rounds'], 'round')} (least–most).",
         f"Versions: {', '.join(result['versions'])}.",
         f"Machine: {machine['processor']}; {machine['cores']}; Linux {machine['kernel']}; load "
         f"average {machine['load_average']} before, {machine['load_average_after']} after.",
@@ -229,11 +233,13 @@ def captions(result):
     return [f"{versions}; commit {result['commit'] or 'unknown'}.",
             f"{machine['processor']}, {machine['cores']}; Linux {machine['kernel']}; "
             f"{machine['network']}; TLS 1.3, TLS_AES_128_GCM_SHA256, X25519, P-256; "
-            f"{result['mode']} run, medians of {result['rounds']} rounds."]
+            f"{result['mode']} run, medians of {plural(result['rounds'], 'round')}."]
 
 
-def ratio_rows(summary, names, primitives):
-    """For the plot: each row's costs over the best other peer's."""
+def ratio_rows(summary, peers, primitives):
+    """For the plot: each row's costs over those of the best of Debian's packages, which all use the
+    same OpenSSL; peers: {name: whether it is Debian's}."""
+    names = [name for name in peers if peers[name]]
     rows = []
     for kind in KINDS:
         for row in ROWS:

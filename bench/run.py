@@ -401,7 +401,7 @@ def write_all(result, directory):
     summary, caption = result["summary"], report.captions(result)
     shown = [*names, "floor"]
     (directory / "ratio.svg").write_text(plot.ratio_plot(
-        report.ratio_rows(summary, names, result["primitives"]), shown, caption))
+        report.ratio_rows(summary, result["peers"], result["primitives"]), shown, caption))
     (directory / "connections.svg").write_text(plot.scaling_plot(
         result["scaling"]["round_trip"], caption))
     (directory / "latency.svg").write_text(plot.latency_plot(

@@ -189,11 +189,18 @@ def test_best_of_a_row_is_bold():
     assert row == "| full handshake + 16 B + close, µs | – | 5.00 | **4.00** |"
 
 
+def test_ratios_are_to_the_best_on_openssl(result):
+    rows = dict(report.ratio_rows(result["summary"], PEERS, PRIMITIVES))
+    assert rows["inbound: full handshake"] == pytest.approx(
+        {"bulkhead": 0.5, "haproxy": 1.0, "nginx": 1.5, "envoy": 0.45, "floor": 90.0})
+    assert "floor" not in rows["inbound: idle connection"]
+
+
 def test_pictures_are_well_formed_and_show_every_peer(result):
     names = list(result["peers"])
     caption = report.captions(result)
     pictures = [
-        plot.ratio_plot(report.ratio_rows(result["summary"], names, PRIMITIVES),
+        plot.ratio_plot(report.ratio_rows(result["summary"], PEERS, PRIMITIVES),
                         [*names, "floor"], caption),
         plot.scaling_plot(result["scaling"]["round_trip"], caption),
         plot.latency_plot(report.latency_panels(result["summary"], names), caption)]
