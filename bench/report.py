@@ -112,11 +112,12 @@ def count_reached(rows):
 
 
 def storm_table(storm):
-    rows = [[row["peer"], short(row["alone"]["p50"]), short(row["alone"]["p99"]),
+    rows = [[f"{row['peer']}, {row['work']}", short(row["alone"]["p50"]), short(row["alone"]["p99"]),
              short(row["storm"]["p50"]), short(row["storm"]["p99"]), short(row["storm"]["p999"]),
-             f"{row['handshakes_per_s']:,.0f}", f"{row['busy']:.0%}"] for row in storm["rows"]]
+             f"{row['handshakes_per_s']:,.0f}", f"{row['not_resumed']:,}",
+             f"{row['busy']:.0%}"] for row in storm["rows"]]
     return table(["64 B round trip, µs", "alone: p50", "p99", "in the storm: p50", "p99", "p99.9",
-                  "handshakes done /s", "proxy's core busy"], rows)
+                  "handshakes done /s", "not resumed", "proxy's core busy"], rows)
 
 
 def scaling_table(scaling):

@@ -55,8 +55,9 @@ def result(samples):
         "versions": ["bulkhead 1", "HAProxy 2"], "peers": PEERS,
         "absent": ["ghostunnel"], "primitives": PRIMITIVES, "summary": summary,
         "storm": {"how": "so", "rows": [{
-            "peer": "bulkhead", "alone": {"p50": 50, "p99": 90, "p999": 100},
-            "storm": {"p50": 60, "p99": 95, "p999": 200}, "handshakes_per_s": 2000.0, "busy": 0.6}]},
+            "peer": "bulkhead", "work": "full", "alone": {"p50": 50, "p99": 90, "p999": 100},
+            "storm": {"p50": 60, "p99": 95, "p999": 200}, "handshakes_per_s": 2000.0, "not_resumed": 0,
+            "busy": 0.6}]},
         "scaling": {"how": "so", "round_trip": {"bulkhead": [[100, 8.0], [9900, 9.0]],
                                                 "bare relay": [[100, 5.0], [9900, 5.5]]},
                     "idle": {"bulkhead": [[100, 20.0], [9900, 19.0]]}, "counts": [100, 9900]},
