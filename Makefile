@@ -36,6 +36,8 @@ LOAD_BIN    := $(BUILD)/bench/load
 BENCH_BIN   := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%) $(LOAD_BIN)
 TOOL_SRC    := $(sort $(wildcard tests/tools/*.c))
 TOOL_BIN    := $(TOOL_SRC:tests/tools/%.c=$(BUILD)/tests/tools/%)
+# A program of several files; it shares no code with bulkhead.
+MIXED_SRC   := $(sort $(wildcard bench/mixed/*.c))
 C_FILES     := $(wildcard src/*.c src/*/*.c include/*/*.h tests/unit/*/*.[ch] tests/fuzz/*.[ch] tests/tools/*.[ch] bench/*.[ch] bench/*/*.[ch])
 SH_FILES    := $(wildcard .ci/run .ci/deps certs/*.sh tests/*.sh tests/integration/*.sh bench/*.sh config/*.sh config/completion/*.bash)
 
@@ -172,6 +174,11 @@ $(LOAD_BIN): $(LOAD_OBJ) $(LIB)
 	@echo "  BENCH   $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto -lm
 
+$(BUILD)/bench/mixed: $(MIXED_SRC) $(wildcard bench/mixed/*.h) Makefile
+	@echo "  BENCH   $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(MIXED_SRC) -lssl -lcrypto -lm
+
 $(BUILD)/bench/obj/%.o: bench/%.c Makefile
 	@echo "  CC      $@"
 	$(Q)mkdir -p $(@D)
@@ -293,10 +300,10 @@ bench-telemetry: ## what metrics and logs cost: all on against all off, CPU per 
 	    --load $(BUILD)/bench/load
 
 P ?=
-soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, drain, rotate, churn, tails or workload picks, JSON=1 for machines
+soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, drain, rotate, churn, tails, workload or mixed (T=seconds, SEED=) picks, JSON=1 for machines
 	$(Q).ci/deps test
-	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead
-	$(Q)BULKHEAD=build/bulkhead $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(if $(filter mixed,$(P)),$(BUILD)/bench/mixed)
+	$(Q)BULKHEAD=build/bulkhead BENCH_BUILD=$(BUILD) T='$(T)' SEED='$(SEED)' $(PYTHON) bench/soak.py $(if $(JSON),--json) $(P)
 
 reference: ## config/REFERENCE.md, LOGS.md, REASONS.md, METRICS.md, the schemas and man/bulkhead.yaml.5 from the tables in the code
 	+$(Q)$(MAKE) --no-print-directory $(addprefix $(BUILD)/tests/tools/,config_reference log_reference metrics_reference)

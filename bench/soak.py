@@ -18,6 +18,7 @@ rotate   1,000 rotations of certificate and key in every order of writing, under
 churn    1,000 reloads and 200,000 connections, good and bad
 workload   from an agent's message to the new SVID, and memory after 10,000 rotations (ROTATIONS=)
 tails    1,000 clients that write 64 MiB and close at once without reading (TAILS=100: fewer)
+mixed    random sizes, pauses and closes through all three kinds of listener, for T= seconds (60)
 
 Only 127.0.0.1 is talked to, on ports of the kernel's choice; what is started is ended by its id.
 """
@@ -46,6 +47,7 @@ from soak_kit import (
 from harness.bulkhead import bridge, originate, program, terminate
 from harness.streams import CLEAN
 from soak_drain import drain
+from soak_mixed import mixed
 from soak_peers import END, Late, Loop, Server, Stream
 from soak_quarantine import quarantine
 from soak_reload import churn, reload, rotate
@@ -420,7 +422,7 @@ def few(world):
 
 SHORT = {"bulk": bulk, "stalled": stalled, "slow": slow, "few": few}
 PARTS = {**SHORT, "reload": reload, "quarantine": quarantine, "drain": drain, "rotate": rotate,
-         "churn": churn, "tails": tails, "workload": workload}
+         "churn": churn, "tails": tails, "workload": workload, "mixed": mixed}
 
 
 def machine():

@@ -9,7 +9,7 @@
  *   InvalidArgument, Unimplemented   WORKLOAD_GIVEN_UP: not tried again before
  *                                    workload_stream_retry
  *   all else, by the agent or here   WORKLOAD_LOST: what we have counts on; tried again with
- * backoff
+ *                                    backoff
  *
  * Only a grpc-status of the agent's own counts for the first two. Backoff: at once after a stream
  * that brought something good, then 1 s, 2 s, … 30 s, with jitter.

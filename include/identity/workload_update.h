@@ -23,7 +23,10 @@ struct workload_domain {
     struct crl_set *crls; /* NULL: none */
 };
 
-enum { WORKLOAD_NOTE_SIZE = 512 };
+enum {
+    WORKLOAD_NOTE_SIZE = 512,
+    WORKLOAD_CRL_CHECKS_MAX = 4000 /* CRLs times the anchors that have their issuers' names */
+};
 
 struct workload_update {
     struct x509_svid *own; /* NULL: withdrawn, note says why */
@@ -46,11 +49,13 @@ struct workload_choice {
  * The chosen SVID is the first that fits; when none does, ours is withdrawn. NULL with err, and
  * then nothing of the message counts: an SPIFFE ID or trust domain that is none; the chosen SVID's
  * chain, key or ID don't agree or break a rule; a bundle of an SVID's own domain that is none or
- * has no anchor, or two for one domain that differ; a CRL that can't be used.
+ * has no anchor, or two for one domain that differ; a CRL that can't be used; more than
+ * WORKLOAD_CRL_CHECKS_MAX signatures to check before it is known whose each CRL is.
  *
  * A federated bundle that can't be used is its domain's matter alone: the one that former has for
- * it counts on, and none if there is none. What is as it was in former (may be NULL) is the same
- * object.
+ * it counts on, and none if there is none. One that holds the key of an anchor of our own domain,
+ * or of another SVID's, can't be used: CA certificates are public, and copying ours must not take
+ * them out of force. What is as it was in former (may be NULL) is the same object.
  */
 struct workload_update *workload_update_new(const struct crypto *crypto,
                                             const struct workload_response *response,

@@ -4,8 +4,9 @@
  * one before it: of those that come together only the last is told.
  *
  * The thread of its loop; never blocks. The server is not trusted: headers, frames and messages are
- * bounded, and what it sends at most some fifty times a second is looked at. Answers may hold a
- * private key, so every buffer that they pass through is wiped.
+ * bounded, answers of a stream are told at most some fifty times a second, and for half of the time
+ * at most, and twelve megabytes a second are read, whatever they are. Answers may hold a private
+ * key, so every buffer that they pass through is wiped.
  */
 #ifndef BULKHEAD_NET_GRPC_CALL_H
 #define BULKHEAD_NET_GRPC_CALL_H

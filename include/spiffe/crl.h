@@ -48,6 +48,10 @@ struct crl_set *crl_set_from_der(const struct crypto *crypto, const struct strvi
  */
 size_t crl_set_sort(const struct crl_set *all, struct trust_bundle *const *bundles, size_t count,
                     struct crl_set **sets);
+/* How many signatures crl_set_sort has to check at most: for each list, the anchors that have its
+   issuer's name. */
+size_t crl_set_sort_checks(const struct crl_set *all, struct trust_bundle *const *bundles,
+                           size_t count);
 /* Those of both; NULL: more than CRL_COUNT_MAX. */
 struct crl_set *crl_set_join(const struct crl_set *a, const struct crl_set *b);
 /* The same lists, byte by byte, in the same order. */

@@ -18,11 +18,16 @@ struct trust_bundle;
 struct x509_store_st;
 struct x509_st;
 
+/* Certificates in one bundle, those that are there twice counted twice: a bundle may come from
+   another organisation, and the time that a certificate takes adds up. */
+enum { TRUST_BUNDLE_ANCHORS_MAX = 256 };
+
 /*
  * PEM certificates. -1 (NULL) with err: no certificate, a broken block, a certificate that is no
- * CA (CVE-2024-2048), an anchor whose SPIFFE ID names another trust domain or has a path. The
- * domain is the configured one, never read from the file. Order and duplicates don't matter;
- * several anchors with one subject all count; expired ones are kept and harm nothing.
+ * CA (CVE-2024-2048), an anchor whose SPIFFE ID names another trust domain or has a path, more than
+ * TRUST_BUNDLE_ANCHORS_MAX. The domain is the configured one, never read from the file. Order and
+ * duplicates don't matter; several anchors with one subject all count; expired ones are kept and
+ * harm nothing.
  */
 struct trust_bundle *trust_bundle_from_pem(const struct crypto *crypto, const char *domain,
                                            const char *pem, size_t len, struct errbuf *err);

@@ -1,6 +1,6 @@
 /*
- * One stream, and of it the first message; then everything in it is taken apart as a start would,
- * but each part by itself, so that all faults are told at once.
+ * One stream, and of it the first message; then everything in it is taken apart, each part by
+ * itself, so that all faults are told at once; and at the end as a start would, all of it together.
  */
 #include "cli/svid_workload.h"
 
@@ -18,6 +18,7 @@
 #include "identity/workload_address.h"
 #include "identity/workload_response.h"
 #include "identity/workload_stream.h"
+#include "identity/workload_update.h"
 #include "net/loop.h"
 #include "spiffe/crl.h"
 #include "spiffe/crypto.h"
@@ -258,6 +259,36 @@ static void tell_crls(struct asking *asking)
     crl_set_unref(crls);
 }
 
+/* --- all of it together ---------------------------------------------------------------------- */
+
+static void print_whole(const char *before, const char *text)
+{
+    fputs(before, stdout);
+    ctl_print_clean(text, stdout);
+    putchar('\n');
+}
+
+/* What a start without `identity.spiffe_id` and `identity.hint` would make of it. */
+static void tell_whole(struct asking *asking)
+{
+    static const struct workload_choice any = {.spiffe_id = NULL, .hint = NULL};
+    struct errbuf err = {""};
+    struct workload_update *update =
+        workload_update_new(asking->crypto, asking->response, &any, NULL, &err);
+    const char *refused = update == NULL ? err.text : NULL;
+    const char *note = update != NULL && update->note[0] != '\0' ? update->note : NULL;
+    asking->sound = asking->sound && refused == NULL && note == NULL;
+    if (asking->json) {
+        json_field_string(&asking->w, "refused", refused);
+        json_field_string(&asking->w, "note", note);
+    } else if (refused != NULL) {
+        print_whole("refused, nothing of this message counts: ", refused);
+    } else if (note != NULL) {
+        print_whole("note: ", note);
+    }
+    workload_update_unref(update);
+}
+
 /* --- the answer ------------------------------------------------------------------------------ */
 
 static void tell_text(struct asking *asking)
@@ -268,6 +299,7 @@ static void tell_text(struct asking *asking)
     }
     tell_bundles(asking);
     tell_crls(asking);
+    tell_whole(asking);
 }
 
 static void tell_json(struct asking *asking)
@@ -287,6 +319,7 @@ static void tell_json(struct asking *asking)
     tell_bundles(asking);
     json_array_end(w);
     tell_crls(asking);
+    tell_whole(asking);
     json_field_bool(w, "valid", asking->sound);
     json_object_end(w);
     if (json_writer_finish(w) == 0) {

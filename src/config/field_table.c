@@ -101,7 +101,7 @@ static const struct field trust_fields[] = {
     {.name = "bundle", .type = FIELD_PATH,
      .offset = offsetof(struct config_trust, bundle), .example = "/run/bulkhead/prod.pem",
      .default_note = "required with identity.files; else the Workload API's",
-     .sentence = "CA certificates of this trust domain, and of no other: a PEM file, or a SPIFFE bundle document (JSON). Where the Workload API has a bundle for the domain too, only anchors in both count, and an error says so."},
+     .sentence = "CA certificates of this trust domain, and of no other: a PEM file, or a SPIFFE bundle document (JSON), of 256 certificates at most. Where the Workload API has a bundle for the domain too, only anchors in both count, and an error says so."},
     {.name = "crl", .type = FIELD_PATH, .offset = offsetof(struct config_trust, crl),
      .default_note = "none: nothing is revoked", .example = "/run/bulkhead/prod.crl",
      .sentence = "PEM or DER file of the domain's certificate revocation lists; missing, expired or unsigned, it refuses the domain's peers."},

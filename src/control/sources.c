@@ -459,6 +459,11 @@ static void check_names(const struct config *config, enum sources_check what,
     const struct config_string *pin = &config->identity.spiffe_id;
     if (pin->text != NULL && spiffe_id_parse(strview_from(pin->text), &id, &why) != 0) {
         diag_error(diags, pin->pos, "identity.spiffe_id: \"%s\": %s", pin->text, why);
+    } else if (pin->text != NULL && id.path.len == 0) {
+        diag_error(diags, pin->pos,
+                   "identity.spiffe_id: \"%s\": no SVID has an ID without a path (X509-SVID 5.2); "
+                   "write the workload's own, such as %s/ns/shop/sa/orders",
+                   pin->text, pin->text);
     }
     for (size_t i = 0; i < config->trust_count; i++) {
         check_domain_name(&config->trust[i].domain, diags);

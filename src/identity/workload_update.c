@@ -27,6 +27,7 @@ struct maker {
     const struct workload_response *response;
     const struct workload_update *former;
     struct workload_update *update;
+    size_t svid_domains; /* of the update's: they come first, and come before federated ones */
     struct errbuf *err;
 };
 
@@ -147,11 +148,35 @@ static void put_domain(struct workload_update *update, const char *name,
         (struct workload_domain){.name = mem_strdup(name), .bundle = bundle};
 }
 
+/*
+ * SPIFFE federation 4.2, 7.3: a CA's key belongs to one trust domain. Whose it is, the SVIDs say:
+ * CA certificates are public, and who copies ours into its bundle must not take ours out of force.
+ */
+static bool is_apart(const struct maker *maker, const struct trust_bundle *bundle,
+                     struct errbuf *err)
+{
+    enum { SUBJECT_SIZE = 160 };
+    char subject[SUBJECT_SIZE];
+    for (size_t i = 0; i < maker->svid_domains; i++) {
+        const struct workload_domain *domain = &maker->update->domains[i];
+        if (trust_bundle_shares_anchor(bundle, domain->bundle, subject, sizeof(subject))) {
+            errbuf_set(err, "the key of its anchor \"%s\" is also in the bundle of %s", subject,
+                       domain->name);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* What the former has of the domain, or nothing. */
 static void keep_domain(const struct maker *maker, const char *name)
 {
     char text[WORKLOAD_NOTE_SIZE];
+    struct errbuf ignored;
     const struct workload_domain *former = find_domain(maker->former, strview_from(name));
+    if (former != NULL && !is_apart(maker, former->bundle, &ignored)) {
+        former = NULL;
+    }
     (void)snprintf(text, sizeof(text), "the bundle of %s: %.300s; %s", name, maker->err->text,
                    former != NULL ? "the former one is kept" : "the domain has none");
     note(maker->update, text);
@@ -183,6 +208,10 @@ static int add_domain(const struct maker *maker, struct strview trust_domain,
     char *name = mem_strndup(trust_domain.ptr, trust_domain.len);
     struct trust_bundle *bundle = make_bundle(maker, name, anchors);
     int result = 0;
+    if (bundle != NULL && !is_own && !is_apart(maker, bundle, maker->err)) {
+        trust_bundle_unref(bundle);
+        bundle = NULL;
+    }
     if (bundle != NULL) {
         put_domain(maker->update, name, bundle);
     } else if (is_own) {
@@ -211,16 +240,18 @@ static int parse_id(const struct maker *maker, struct strview text, bool with_pa
     return result;
 }
 
-static int add_svid_domain(const struct maker *maker, const struct workload_svid *svid, bool is_own)
+static int add_svid_domain(struct maker *maker, const struct workload_svid *svid, bool is_own)
 {
     struct spiffe_id id;
     if (parse_id(maker, svid->spiffe_id, true, &id) != 0) {
         return -1;
     }
-    return add_domain(maker, id.trust_domain, svid->bundle, is_own);
+    int result = add_domain(maker, id.trust_domain, svid->bundle, is_own);
+    maker->svid_domains = maker->update->domain_count;
+    return result;
 }
 
-static int add_domains(const struct maker *maker, const struct workload_svid *own)
+static int add_domains(struct maker *maker, const struct workload_svid *own)
 {
     const struct workload_response *response = maker->response;
     if (own != NULL && add_svid_domain(maker, own, true) != 0) {
@@ -255,9 +286,29 @@ static void take_crls(const struct maker *maker, struct workload_domain *domain,
     }
 }
 
-static int add_crls(const struct maker *maker)
+/* Whose each list is, its signature says, and the time that takes is bounded. */
+static int sort_crls(const struct maker *maker, const struct crl_set *all,
+                     struct trust_bundle *const *bundles, struct crl_set **sets)
 {
     struct workload_update *update = maker->update;
+    size_t checks = crl_set_sort_checks(all, bundles, update->domain_count);
+    if (checks > WORKLOAD_CRL_CHECKS_MAX) {
+        errbuf_set(maker->err,
+                   "too many CRLs: to say whose each of the %zu is takes %zu signatures; at most "
+                   "%d are checked",
+                   maker->response->crl_count, checks, WORKLOAD_CRL_CHECKS_MAX);
+        return -1;
+    }
+    update->loose_crls = crl_set_sort(all, bundles, update->domain_count, sets);
+    for (size_t i = 0; i < update->domain_count; i++) {
+        take_crls(maker, &update->domains[i], sets[i]);
+    }
+    return 0;
+}
+
+static int add_crls(const struct maker *maker)
+{
+    const struct workload_update *update = maker->update;
     const struct workload_response *response = maker->response;
     if (response->crl_count == 0) {
         return 0;
@@ -273,14 +324,11 @@ static int add_crls(const struct maker *maker)
     for (size_t i = 0; i < count; i++) {
         bundles[i] = update->domains[i].bundle;
     }
-    update->loose_crls = crl_set_sort(all, bundles, count, sets);
-    for (size_t i = 0; i < count; i++) {
-        take_crls(maker, &update->domains[i], sets[i]);
-    }
+    int result = sort_crls(maker, all, bundles, sets);
     mem_free(bundles);
     mem_free(sets);
     crl_set_unref(all);
-    return 0;
+    return result;
 }
 
 /* --- the object ------------------------------------------------------------------------------ */
@@ -291,7 +339,7 @@ struct workload_update *workload_update_new(const struct crypto *crypto,
                                             const struct workload_update *former,
                                             struct errbuf *err)
 {
-    const struct maker maker = {
+    struct maker maker = {
         .crypto = crypto,
         .response = response,
         .former = former,

@@ -1,5 +1,6 @@
 /*
  *     start ─► CONNECTING ─dialer─► OPEN ─┬─ an answer: told, then reading rests for a moment
+ *                   │                     ├─ many bytes: reading rests as well
  *                   │                     └─ the end, by the server or by a deadline
  *                   └────────► finish ◄───┘   (on_end, once; freed at the end of the turn)
  *
@@ -14,6 +15,7 @@
 
 #include "base/assert.h"
 #include "base/bytebuf.h"
+#include "base/clock.h"
 #include "base/errbuf.h"
 #include "base/memory.h"
 #include "grpc_http2.h"
@@ -22,8 +24,10 @@
 enum {
     CALL_MAGIC = 0x67727063,
     BUFFER = 16 * 1024,
-    /* After an answer, so that a server that sends without end leaves time for all else. */
+    /* After an answer, and after so many bytes of anything, so that a server that sends without end
+       leaves time for all else: twelve megabytes a second are read, and cost little. */
     REST_MS = 20,
+    READ_UNTIL_REST = 256 * 1024,
     /* A host that is gone is found by the kernel long before ping_ms. */
     KEEPALIVE_MS = 30000
 };
@@ -45,6 +49,7 @@ struct grpc_call {
     struct timer *answer_timer;
     struct timer *ping_timer;
     struct timer *rest_timer;
+    size_t read_since_rest;
     bool ping_awaited;
     uint64_t answer_ms;
     uint64_t ping_ms;
@@ -150,6 +155,10 @@ static void receive(struct grpc_call *call)
         explicit_bzero(call->buffer, (size_t)got);
         call->ping_awaited = false;
         timer_set(call->ping_timer, call->ping_ms);
+        call->read_since_rest += (size_t)got;
+        if (call->read_since_rest >= READ_UNTIL_REST) {
+            timer_set(call->rest_timer, REST_MS);
+        }
     } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
         grpc_http2_feed_end(call->http2);
     }
@@ -168,6 +177,13 @@ static void watch_answer(struct grpc_call *call)
     }
 }
 
+/* As long as the answer has taken, and a moment. Timers count from the beginning of the turn. */
+static void rest_after_answer(struct grpc_call *call)
+{
+    uint64_t took_ms = clock_mono_ms() - loop_now_ms(call->loop);
+    timer_set(call->rest_timer, took_ms + took_ms + REST_MS);
+}
+
 static void tell_answer(struct grpc_call *call)
 {
     const uint8_t *message = NULL;
@@ -177,12 +193,13 @@ static void tell_answer(struct grpc_call *call)
     }
     call->answered = true;
     timer_cancel(call->answer_timer);
-    if (!call->unary) {
-        timer_set(call->rest_timer, REST_MS);
-    }
     call->handler->on_answer(call->arg, message, len);
-    if (!call->over) {
-        (void)grpc_http2_answer(call->http2, &message, &len); /* it is wiped at once */
+    if (call->over) {
+        return;
+    }
+    (void)grpc_http2_answer(call->http2, &message, &len); /* it is wiped at once */
+    if (!call->unary) {
+        rest_after_answer(call);
     }
 }
 
@@ -220,7 +237,10 @@ static void on_io(void *arg, unsigned events)
 
 static void on_rest_over(void *arg)
 {
-    go_on(arg);
+    struct grpc_call *call = arg;
+    CHECK_MAGIC(call, CALL_MAGIC);
+    call->read_since_rest = 0;
+    go_on(call);
 }
 
 static void on_answer_late(void *arg)

@@ -11,7 +11,8 @@
  *                                 side, then that side is reset (an abort that loses nothing)
  *     sending failed              CUT: what the destination still sends (an early answer, an
  *                                 alert that says why) is relayed to its end; then the relay
- *                                 aborts as above
+ *                                 aborts as above; but when it was the end alone that failed,
+ *                                 and the destination has ended in order: SHUT
  *
  * With both directions SHUT it is done: REASON_CLOSED.
  *
@@ -244,6 +245,18 @@ static void on_send_failed(struct relay *relay, enum relay_side broken, enum con
     look_in_time(relay, relay->settings.half_close_ms);
 }
 
+/*
+ * Whether the side's peer has ended in order and has all that was sent to it. Then it may have
+ * closed altogether, as RFC 8446 6.1 lets it: our close_notify finds nobody and is answered by a
+ * reset, but nothing is lost.
+ */
+static bool has_all(const struct relay *relay, enum relay_side side)
+{
+    const struct conn *conn = relay->conns[side];
+    return relay->directions[side].flow == RELAY_SHUT && conn_is_flushed(conn) &&
+           !conn_is_gone(conn);
+}
+
 /* The source has ended in order: so does its destination, behind what is pending. */
 static void end_direction(struct relay *relay, enum relay_side source)
 {
@@ -260,9 +273,10 @@ static void end_direction(struct relay *relay, enum relay_side source)
     }
     note_progress(relay, loop_now_ms(to->loop));
     look_in_time(relay, relay->settings.half_close_ms);
+    bool lossless = has_all(relay, destination);
     enum conn_end end = conn_end_stream(to);
     expect_acks(relay);
-    if (end != CONN_END_NONE) {
+    if (end != CONN_END_NONE && !lossless) {
         on_send_failed(relay, destination, end);
         return;
     }

@@ -10,12 +10,31 @@
 
 #include <string.h>
 
+static bool has_name(const X509 *anchor, const struct crl *crl)
+{
+    return X509_NAME_cmp(X509_get_subject_name(anchor), crl->issuer) == 0;
+}
+
+size_t crl_set_sort_checks(const struct crl_set *all, struct trust_bundle *const *bundles,
+                           size_t count)
+{
+    size_t checks = 0;
+    const X509 *anchor = NULL;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; (anchor = trust_bundle_anchor(bundles[i], j)) != NULL; j++) {
+            for (size_t k = 0; k < all->count; k++) {
+                checks += has_name(anchor, all->crls[k]);
+            }
+        }
+    }
+    return checks;
+}
+
 static bool is_of(const struct crl_set *all, struct crl *crl, const struct trust_bundle *bundle)
 {
     X509 *anchor = NULL;
     for (size_t i = 0; (anchor = trust_bundle_anchor(bundle, i)) != NULL; i++) {
-        if (X509_NAME_cmp(X509_get_subject_name(anchor), crl->issuer) == 0 &&
-            crl_signed_by(all, crl, anchor) == CRL_SIGNATURE_GOOD) {
+        if (has_name(anchor, crl) && crl_signed_by(all, crl, anchor) == CRL_SIGNATURE_GOOD) {
             return true;
         }
     }

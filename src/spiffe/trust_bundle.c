@@ -136,6 +136,11 @@ static int fill_anchor(struct anchor *anchor, struct strview domain, struct errb
 int trust_bundle_add(struct trust_bundle *bundle, X509 *certificate, struct errbuf *err)
 {
     struct anchor anchor = {.certificate = certificate};
+    if (bundle->count == TRUST_BUNDLE_ANCHORS_MAX) {
+        errbuf_set(err, "more than %d certificates in one bundle", TRUST_BUNDLE_ANCHORS_MAX);
+        X509_free(certificate);
+        return -1;
+    }
     if (fill_anchor(&anchor, trust_bundle_domain(bundle), err) < 0) {
         X509_free(certificate);
         return -1;

@@ -56,6 +56,9 @@ def test_offline_reads_no_credentials(tmp_path):
     ({"trust": {"Prod.example": {"bundle": "prod.pem"}}}, "Prod.example"),
     ({"identity": {"spiffe_id": "prod.example/x", "files": {
         "certificate": "svid.pem", "private_key": "svid.key"}}}, "identity.spiffe_id"),
+    ({"identity": {"spiffe_id": "spiffe://prod.example", "files": {
+        "certificate": "svid.pem", "private_key": "svid.key"}}},
+     "no SVID has an ID without a path"),
     ({"tests": [{"from": WEB, "to": "orders", "decision": "deny"}]}, "must be denied, but is allowed"),
     ({"include": "nowhere.yaml"}, "nowhere.yaml"),
 ])

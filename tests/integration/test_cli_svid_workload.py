@@ -74,6 +74,26 @@ def test_it_names_every_fault(agent, issuer, shop, partner):
         assert text in out, out
 
 
+def test_it_judges_the_message_as_a_start_would(agent, issuer, shop, tmp_path):
+    """Each part is sound, and not all of them together."""
+    anonymous = Issuer(tmp_path / "anonymous", anonymous=True)
+    other = Issuer(tmp_path / "other", anonymous=True)
+    svid = x509_svid(anonymous, anonymous.issue("orders"))
+    for refused, more, why in (
+            (True, federated(other, domain="partner.example/path"), "a trust domain's ID has no"),
+            (True, federated(other), "two bundles for prod.example in one message"),
+            (False, federated(anonymous, domain="partner.example"),
+             'the key of its anchor "CN=root,O=prod.example" is also in the bundle of prod')):
+        agent.say(svid, more)
+        code, out, _ = ask(agent.address)
+        start = "refused, nothing of this message counts: " if refused else "note: "
+        line = out.splitlines()[-1]
+        assert code == 1 and line.startswith(start) and why in line, out
+        answer = json.loads(ask("--json", agent.address)[1])
+        assert not answer["valid"] and why in answer["refused" if refused else "note"]
+        assert answer["note" if refused else "refused"] is None
+
+
 def test_when_the_agent_denies(agent):
     agent.fail(grpc.StatusCode.PERMISSION_DENIED, "no identity issued\x1b[2J")
     code, out, err = ask(agent.address)

@@ -18,7 +18,7 @@ from harness.network import own_network
 from harness.streams import (
     CLEAN, RESET, TRUNCATED, PlainStream, client_context, dial, server_context, tls_connect,
 )
-from harness.wait import until
+from harness.wait import DEADLINE_S, until
 
 KINDS = pytest.mark.parametrize("kind", ["terminate", "originate", "bridge"])
 ANSWER = 2_000_000
@@ -91,6 +91,83 @@ def test_the_server_may_end_first(start, backends, credentials, kind):
         stream.end()
         assert path.backend.wait_ends() == [CLEAN]
         assert path.line_of(stream)["reason"] == "closed"
+
+
+def leave(stream):
+    """Ends in order and closes altogether: what still comes finds nobody."""
+    stream.end()
+    stream.close()
+
+
+@pytest.mark.parametrize("kind", ["terminate", "bridge"])
+def test_a_client_that_closes_altogether_after_the_answer_has_ended_in_order(
+    start, backends, credentials, kind
+):
+    """RFC 8446 6.1 lets it: our close_notify is answered by a reset, which takes nothing away.
+    Found by random closes: sessions ended with downstream_reset, and the server saw a reset too."""
+    gone = threading.Event()
+
+    def answer_and_wait(stream):
+        stream.send(stream.recv_exactly(8))
+        assert stream.read_to_end() == (b"", CLEAN)
+        gone.wait()
+        stream.end()
+        return CLEAN
+
+    path = Path(kind, start, backends, credentials, answer_and_wait)
+    with path.connect() as stream:
+        downstream = stream.local_address()
+        stream.send(b"question")
+        assert stream.recv_exactly(8) == b"question"
+        leave(stream)
+        gone.set()
+        line = path.bulkhead.wait_access(downstream=downstream)
+    assert (line["reason"], line["bytes_up"], line["bytes_down"]) == ("closed", 8, 8)
+
+
+@pytest.mark.parametrize("kind", ["originate", "bridge"])
+def test_a_server_that_closes_altogether_after_its_answer_has_ended_in_order(
+    start, backends, credentials, kind
+):
+    gone = threading.Event()
+
+    def answer_and_leave(stream):
+        stream.send(stream.recv_exactly(8))
+        leave(stream)
+        gone.set()
+        return CLEAN
+
+    path = Path(kind, start, backends, credentials, answer_and_leave)
+    with path.connect() as stream:
+        stream.send(b"question")
+        assert stream.read_to_end() == (b"question", CLEAN)
+        assert gone.wait(DEADLINE_S)
+        stream.end()
+        line = path.line_of(stream)
+    assert (line["reason"], line["bytes_up"], line["bytes_down"]) == ("closed", 8, 8)
+
+
+@pytest.mark.parametrize("size", [1, ANSWER])
+def test_an_answer_that_finds_the_client_gone_is_a_reset(start, backends, credentials, size):
+    """It had ended in order as well, but not all that was for it reached it."""
+    gone = threading.Event()
+
+    def answer_late(stream):
+        assert stream.read_to_end() == (b"question", CLEAN)
+        gone.wait()
+        with contextlib.suppress(OSError):
+            stream.send(bytes(size))
+            stream.end()
+        return CLEAN
+
+    path = Path("terminate", start, backends, credentials, answer_late)
+    with path.connect() as stream:
+        downstream = stream.local_address()
+        stream.send(b"question")
+        leave(stream)
+        gone.set()
+        line = path.bulkhead.wait_access(downstream=downstream)
+    assert line["reason"] == "downstream_reset"
 
 
 @KINDS

@@ -269,6 +269,46 @@ static void test_a_federated_bundle_is_its_domains_matter(void **state)
     workload_update_unref(former);
 }
 
+/* CA certificates are public: a partner that copies ours must not take our own bundle away. */
+static void test_a_federated_bundle_never_displaces_our_own(void **state)
+{
+    struct fixture *f = *state;
+    X509 *const both[] = {f->partner, f->root, NULL};
+    X509 *const one[] = {f->root, NULL};
+    begin();
+    struct workload_svid *svid = add_svid(f, ID, f->partner, f->partner_key);
+    struct workload_bundle *bundle = add_bundle("spiffe://partner.example", f->root);
+    struct workload_update *former = must(f, NULL, NULL, NULL);
+    assert_int_equal(former->domain_count, 2);
+    /* We take in a new root: the one that the partner has already. */
+    svid->bundle = keep(der_of(both));
+    struct workload_update *update = must(f, NULL, NULL, former);
+    assert_int_equal(update->domain_count, 1);
+    assert_int_equal(trust_bundle_count(update->domains[0].bundle), 2);
+    assert_int_equal(update->kept, 1);
+    assert_non_null(strstr(update->note, "the bundle of partner.example: the key of its anchor "
+                                         "\"CN=prod root\" is also in the bundle of prod.example"));
+    assert_non_null(strstr(update->note, "; the domain has none"));
+    workload_update_unref(update);
+    /* Only the partner has changed, and what it had before is its own. */
+    workload_update_unref(former);
+    svid->bundle = keep(der_of((X509 *const[]){f->partner, NULL}));
+    former = must(f, NULL, NULL, NULL);
+    bundle->anchors = keep(der_of(both));
+    update = must(f, NULL, NULL, former);
+    assert_int_equal(update->domain_count, 2);
+    assert_ptr_equal(update->domains[1].bundle, former->domains[1].bundle);
+    assert_non_null(strstr(update->note, "the former one is kept"));
+    workload_update_unref(update);
+    workload_update_unref(former);
+    /* Of two that are federated nobody knows whose the key is. */
+    bundle->anchors = keep(der_of(one));
+    (void)add_bundle("spiffe://third.example", f->root);
+    update = must(f, NULL, NULL, NULL);
+    assert_int_equal(update->domain_count, 3);
+    workload_update_unref(update);
+}
+
 static void test_crls_go_where_they_belong(void **state)
 {
     struct fixture *f = *state;
@@ -294,6 +334,36 @@ static void test_crls_go_where_they_belong(void **state)
     message.response.crls[message.response.crl_count++] = strview_from("garbage");
     assert_refused(f, "CRL 2: ");
     workload_update_unref(update);
+}
+
+/* Names are chosen by each CA for itself: whose a list is, only its signature says, and the time
+   that takes adds up. */
+static void test_lists_and_namesakes_are_bounded_together(void **state)
+{
+    enum { DOMAINS = 41, NAME_SIZE = 32 };
+    struct fixture *f = *state;
+    static char names[DOMAINS][NAME_SIZE];
+    struct crl_spec spec = crl_of(f->partner, f->partner_key);
+    struct der_text list = {NULL, 0};
+    begin();
+    (void)add_svid(f, ID, f->root, f->root_key);
+    list.data = (uint8_t *)crl_der(&spec, &list.len);
+    struct strview crl = keep(list);
+    struct workload_bundle first = *add_bundle("spiffe://first.example", f->partner);
+    message.response.bundle_count = 0;
+    for (size_t i = 0; i < DOMAINS; i++) {
+        (void)snprintf(names[i], NAME_SIZE, "spiffe://d%zu.example", i);
+        message.response.bundles[message.response.bundle_count++] = (struct workload_bundle){
+            .trust_domain = strview_from(names[i]), .anchors = first.anchors};
+    }
+    while (message.response.crl_count * DOMAINS + DOMAINS <= WORKLOAD_CRL_CHECKS_MAX) {
+        message.response.crls[message.response.crl_count++] = crl;
+    }
+    workload_update_unref(must(f, NULL, NULL, NULL));
+    message.response.crls[message.response.crl_count++] = crl;
+    assert_refused(f,
+                   "too many CRLs: to say whose each of the 98 is takes 4018 signatures; at most "
+                   "4000 are checked");
 }
 
 static void test_withdrawn(void **state)
@@ -326,7 +396,9 @@ int main(void)
         cmocka_unit_test(test_a_bundle_of_our_own_must_be_one),
         cmocka_unit_test(test_two_bundles_for_one_domain_must_agree),
         cmocka_unit_test(test_a_federated_bundle_is_its_domains_matter),
+        cmocka_unit_test(test_a_federated_bundle_never_displaces_our_own),
         cmocka_unit_test(test_crls_go_where_they_belong),
+        cmocka_unit_test(test_lists_and_namesakes_are_bounded_together),
         cmocka_unit_test(test_withdrawn),
     };
     return cmocka_run_group_tests(tests, verify_setup, verify_teardown);

@@ -3,6 +3,11 @@
 
 #include "net/grpc_call.h"
 
+#include <poll.h>
+#include <pthread.h>
+
+#include "base/clock.h"
+
 struct fixture {
     struct loop *loop;
     struct h2_peer peer;
@@ -10,8 +15,10 @@ struct fixture {
     struct grpc_call *call;
     unsigned answers;
     char answer[64];
-    bool cancels; /* at the first answer */
-    bool stops;   /* the loop, at each answer */
+    bool cancels;      /* at the first answer */
+    bool stops;        /* the loop, at each answer */
+    uint64_t takes_ms; /* an answer's time */
+    struct h2 next;    /* what the peer says meanwhile */
     unsigned ends;
     struct grpc_end end;
     char text[GRPC_TEXT_MAX + 1];
@@ -24,6 +31,11 @@ static void on_answer(void *arg, const uint8_t *message, size_t len)
     assert_true(len < sizeof(f->answer));
     memcpy(f->answer, message, len);
     f->answer[len] = '\0';
+    if (f->next.len > 0) {
+        h2_peer_say(&f->peer, &f->next);
+    }
+    for (uint64_t began_ms = clock_mono_ms(); clock_mono_ms() - began_ms < f->takes_ms;) {
+    }
     if (f->cancels) {
         grpc_call_cancel(f->call);
         f->call = NULL;
@@ -224,6 +236,72 @@ static void test_a_server_that_does_not_answer_is_dead(void **state)
     teardown(&f);
 }
 
+/* Says all of it, however long the other side takes. */
+static void *say_all(void *arg)
+{
+    struct h2_peer *peer = arg;
+    for (size_t at = 0; at < peer->script.len;) {
+        struct pollfd ready = {.fd = peer->fd, .events = POLLOUT};
+        (void)poll(&ready, 1, -1);
+        ssize_t sent = send(peer->fd, peer->script.data + at, peer->script.len - at, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN) {
+            break;
+        }
+        at += sent > 0 ? (size_t)sent : 0;
+    }
+    return NULL;
+}
+
+/* Frames that are no answer, as many as fit into a second, are no way to keep a thread busy. */
+static void test_reading_rests_without_an_answer_too(void **state)
+{
+    enum { UNKNOWN_TYPE = 0xbb, FRAMES = 80, FRAME_SIZE = 16000, RESTS = 4, REST_MS = 20 };
+    (void)state;
+    static const uint8_t payload[FRAME_SIZE];
+    struct fixture f;
+    pthread_t thread;
+    setup(&f);
+    h2_response(&f.peer.script);
+    h2_message(&f.peer.script, "one", 3);
+    start(&f);
+    run_loop(f.loop);
+    assert_int_equal(f.answers, 1);
+    h2_free(&f.peer.script);
+    for (unsigned i = 0; i < FRAMES; i++) { /* 1.2 MiB */
+        h2_frame(&f.peer.script, UNKNOWN_TYPE, 0, 0, payload, sizeof(payload));
+    }
+    h2_trailers(&f.peer.script, "0", "");
+    uint64_t began_ms = clock_mono_ms();
+    assert_int_equal(pthread_create(&thread, NULL, say_all, &f.peer), 0);
+    run_loop(f.loop);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_ended(&f, GRPC_OK, true, "");
+    assert_true(clock_mono_ms() - began_ms >= RESTS * REST_MS - 1);
+    teardown(&f);
+}
+
+/* Of the thread's time an answer takes half at most, however long it takes to be looked at. */
+static void test_reading_rests_as_long_as_an_answer_took(void **state)
+{
+    enum { TAKES_MS = 120 };
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    f.takes_ms = TAKES_MS;
+    h2_response(&f.peer.script);
+    h2_message(&f.peer.script, "one", 3);
+    h2_message(&f.next, "two", 3);
+    start(&f);
+    run_loop(f.loop);
+    assert_string_equal(f.answer, "one");
+    uint64_t told_ms = clock_mono_ms();
+    f.takes_ms = 0;
+    run_loop(f.loop);
+    assert_string_equal(f.answer, "two");
+    assert_true(clock_mono_ms() - told_ms >= TAKES_MS - 1);
+    teardown(&f);
+}
+
 static void test_cancel_is_silent(void **state)
 {
     (void)state;
@@ -262,6 +340,8 @@ int main(void)
         cmocka_unit_test(test_an_answer_that_does_not_end),
         cmocka_unit_test(test_a_silent_server_is_asked),
         cmocka_unit_test(test_a_server_that_does_not_answer_is_dead),
+        cmocka_unit_test(test_reading_rests_without_an_answer_too),
+        cmocka_unit_test(test_reading_rests_as_long_as_an_answer_took),
         cmocka_unit_test(test_cancel_is_silent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 
 #include "cert_builder.h"
 #include "credentials_of.h"
+#include "der_of.h"
 #include "spiffe/credentials.h"
 #include "spiffe/trust_bundle.h"
 #include "spiffe/x509_svid.h"
@@ -245,6 +246,29 @@ static void test_refuses_a_bundle_without_a_root(void **state)
     X509_free(intermediate);
 }
 
+/* A bundle may come from another organisation, and whoever reads it must not be held up by it. */
+static void test_refuses_more_anchors_than_there_may_be(void **state)
+{
+    struct fixture *f = *state;
+    struct errbuf err;
+    X509 *list[TRUST_BUNDLE_ANCHORS_MAX + 2] = {NULL};
+    for (size_t i = 0; i < TRUST_BUNDLE_ANCHORS_MAX; i++) {
+        list[i] = i % 2 == 0 ? f->root : f->other;
+    }
+    struct trust_bundle *bundle = bundle_of(f, "prod.example", list);
+    assert_non_null(bundle);
+    assert_int_equal(trust_bundle_count(bundle), 2);
+    trust_bundle_unref(bundle);
+    list[TRUST_BUNDLE_ANCHORS_MAX] = f->root;
+    char *pem = cert_pem(list);
+    assert_refused(f, "prod.example", pem, "more than 256 certificates");
+    free(pem);
+    struct der_text der = der_of(list);
+    assert_null(trust_bundle_from_der(f->crypto, "prod.example", der.data, der.len, &err));
+    assert_string_equal(err.text, "certificate 257: more than 256 certificates in one bundle");
+    free(der.data);
+}
+
 static void test_credentials_choose_by_exact_domain(void **state)
 {
     struct fixture *f = *state;
@@ -385,6 +409,7 @@ int main(void)
         cmocka_unit_test(test_refuses_what_is_no_ca),
         cmocka_unit_test(test_refuses_anchors_with_a_foreign_id),
         cmocka_unit_test(test_refuses_a_bundle_without_a_root),
+        cmocka_unit_test(test_refuses_more_anchors_than_there_may_be),
         cmocka_unit_test(test_credentials_choose_by_exact_domain),
         cmocka_unit_test(test_credentials_without_bundles_trust_nobody),
         cmocka_unit_test(test_credentials_refuse_a_shared_anchor),
