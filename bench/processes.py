@@ -59,6 +59,11 @@ def spawn(command, **more):
     return process
 
 
+def spawn_load(command, **more):
+    """Without SIGPIPE, as Python is itself: a peer that has gone is an error to count."""
+    return spawn(command, restore_signals=False, **more)
+
+
 def end_by_signal():
     """SIGTERM ends the run in order, as an interrupt does: nothing it started stays."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -145,8 +150,8 @@ class Backend:
         command = [load, "backend", "--listen", "127.0.0.1:0"]
         if tls:
             command += tls_options(svids, "server", "proxy")
-        self.process = spawn(on_core(core, command, realtime), stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, text=True)
+        self.process = spawn_load(on_core(core, command, realtime), stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         if not line.startswith("listening "):
             end(self.process)
@@ -203,7 +208,7 @@ class Place:
 
     def start(self, work, realtime=False, **options):
         self.proxy.check_alive()
-        return spawn(
+        return spawn_load(
             on_core(self.bench.cores.client, self.client_command(work, options), realtime),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
