@@ -169,15 +169,15 @@ $(BUILD)/bench/%: bench/%.c $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
 
-# The load generator is a program of several files; of the library it takes only base/.
-$(LOAD_BIN): $(LOAD_OBJ) $(LIB)
-	@echo "  BENCH   $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto -lm
-
 $(BUILD)/bench/mixed: $(MIXED_SRC) $(wildcard bench/mixed/*.h) Makefile
 	@echo "  BENCH   $@"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(MIXED_SRC) -lssl -lcrypto -lm
+
+# The load generator is a program of several files; of the library it takes only base/.
+$(LOAD_BIN): $(LOAD_OBJ) $(LIB)
+	@echo "  BENCH   $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto -lm
 
 $(BUILD)/bench/obj/%.o: bench/%.c Makefile
 	@echo "  CC      $@"
@@ -233,9 +233,10 @@ layers: ## every #include against src/layers.txt
 
 lint: ## clang-tidy, cppcheck, shellcheck, pyflakes
 	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,performance,portability \
-	    --suppress=missingIncludeSystem -j $(JOBS) -Iinclude -D_GNU_SOURCE -DBULKHEAD_VERSION='"$(VERSION)"' src
-	$(Q)mkdir -p build && printf '%s\n' $(SOURCES) src/main.c | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
-	    --warnings-as-errors='*' FILE -- $(CPPFLAGS) -std=c11 > build/tidy.log 2> /dev/null || \
+	    --suppress=missingIncludeSystem -j $(JOBS) -Iinclude -Ibench -D_GNU_SOURCE \
+	    -DBULKHEAD_VERSION='"$(VERSION)"' src bench/load
+	$(Q)mkdir -p build && printf '%s\n' $(SOURCES) src/main.c $(LOAD_SRC) | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
+	    --warnings-as-errors='*' FILE -- $(CPPFLAGS) -Ibench -std=c11 > build/tidy.log 2> /dev/null || \
 	    { cat build/tidy.log; exit 1; }
 	$(Q)shellcheck $(SH_FILES)
 	$(Q)pyflakes3 $(PY_FILES)

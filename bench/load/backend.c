@@ -44,13 +44,15 @@ struct visitor {
     size_t held_len, held_from;
 };
 
+LIST_HEAD(visitor_list, visitor);
+
 struct backend {
     struct watch listener; /* first, likewise */
     bool is_full;
     struct poller poller;
     const struct options *options;
     struct tls_side *side; /* NULL: plain */
-    LIST_HEAD(, visitor) visitors;
+    struct visitor_list visitors;
     struct faults faults;
     uint64_t connections, open, resumed, bytes_in, bytes_out, resets, truncated, aborted;
     uint8_t piece[LINK_PIECE];

@@ -69,7 +69,7 @@ void poller_yield(struct poller *poller, struct watch *watch)
 static void on_signal(struct watch *watch, uint32_t events)
 {
     (void)events;
-    struct poller *poller = (struct poller *)((char *)watch - offsetof(struct poller, signals));
+    struct poller *poller = (void *)((char *)watch - offsetof(struct poller, signals));
     struct signalfd_siginfo info;
     if (read(watch->fd, &info, sizeof info) > 0) {
         poller->must_stop = true;
@@ -79,7 +79,7 @@ static void on_signal(struct watch *watch, uint32_t events)
 static void on_input(struct watch *watch, uint32_t events)
 {
     (void)events;
-    struct poller *poller = (struct poller *)((char *)watch - offsetof(struct poller, input));
+    struct poller *poller = (void *)((char *)watch - offsetof(struct poller, input));
     char unread[256];
     ssize_t got = read(watch->fd, unread, sizeof unread);
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
