@@ -280,10 +280,13 @@ demo: build ## a small shop: who is let through, who is refused, and why
 	$(Q).ci/deps demo
 	$(Q)$(PYTHON) tests/demo.py --bulkhead build/bulkhead
 
-bench: ## first figures next to HAProxy and nginx
+PEERS       ?=
+CONGESTION  ?=
+bench: ## bulkhead beside other proxies, about 10 minutes; QUICK=1: under 2; PEERS=nginx,hitch: only these; CONGESTION=bbr: TCP's
 	$(Q).ci/deps bench
-	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BENCH_BIN)
-	$(Q)$(PYTHON) bench/run.py --bulkhead build/bulkhead --build $(BUILD)
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(addprefix $(BUILD)/bench/,load relay crypto_floor)
+	$(Q)$(PYTHON) bench/run.py --bulkhead build/bulkhead --build $(BUILD) $(if $(PEERS),--peers $(PEERS)) \
+	    $(if $(CONGESTION),--congestion $(CONGESTION))
 
 bench-policy: ## what rules cost to load, to keep and to decide by, from 100 to 100,000 of them
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) $(BUILD)/bench/policy
@@ -291,10 +294,11 @@ bench-policy: ## what rules cost to load, to keep and to decide by, from 100 to 
 
 bench-telemetry: ## what metrics and logs cost: all on against all off, CPU per handshake and per byte
 	$(Q).ci/deps demo
-	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BUILD)/bench/telemetry
+	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) build/bulkhead $(BUILD)/bench/telemetry $(BUILD)/bench/load
 	+$(Q)$(MAKE) --no-print-directory -j$(JOBS) VARIANT=uncounted build/uncounted/bulkhead
 	$(Q)$(BUILD)/bench/telemetry
-	$(Q)$(PYTHON) bench/telemetry.py --on build/release/bulkhead --off build/uncounted/bulkhead
+	$(Q)$(PYTHON) bench/telemetry.py --on build/release/bulkhead --off build/uncounted/bulkhead \
+	    --load $(BUILD)/bench/load
 
 P ?=
 soak: ## what must hold under load, about two minutes; P=bulk, stalled, slow, few, reload, quarantine, drain, rotate, churn, tails, workload or mixed (T=seconds, SEED=) picks, JSON=1 for machines
