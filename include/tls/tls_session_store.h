@@ -7,9 +7,9 @@
  *
  * A session is of no use without a gate behind it, and there is one: every resumed handshake is
  * judged like a full one, by the chain that the session keeps (tls_conn). What the store itself
- * promises: it is bounded, in total and for each peer identity, the least recently used goes first;
- * nothing is given out past its end, nor by a clock that stands before its beginning; what goes is
- * wiped.
+ * promises: it is bounded, in total and for each peer identity; what has been used goes first, then
+ * the oldest; nothing is given out past its end, nor by a clock that stands before its beginning;
+ * what goes is wiped.
  */
 #ifndef BULKHEAD_TLS_TLS_SESSION_STORE_H
 #define BULKHEAD_TLS_TLS_SESSION_STORE_H

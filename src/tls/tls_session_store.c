@@ -1,8 +1,12 @@
 /*
  *     shard --buckets--> entry -> entry              by key
  *           --owners---> owner                       one per peer identity that has sessions here
- *           --used-----> least recently used … most  all entries
- *     owner --used-----> least recently used … most  its entries
+ *           --queue----> first to go … last to go    all entries
+ *     owner --queue----> first to go … last to go      its entries
+ *
+ * The oldest goes first, and before it what has been found once: clients use a ticket once (RFC
+ * 8446 C.4) and get the next with it, so a used one is the least likely to come again. Otherwise
+ * those that are still waiting for their use would make room for those that have had it.
  *
  * Keys are random (server: libssl drew the session ID) or hashes, so they spread over the shards
  * by themselves, and each shard keeps its part of the bounds alone: the sums hold without a lock
@@ -28,14 +32,14 @@ TAILQ_HEAD(entry_list, entry);
 
 struct owner {
     struct owner *next; /* in its bucket */
-    struct entry_list used;
+    struct entry_list queue;
     size_t count;
     size_t len;
     char id[];
 };
 
 struct entry {
-    TAILQ_ENTRY(entry) used;   /* of the shard; or of those to be freed */
+    TAILQ_ENTRY(entry) queue;  /* of the shard; or of those to be freed */
     TAILQ_ENTRY(entry) shared; /* of the owner */
     struct entry *next;        /* in its bucket */
     struct owner *owner;
@@ -51,7 +55,7 @@ struct shard {
     pthread_mutex_t mutex;
     struct entry **buckets;
     struct owner *owners[OWNER_BUCKETS];
-    struct entry_list used;
+    struct entry_list queue;
     size_t count;
     uint64_t generation; /* nothing older is kept */
 };
@@ -100,7 +104,7 @@ struct tls_session_store *tls_session_store_new(const struct tls_session_limits 
         int failed = pthread_mutex_init(&shard->mutex, NULL);
         ASSERT(failed == 0);
         shard->buckets = mem_alloc_array(store->bucket_count, sizeof(struct entry *));
-        TAILQ_INIT(&shard->used);
+        TAILQ_INIT(&shard->queue);
     }
     return store;
 }
@@ -156,7 +160,7 @@ static struct owner *owner_of(struct shard *shard, struct strview id)
     if (owner == NULL) {
         return NULL;
     }
-    TAILQ_INIT(&owner->used);
+    TAILQ_INIT(&owner->queue);
     owner->len = id.len;
     memcpy(owner->id, id.ptr, id.len);
     struct owner **bucket = owner_bucket_of(shard, id);
@@ -189,13 +193,13 @@ static void detach(const struct tls_session_store *store, struct shard *shard, s
         slot = &(*slot)->next;
     }
     *slot = entry->next;
-    TAILQ_REMOVE(&shard->used, entry, used);
-    TAILQ_REMOVE(&entry->owner->used, entry, shared);
+    TAILQ_REMOVE(&shard->queue, entry, queue);
+    TAILQ_REMOVE(&entry->owner->queue, entry, shared);
     shard->count--;
     entry->owner->count--;
     owner_forget_if_empty(shard, entry->owner);
     entry->owner = NULL;
-    TAILQ_INSERT_TAIL(gone, entry, used);
+    TAILQ_INSERT_TAIL(gone, entry, queue);
 }
 
 /* SSL_SESSION_free wipes the secret when its last reference goes. */
@@ -203,7 +207,7 @@ static void free_all(struct entry_list *gone)
 {
     struct entry *entry;
     while ((entry = TAILQ_FIRST(gone)) != NULL) {
-        TAILQ_REMOVE(gone, entry, used);
+        TAILQ_REMOVE(gone, entry, queue);
         SSL_SESSION_free(entry->session);
         mem_free(entry);
     }
@@ -216,8 +220,8 @@ static void attach(const struct tls_session_store *store, struct shard *shard, s
     entry->next = *slot;
     *slot = entry;
     entry->owner = owner;
-    TAILQ_INSERT_TAIL(&shard->used, entry, used);
-    TAILQ_INSERT_TAIL(&owner->used, entry, shared);
+    TAILQ_INSERT_TAIL(&shard->queue, entry, queue);
+    TAILQ_INSERT_TAIL(&owner->queue, entry, shared);
     shard->count++;
     owner->count++;
 }
@@ -227,9 +231,9 @@ static void make_room(const struct tls_session_store *store, struct shard *shard
 {
     struct owner *owner = owner_find(shard, peer);
     if (owner != NULL && owner->count >= store->max_per_peer) {
-        detach(store, shard, TAILQ_FIRST(&owner->used), gone);
+        detach(store, shard, TAILQ_FIRST(&owner->queue), gone);
     } else if (shard->count >= store->max_sessions) {
-        detach(store, shard, TAILQ_FIRST(&shard->used), gone);
+        detach(store, shard, TAILQ_FIRST(&shard->queue), gone);
     }
 }
 
@@ -269,7 +273,7 @@ void tls_session_store_put(struct tls_session_store *store, const struct tls_ses
     bool kept = insert(store, shard, entry, facts->peer, &gone);
     unlock(shard);
     if (!kept) {
-        TAILQ_INSERT_TAIL(&gone, entry, used);
+        TAILQ_INSERT_TAIL(&gone, entry, queue);
     }
     free_all(&gone);
 }
@@ -308,10 +312,10 @@ SSL_SESSION *tls_session_store_find(struct tls_session_store *store, enum tls_se
     struct entry *entry = look_up(store, shard, role, key, now_s, &gone);
     if (entry != NULL && SSL_SESSION_up_ref(entry->session) == 1) {
         session = entry->session;
-        TAILQ_REMOVE(&shard->used, entry, used);
-        TAILQ_INSERT_TAIL(&shard->used, entry, used);
-        TAILQ_REMOVE(&entry->owner->used, entry, shared);
-        TAILQ_INSERT_TAIL(&entry->owner->used, entry, shared);
+        TAILQ_REMOVE(&shard->queue, entry, queue);
+        TAILQ_INSERT_HEAD(&shard->queue, entry, queue);
+        TAILQ_REMOVE(&entry->owner->queue, entry, shared);
+        TAILQ_INSERT_HEAD(&entry->owner->queue, entry, shared);
     }
     unlock(shard);
     free_all(&gone);
@@ -372,8 +376,8 @@ void tls_session_store_clear(struct tls_session_store *store, uint64_t generatio
             shard->generation = generation;
         }
         struct entry *next;
-        for (struct entry *entry = TAILQ_FIRST(&shard->used); entry != NULL; entry = next) {
-            next = TAILQ_NEXT(entry, used);
+        for (struct entry *entry = TAILQ_FIRST(&shard->queue); entry != NULL; entry = next) {
+            next = TAILQ_NEXT(entry, queue);
             if (entry->generation < generation) {
                 detach(store, shard, entry, &gone);
             }

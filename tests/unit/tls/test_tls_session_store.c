@@ -141,20 +141,41 @@ static void test_gives_nothing_out_of_its_time(void **state)
     tls_session_store_unref(store);
 }
 
-static void test_the_least_recently_used_goes_first(void **state)
+static void test_what_has_been_used_goes_first_then_the_oldest(void **state)
 {
     (void)state;
     struct tls_session_store *store = new_store(3, 3);
     put(store, 1, "a");
     put(store, 2, "b");
     put(store, 3, "c");
-    assert_true(finds(store, 1));
+    assert_true(finds(store, 2));
+    assert_true(finds(store, 2)); /* several at once may use one */
     put(store, 4, "d");
-    assert_true(finds(store, 1));
+    put(store, 5, "e");
     assert_false(finds(store, 2));
+    assert_false(finds(store, 1));
     assert_true(finds(store, 3));
     assert_true(finds(store, 4));
+    assert_true(finds(store, 5));
     assert_int_equal(tls_session_store_count(store), 3);
+    tls_session_store_unref(store);
+}
+
+/* Few clients of one identity, each with the ticket of its last connection, never miss. */
+static void test_a_ticket_that_waits_outlives_those_that_were_used(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 100, BOUND = 8 };
+    struct tls_session_store *store = new_store(BOUND, BOUND);
+    put(store, 1, "a"); /* waits all the time */
+    uint64_t last = 2;
+    put(store, last, "a");
+    for (uint64_t n = 3; n < ROUNDS; n++) {
+        assert_true(finds(store, last));
+        put(store, n, "a");
+        last = n;
+    }
+    assert_true(finds(store, 1));
     tls_session_store_unref(store);
 }
 
@@ -292,7 +313,8 @@ int main(void)
         cmocka_unit_test(test_roles_share_nothing),
         cmocka_unit_test(test_takes_once_and_the_newest),
         cmocka_unit_test(test_gives_nothing_out_of_its_time),
-        cmocka_unit_test(test_the_least_recently_used_goes_first),
+        cmocka_unit_test(test_what_has_been_used_goes_first_then_the_oldest),
+        cmocka_unit_test(test_a_ticket_that_waits_outlives_those_that_were_used),
         cmocka_unit_test(test_a_peer_takes_no_place_from_others),
         cmocka_unit_test(test_the_bounds_hold_over_all_shards),
         cmocka_unit_test(test_clear_drops_what_is_older_and_takes_no_more_of_it),
