@@ -23,6 +23,8 @@
 #include "tls_thread.h"
 #include "tls_verify.h"
 
+#include <openssl/evp.h>
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -76,6 +78,30 @@ static void fail_tls(struct tls_conn *tls, const struct tls_error *error)
     }
 }
 
+/* Frees what is in it, whoever else has a reference: any type will do. */
+static void empty(EVP_PKEY *key)
+{
+    (void)EVP_PKEY_set_type(key, EVP_PKEY_X25519);
+    EVP_PKEY_free(key);
+}
+
+/*
+ * libssl keeps the keys of the key exchange for as long as the connection lives, though nothing
+ * needs them. Who reads our memory later could decrypt what was recorded before (RFC 8446 E.1,
+ * forward secrecy), and of ML-KEM they are 6 to 8 KiB.
+ */
+static void forget_ephemeral_keys(SSL *ssl)
+{
+    EVP_PKEY *key = NULL;
+    if (SSL_get_tmp_key(ssl, &key) == 1) {
+        empty(key);
+    }
+    if (SSL_get_peer_tmp_key(ssl, &key) == 1) {
+        empty(key);
+    }
+    tls_error_clear();
+}
+
 static void open_conn(struct tls_conn *tls, const char *alpn)
 {
     struct peer_info *peer = &tls->peer;
@@ -88,6 +114,7 @@ static void open_conn(struct tls_conn *tls, const char *alpn)
     tls_resumption_begin(tls);
     /* Our chain and key are in the credentials alone again, so that a rotation can wipe them. */
     SSL_certs_clear(tls->ssl);
+    forget_ephemeral_keys(tls->ssl);
     mem_free(tls->handshake);
     tls->handshake = NULL;
     tls_conn_enter(tls, TLS_STATE_OPEN);

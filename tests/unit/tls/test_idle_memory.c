@@ -1,7 +1,8 @@
 /*
  * An open connection over which nothing flows keeps none of libssl's buffers, whatever it did
  * last: its handshake, the ticket, a new key, a byte either way. Each buffer is a record's size;
- * nothing else that libssl or libcrypto allocate here is as large.
+ * nothing else that libssl or libcrypto allocate here is as large. And none of the keys of its key
+ * exchange.
  */
 #include "resume_test.h"
 
@@ -146,6 +147,49 @@ static void test_after_a_new_key(void **state)
     fini_both(&both);
 }
 
+static bool has_key(EVP_PKEY *key)
+{
+    uint8_t bytes[4096]; /* an ML-KEM key has 2,400 and more */
+    size_t len = sizeof(bytes);
+    bool has = EVP_PKEY_get_raw_private_key(key, bytes, &len) == 1;
+    len = sizeof(bytes);
+    has = has || EVP_PKEY_get_raw_public_key(key, bytes, &len) == 1;
+    EVP_PKEY_free(key);
+    return has;
+}
+
+static void assert_no_ephemeral_keys(const struct ours *ours)
+{
+    SSL *ssl = tls_conn_from(ours->conn)->ssl;
+    EVP_PKEY *key = NULL;
+    if (SSL_get_tmp_key(ssl, &key) == 1) {
+        assert_false(has_key(key));
+    }
+    if (SSL_get_peer_tmp_key(ssl, &key) == 1) {
+        assert_false(has_key(key));
+    }
+}
+
+/* They could decrypt what was recorded of the connection (RFC 8446 E.1); and it goes on without. */
+static void test_the_keys_of_the_key_exchange_are_gone(void **state)
+{
+    struct resume *resume = *state;
+    struct both both;
+    open_both(resume, &both);
+    assert_no_ephemeral_keys(&both.server);
+    assert_no_ephemeral_keys(&both.client);
+    resume->world->thread->rekey_records = 1;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(conn_write(both.client.conn, (const uint8_t *)"x", 1), CONN_END_NONE);
+    }
+    ours_resume(&both.server);
+    run_until(resume->world, has_a_byte, &both.server);
+    assert_int_equal(conn_write(both.server.conn, (const uint8_t *)"y", 1), CONN_END_NONE);
+    ours_resume(&both.client);
+    run_until(resume->world, has_a_byte, &both.client);
+    fini_both(&both);
+}
+
 /* What came with the end of the handshake, or in between, is not lost to the look for nothing. */
 static void test_bytes_that_came_early_are_read(void **state)
 {
@@ -169,6 +213,7 @@ int main(void)
         TEST(test_after_the_handshake),
         TEST(test_after_the_ticket),
         TEST(test_after_a_new_key),
+        TEST(test_the_keys_of_the_key_exchange_are_gone),
         TEST(test_bytes_that_came_early_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
