@@ -424,8 +424,12 @@ static bool join_waiting(struct reload *reload, const struct reload_request *req
         if (request->done == NULL && job->request.done == NULL &&
             job->request.kind == request->kind) {
             if (request->scope == SOURCES_ALL) {
+                /* Its line is for who asked, not for what was noticed besides. */
+                if (job->request.scope != SOURCES_ALL ||
+                    strcmp(request->trigger, RELOAD_TRIGGER_WATCH) != 0) {
+                    job->request.trigger = request->trigger;
+                }
                 job->request.scope = SOURCES_ALL;
-                job->request.trigger = request->trigger;
             }
             return true;
         }

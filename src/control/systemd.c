@@ -166,10 +166,10 @@ void systemd_waiting(struct systemd *systemd, const char *why, uint64_t next_ms)
     enum { MARGIN_MS = 30 * 1000, WHY_SIZE = 512 };
     char plain[WHY_SIZE];
     if (systemd->state == SYSTEMD_STARTING) {
+        uint64_t extend_us = (next_ms + MARGIN_MS) * US_PER_MS;
         copy_plain(plain, sizeof(plain), why);
         tell(systemd, "EXTEND_TIMEOUT_USEC=%llu\nSTATUS=Waiting for the first SVID%s%s",
-             (unsigned long long)((next_ms + MARGIN_MS) * US_PER_MS), plain[0] == '\0' ? "" : ": ",
-             plain);
+             (unsigned long long)extend_us, plain[0] == '\0' ? "" : ": ", plain);
     }
 }
 
