@@ -71,6 +71,14 @@ QUICK = Plan("quick", rounds=1, seconds=0.3, warm_up=0.1, idle=400, idle_bridge=
              storm_rounds=1, counts=(100, 1000), scaling_seconds=0.4, worker_rounds=1)
 
 
+def shown(command):
+    """Without paths of this machine: what is found on PATH by its name, ours from the root on."""
+    program, *rest = (part.replace(f"{ROOT}/", "") for part in command)
+    if program.startswith("/") and not program.startswith("/usr/"):
+        program = os.path.basename(program)
+    return shlex.join([program, *rest])
+
+
 class Progress:
     """One line on a terminal's stderr; nothing elsewhere."""
 
@@ -121,8 +129,7 @@ class Bench:
 
     def place(self, peer, kind, **more):
         place = Place(self, peer, kind, **more)
-        self.commands.setdefault((peer.name, kind, place.setup.role), shlex.join(
-            part.replace(f"{ROOT}/", "") for part in place.proxy.command))
+        self.commands.setdefault((peer.name, kind, place.setup.role), shown(place.proxy.command))
         return place
 
     def places(self, kind, wanted):
