@@ -114,12 +114,14 @@ debug: ## -O0 -g3, in build/debug/
 build/bulkhead: build/release/bulkhead
 	$(Q)cp -f $< $@
 
-$(PROGRAM): $(BUILD)/obj/main.o $(LIB)
+START_OBJ := $(if $(filter tsan,$(VARIANT)),$(BUILD)/tests/tsan/first_blocking_call.o)
+
+$(PROGRAM): $(BUILD)/obj/main.o $(START_OBJ) $(LIB)
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # For tests that turn the clock: its own clock.o comes before the archive, whose is then not taken.
-$(CLOCK_PROG): $(BUILD)/obj/main.o $(BUILD)/tests/clock/test_clock.o $(LIB)
+$(CLOCK_PROG): $(BUILD)/obj/main.o $(BUILD)/tests/clock/test_clock.o $(START_OBJ) $(LIB)
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -127,6 +129,11 @@ $(BUILD)/tests/clock/test_clock.o: src/base/clock.c Makefile
 	@echo "  CC      $@"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -DBULKHEAD_TEST_CLOCK $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/tsan/%.o: tests/tsan/%.c Makefile
+	@echo "  CC      $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(OBJECTS)
 	@echo "  AR      $@"

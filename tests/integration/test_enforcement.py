@@ -53,6 +53,7 @@ def test_audit_is_loud_at_the_start_and_at_each_reload(reloadable, backends, iss
     assert (line["level"], line["count"], line["listeners"]) == ("warn", 2, "a,b")
     place.reload()
     place.apply(listeners=place.listener("b", enforcement="enforce"))
+    place.wait_log("enforcement_audit", listeners="a")
     said = place.log.find(event="enforcement_audit")
     assert [line["listeners"] for line in said] == ["a,b", "a,b", "a"]
     place.apply(enforcement="enforce")

@@ -197,7 +197,7 @@ def test_a_shadow_rule_that_ends_takes_nobody_along(reloadable, backends, issuer
         Witness(issuer, shop).turn(place, clock, 2)
         ping(stream)
         place.reload()
-    assert place.log.find(event="rule_expired", rule="try")[0]["mode"] == "shadow"
+    assert place.wait_log("rule_expired", rule="try")["mode"] == "shadow"
 
 
 def test_a_later_end_counts_for_live_sessions(reloadable, backends, issuer, shop, clock):
