@@ -114,14 +114,12 @@ debug: ## -O0 -g3, in build/debug/
 build/bulkhead: build/release/bulkhead
 	$(Q)cp -f $< $@
 
-START_OBJ := $(if $(filter tsan,$(VARIANT)),$(BUILD)/tests/tsan/first_blocking_call.o)
-
-$(PROGRAM): $(BUILD)/obj/main.o $(START_OBJ) $(LIB)
+$(PROGRAM): $(BUILD)/obj/main.o $(LIB)
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # For tests that turn the clock: its own clock.o comes before the archive, whose is then not taken.
-$(CLOCK_PROG): $(BUILD)/obj/main.o $(BUILD)/tests/clock/test_clock.o $(START_OBJ) $(LIB)
+$(CLOCK_PROG): $(BUILD)/obj/main.o $(BUILD)/tests/clock/test_clock.o $(LIB)
 	@echo "  LINK    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -129,11 +127,6 @@ $(BUILD)/tests/clock/test_clock.o: src/base/clock.c Makefile
 	@echo "  CC      $@"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -DBULKHEAD_TEST_CLOCK $(CFLAGS) -MMD -MP -c -o $@ $<
-
-$(BUILD)/tests/tsan/%.o: tests/tsan/%.c Makefile
-	@echo "  CC      $@"
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(OBJECTS)
 	@echo "  AR      $@"

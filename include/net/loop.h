@@ -10,6 +10,7 @@
 
 #include "base/errbuf.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -74,12 +75,16 @@ void timer_set(struct timer *timer, uint64_t delay_ms);
 void timer_cancel(struct timer *timer);
 bool timer_is_set(const struct timer *timer);
 
-/* A signal, on the control loop only (libevent serves signals on one loop per process). */
+/*
+ * Signals as events (signalfd(2)): nothing runs in a handler, and no system call is interrupted.
+ * The caller has blocked them in all threads and leaves them so: one that isn't takes its usual
+ * action. Those of one number merge while they wait, as signal(7) says.
+ */
 struct signal_watch;
 typedef void signal_watch_fn(void *arg, int signal_number);
-struct signal_watch *signal_watch_new(struct loop *loop, int signal_number, signal_watch_fn *fn,
-                                      void *arg, struct errbuf *err);
-/* NULL is fine. The signal gets back the action that it had before. */
+struct signal_watch *signal_watch_new(struct loop *loop, const sigset_t *signals,
+                                      signal_watch_fn *fn, void *arg, struct errbuf *err);
+/* NULL is fine; not inside its own callback. What waits stays pending. */
 void signal_watch_free(struct signal_watch *watch);
 
 /* Build-time and run-time version texts of libevent. */

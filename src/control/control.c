@@ -61,8 +61,6 @@
 #include "tls/tls_session_store.h"
 
 enum { LOG_FLUSH_MS = 3000 };
-static const int handled_signals[CONTROL_SIGNALS] = {SIGTERM, SIGINT,  SIGQUIT,
-                                                     SIGHUP,  SIGUSR1, SIGUSR2};
 
 const struct config *control_config(const struct control *control)
 {
@@ -79,6 +77,15 @@ void control_order_all(struct control *control, enum worker_order order, enum re
 static void on_timer(void *arg)
 {
     drain_on_timer(arg);
+}
+
+static void set_of_signals(sigset_t *set)
+{
+    static const int handled[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2};
+    sigemptyset(set);
+    for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++) {
+        sigaddset(set, handled[i]);
+    }
 }
 
 static const char *signal_name(int signal_number)
@@ -276,14 +283,10 @@ static int make_control_loop(struct control *control, struct errbuf *err)
         errbuf_set(err, "memory is out");
         return -1;
     }
-    for (size_t i = 0; i < CONTROL_SIGNALS; i++) {
-        control->signals[i] =
-            signal_watch_new(control->loop, handled_signals[i], on_signal, control, err);
-        if (control->signals[i] == NULL) {
-            return -1;
-        }
-    }
-    return 0;
+    sigset_t signals;
+    set_of_signals(&signals);
+    control->signals = signal_watch_new(control->loop, &signals, on_signal, control, err);
+    return control->signals != NULL ? 0 : -1;
 }
 
 void control_follow_metrics(struct control *control, const struct setup *setup)
@@ -531,9 +534,7 @@ static void fini(struct control *control)
     open_doors_free(control->open_doors);
     own_expiry_free(control->own_expiry);
     rule_expiry_free(control->rule_expiry);
-    for (size_t i = 0; i < CONTROL_SIGNALS; i++) {
-        signal_watch_free(control->signals[i]);
-    }
+    signal_watch_free(control->signals);
     timer_free(control->timer);
     if (control->mailbox != NULL) {
         mailbox_free(control->mailbox);
@@ -559,14 +560,12 @@ static void fini(struct control *control)
     sources_free(control->sources);
 }
 
-static void mask_signals(int how)
+/* From here on they wait for the loop, in every thread that is started, until the process ends. */
+static void block_signals(void)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    for (size_t i = 0; i < CONTROL_SIGNALS; i++) {
-        sigaddset(&set, handled_signals[i]);
-    }
-    int error = pthread_sigmask(how, &set, NULL);
+    sigset_t signals;
+    set_of_signals(&signals);
+    int error = pthread_sigmask(SIG_BLOCK, &signals, NULL);
     ASSERT(error == 0);
 }
 
@@ -587,18 +586,16 @@ int control_run(const char *config_path, const struct config_options *options)
     if (code == 0) {
         struct errbuf err;
         systemd_open(control->systemd, control);
-        mask_signals(SIG_BLOCK);
+        block_signals();
         if (start(control, &err) != 0) {
             control_log_not_started(control, err.text);
             systemd_not_started(control->systemd, err.text);
             stop_workers(control);
             code = 1;
         } else {
-            mask_signals(SIG_UNBLOCK);
             log_start(control);
             loop_run(control->loop);
             code = control->exit_code;
-            mask_signals(SIG_BLOCK); /* nobody handles them now, and they would end us otherwise */
             stop_workers(control);
             control_log_stopped(control);
         }

@@ -44,7 +44,6 @@ struct watching;
 struct workload_source;
 
 enum control_state { CONTROL_RUNNING = 0, CONTROL_DELAYED, CONTROL_DRAINING, CONTROL_STOPPING };
-enum { CONTROL_SIGNALS = 6 };
 
 struct control {
     enum control_state state;
@@ -55,7 +54,7 @@ struct control {
     struct snapshot *snapshot; /* in force, or being brought into force */
     struct loop *loop;
     struct mailbox *mailbox;
-    struct signal_watch *signals[CONTROL_SIGNALS];
+    struct signal_watch *signals;
     struct timer *timer;
     struct log log;
     _Atomic int log_level;     /* enum log_level, of every thread's log */

@@ -19,6 +19,9 @@
  * Timers: libevent counts in CLOCK_MONOTONIC_COARSE, which lags, so a timer can fire some
  * milliseconds early; each is compared with the loop's clock and put back when it did. A timer
  * that cannot be set for want of memory fires at once: a deadline that never comes would be worse.
+ *
+ * Signals: a signalfd and not libevent's handler. No handler of ours runs between two instructions
+ * of anything, and what a process must not miss does not depend on a pipe that it writes to itself.
  */
 #include "net/loop.h"
 
@@ -26,6 +29,8 @@
 #include <event2/event_struct.h>
 
 #include <sys/queue.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -77,10 +82,10 @@ struct timer {
 };
 
 struct signal_watch {
-    struct loop *loop;
     signal_watch_fn *fn;
     void *arg;
-    struct event event;
+    int fd;
+    struct io_watch *io;
 };
 
 /* What libevent prints by itself (a refused epoll_ctl, for one) comes back to us as an error too.
@@ -446,27 +451,33 @@ bool timer_is_set(const struct timer *timer)
     return event_pending(&timer->event, EV_TIMEOUT, NULL) != 0;
 }
 
-static void on_signal(evutil_socket_t number, short what, void *arg)
+/* One at a time: the kernel tells of the next in the next turn. */
+static void on_signal_readable(void *arg, unsigned events)
 {
     struct signal_watch *watch = arg;
-    (void)what;
-    read_clock(watch->loop);
-    watch->fn(watch->arg, number);
+    struct signalfd_siginfo info;
+    (void)events;
+    if (read(watch->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        watch->fn(watch->arg, (int)info.ssi_signo);
+    }
 }
 
-struct signal_watch *signal_watch_new(struct loop *loop, int signal_number, signal_watch_fn *fn,
-                                      void *arg, struct errbuf *err)
+struct signal_watch *signal_watch_new(struct loop *loop, const sigset_t *signals,
+                                      signal_watch_fn *fn, void *arg, struct errbuf *err)
 {
-    CHECK_MAGIC(loop, LOOP_MAGIC);
     struct signal_watch *watch = mem_alloc(sizeof(*watch));
-    watch->loop = loop;
     watch->fn = fn;
     watch->arg = arg;
-    if (event_assign(&watch->event, loop->base, signal_number, EV_SIGNAL | EV_PERSIST, on_signal,
-                     watch) != 0 ||
-        event_add(&watch->event, NULL) != 0) {
-        errbuf_set_errno(err, "cannot watch signal %d", signal_number);
+    watch->fd = signalfd(-1, signals, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (watch->fd < 0) {
+        errbuf_set_errno(err, "cannot watch signals");
         mem_free(watch);
+        return NULL;
+    }
+    watch->io = io_watch_new(loop, watch->fd, on_signal_readable, watch);
+    if (watch->io == NULL || io_watch_set(watch->io, IO_READ) != 0) {
+        errbuf_set(err, "cannot watch signals: memory is out");
+        signal_watch_free(watch);
         return NULL;
     }
     return watch;
@@ -477,7 +488,8 @@ void signal_watch_free(struct signal_watch *watch)
     if (watch == NULL) {
         return;
     }
-    (void)event_del(&watch->event);
+    io_watch_free(watch->io);
+    (void)close(watch->fd);
     mem_free(watch);
 }
 
