@@ -22,6 +22,26 @@ struct netaddr {
     } u;
 };
 
+/*
+ * The same in 40 bytes instead of 136, for what is kept for each connection. {0}: unset. A Unix
+ * address is a copy on the heap; it ends with netaddr_kept_clear.
+ */
+struct netaddr_kept {
+    union {
+        struct sockaddr sa;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } u;
+    uint32_t len;   /* 0: unset */
+    uint8_t *local; /* an address that is neither IPv4 nor IPv6, len bytes; NULL: it is in u */
+};
+
+/* In place of what was kept before. False when memory is out: nothing is kept then. */
+bool netaddr_keep(struct netaddr_kept *kept, const struct netaddr *addr)
+    __attribute__((warn_unused_result));
+struct netaddr netaddr_of(const struct netaddr_kept *kept);
+void netaddr_kept_clear(struct netaddr_kept *kept);
+
 /* ip without brackets: "127.0.0.1", "::1", also "fe80::1%eth0". False when it is no IP literal. */
 bool netaddr_from_ip(struct netaddr *addr, const char *ip, uint16_t port);
 /* False when the path is empty or too long for a sockaddr_un. */

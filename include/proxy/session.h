@@ -52,7 +52,7 @@ struct session {
     uint64_t timer_due_ms;
     struct exchange exchange;
     struct expiry_entry expiry;
-    struct netaddr peer;
+    struct netaddr_kept peer;
     TAILQ_ENTRY(session) link;           /* worker->sessions */
     TAILQ_ENTRY(session) handshake_link; /* its listener's handshakes */
     struct loop_deferred deferred;

@@ -38,8 +38,8 @@ struct upstream {
     struct netaddr *addresses; /* what the name resolved to */
     size_t address_count;
     size_t next_address;
-    struct netaddr address; /* being dialled, or dialled last */
-    struct netaddr local;
+    struct netaddr_kept address; /* being dialled, or dialled last */
+    struct netaddr_kept local;   /* our end of it; unset for a Unix socket */
     struct dial_failure last_failure;
     struct loop_deferred deferred;
     bool pending_failure;
@@ -54,5 +54,7 @@ void upstream_start(struct upstream *upstream, struct worker *worker,
                     const struct upstream_owner *owner, void *arg);
 /* Gives everything up without on_done. Safe at any time, also when done. */
 void upstream_cancel(struct upstream *upstream);
+/* Last: the addresses are known until then. */
+void upstream_fini(struct upstream *upstream);
 
 #endif

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 static const size_t path_offset = offsetof(struct sockaddr_un, sun_path);
 
 static bool is_family(const struct netaddr *addr, int family)
@@ -100,6 +102,40 @@ void netaddr_from_sockaddr(struct netaddr *addr, const struct sockaddr *sa, sock
     }
     addr->len = len < sizeof(addr->u) ? len : (socklen_t)sizeof(addr->u);
     memcpy(&addr->u, sa, addr->len);
+}
+
+bool netaddr_keep(struct netaddr_kept *kept, const struct netaddr *addr)
+{
+    netaddr_kept_clear(kept);
+    if (is_ipv4(addr)) {
+        kept->u.in = addr->u.in;
+        kept->len = sizeof(kept->u.in);
+    } else if (is_ipv6(addr)) {
+        kept->u.in6 = addr->u.in6;
+        kept->len = sizeof(kept->u.in6);
+    } else if (addr->len > 0) {
+        kept->local = mem_try_alloc(addr->len);
+        if (kept->local == NULL) {
+            return false;
+        }
+        memcpy(kept->local, &addr->u, addr->len);
+        kept->len = addr->len;
+    }
+    return true;
+}
+
+struct netaddr netaddr_of(const struct netaddr_kept *kept)
+{
+    struct netaddr addr = {.len = kept->len};
+    memcpy(&addr.u, kept->local != NULL ? (const void *)kept->local : (const void *)&kept->u,
+           kept->len);
+    return addr;
+}
+
+void netaddr_kept_clear(struct netaddr_kept *kept)
+{
+    mem_free(kept->local);
+    *kept = (struct netaddr_kept){0};
 }
 
 bool netaddr_is_loopback(const struct netaddr *addr)

@@ -131,7 +131,7 @@ enum reason announce_send(const struct session *session, struct conn *upstream)
     }
     char unique_id[ANNOUNCE_UNIQUE_ID_SIZE];
     struct proxy_header header = {
-        .source = session->peer,
+        .source = netaddr_of(&session->peer),
         .alpn = strview_from(peer->alpn),
         .authority = server_name(session->downstream),
         .unique_id = strview_from(announce_unique_id(session, unique_id)),

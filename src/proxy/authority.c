@@ -21,9 +21,9 @@
 static bool plaintext_now_unsafe(const struct session *session,
                                  const struct setup_listener *listener)
 {
-    const struct netaddr *dialled = &session->exchange.upstream.address;
-    return listener->client == NULL && !listener->config->unsafe_plaintext && dialled->len != 0 &&
-           !netaddr_is_loopback(dialled);
+    struct netaddr dialled = netaddr_of(&session->exchange.upstream.address);
+    return listener->client == NULL && !listener->config->unsafe_plaintext && dialled.len != 0 &&
+           !netaddr_is_loopback(&dialled);
 }
 
 static enum reason judge_listener(const struct session *session,

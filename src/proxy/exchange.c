@@ -422,14 +422,16 @@ static void write_access_line(struct exchange *exchange, struct session *session
     char peer_text[NETADDR_TEXT_SIZE];
     char upstream_text[NETADDR_TEXT_SIZE];
     char local_text[NETADDR_TEXT_SIZE];
-    bool dialled = exchange->upstream.address.len != 0;
+    struct netaddr peer = netaddr_of(&session->peer);
+    struct netaddr upstream = netaddr_of(&exchange->upstream.address);
+    struct netaddr local = netaddr_of(&exchange->upstream.local);
     struct access_record record = {
         .wall_ms = clock_wall_ms(),
         .event = event_name(event),
         .session = session->id,
         .listener = listener->config->name.text,
         .kind = config_kind_name(listener->config->kind),
-        .downstream = netaddr_format(&session->peer, peer_text),
+        .downstream = netaddr_format(&peer, peer_text),
         .decision = event == CONFIG_ACCESS_DENY ? "deny" : "allow",
         .rule = exchange_rule_name(exchange, session),
         .reason = reason,
@@ -438,11 +440,11 @@ static void write_access_line(struct exchange *exchange, struct session *session
         .duration_ms = loop_now_ms(session->worker->loop) - session->started_ms,
     };
     if (exchange->state != EXCHANGE_AUTHORIZE) {
-        record.upstream = dialled ? netaddr_format(&exchange->upstream.address, upstream_text)
-                                  : listener->config->forward.text.text;
+        record.upstream = upstream.len != 0 ? netaddr_format(&upstream, upstream_text)
+                                            : listener->config->forward.text.text;
     }
-    if (exchange->upstream.local.len != 0 && !netaddr_is_unix(&exchange->upstream.local)) {
-        record.upstream_local = netaddr_format(&exchange->upstream.local, local_text);
+    if (local.len != 0) {
+        record.upstream_local = netaddr_format(&local, local_text);
     }
     if (record.has_bytes) {
         record.bytes_up = relay_bytes(&exchange->relay, RELAY_DOWNSTREAM);

@@ -166,16 +166,17 @@ static struct session *session_new(struct worker *worker, const struct setup_lis
     session->worker = worker;
     session->snapshot = worker->snapshot;
     session->listener = listener;
-    session->peer = *peer;
     session->started_ms = loop_now_ms(worker->loop);
     session->accepted_us = count_now_us();
     session->timer_due_ms = UINT64_MAX;
+    bool kept = netaddr_keep(&session->peer, peer);
     session->timer = timer_new(worker->loop, on_timer, session);
-    if (session->timer != NULL) {
+    if (kept && session->timer != NULL) {
         session->downstream = make_conn(session, fd);
     }
     if (session->downstream == NULL) {
         timer_free(session->timer);
+        netaddr_kept_clear(&session->peer);
         mem_free(session);
         return NULL;
     }
@@ -233,6 +234,8 @@ static void session_free(void *arg)
     struct session *session = arg;
     CHECK_MAGIC(session, SESSION_MAGIC);
     session->magic = 0;
+    upstream_fini(&session->exchange.upstream);
+    netaddr_kept_clear(&session->peer);
     mem_free(session);
 }
 

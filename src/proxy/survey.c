@@ -102,12 +102,12 @@ static void describe_peer(struct session_survey *survey, const struct peer_info 
 static size_t put_upstream(struct session_survey *survey, const struct session *session)
 {
     char text[NETADDR_TEXT_SIZE];
-    const struct netaddr *dialled = &session->exchange.upstream.address;
+    struct netaddr dialled = netaddr_of(&session->exchange.upstream.address);
     if (session->exchange.state == EXCHANGE_AUTHORIZE) {
         return 0;
     }
-    return put_string(survey, dialled->len != 0 ? netaddr_format(dialled, text)
-                                                : session->listener->config->forward.text.text);
+    return put_string(survey, dialled.len != 0 ? netaddr_format(&dialled, text)
+                                               : session->listener->config->forward.text.text);
 }
 
 static const char *state_name(const struct session *session)
@@ -121,7 +121,8 @@ static const char *state_name(const struct session *session)
 static void describe(struct session_survey *survey, const struct session *session,
                      struct session_brief *brief)
 {
-    char peer[NETADDR_TEXT_SIZE];
+    char text[NETADDR_TEXT_SIZE];
+    struct netaddr peer = netaddr_of(&session->peer);
     const struct exchange *exchange = &session->exchange;
     brief->id = session->id;
     brief->age_ms = loop_now_ms(session->worker->loop) - session->started_ms;
@@ -135,7 +136,7 @@ static void describe(struct session_survey *survey, const struct session *sessio
     brief->rule = put_string(survey, exchange_rule_name(exchange, session));
     describe_peer(survey, session_downstream_peer(session), &brief->downstream);
     describe_peer(survey, session_upstream_peer(session), &brief->upstream);
-    brief->downstream_address = put_string(survey, netaddr_format(&session->peer, peer));
+    brief->downstream_address = put_string(survey, netaddr_format(&peer, text));
     brief->upstream_address = put_upstream(survey, session);
 }
 

@@ -121,8 +121,15 @@ static const struct tls_conn_callbacks tls_callbacks = {
 static void connected(struct upstream *upstream, int fd)
 {
     struct worker *worker = upstream->worker;
-    bool is_unix = netaddr_is_unix(&upstream->address);
-    socket_local_address(fd, &upstream->local);
+    struct netaddr dialled = netaddr_of(&upstream->address);
+    bool is_unix = netaddr_is_unix(&dialled);
+    struct netaddr local;
+    socket_local_address(fd, &local);
+    if (!is_unix && !netaddr_keep(&upstream->local, &local)) {
+        close(fd);
+        done(upstream, NULL, REASON_OUT_OF_MEMORY, NULL, "");
+        return;
+    }
     if (!is_mtls(upstream)) {
         struct conn *conn = plain_conn_new(worker->plain, worker->loop, fd, is_unix);
         if (conn == NULL) {
@@ -166,7 +173,10 @@ static bool dial_next(struct upstream *upstream)
     const struct setup_listener *listener = upstream->listener;
     while (upstream->next_address < upstream->address_count) {
         const struct netaddr *addr = &upstream->addresses[upstream->next_address++];
-        upstream->address = *addr;
+        if (!netaddr_keep(&upstream->address, addr)) {
+            upstream->last_failure = (struct dial_failure){.reason = REASON_OUT_OF_MEMORY};
+            return false;
+        }
         if (!may_dial(upstream, addr)) {
             upstream->last_failure = (struct dial_failure){.reason = REASON_PLAINTEXT_OFF_LOOPBACK};
             continue;
@@ -284,4 +294,10 @@ void upstream_cancel(struct upstream *upstream)
     upstream->timer = NULL;
     mem_free(upstream->addresses);
     upstream->addresses = NULL;
+}
+
+void upstream_fini(struct upstream *upstream)
+{
+    netaddr_kept_clear(&upstream->address);
+    netaddr_kept_clear(&upstream->local);
 }

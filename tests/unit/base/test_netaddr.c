@@ -180,6 +180,48 @@ static void test_netaddr_unset_and_unknown(void **state)
     assert_string_equal(netaddr_format(&addr, text), "-");
 }
 
+static void test_netaddr_is_kept_as_it_was(void **state)
+{
+    (void)state;
+    struct netaddr_kept kept = {0};
+    struct netaddr addr;
+    char before[NETADDR_TEXT_SIZE];
+    char after[NETADDR_TEXT_SIZE];
+    static const char *const literals[] = {"127.0.0.1", "::1", "fe80::1%lo"};
+    for (size_t i = 0; i < sizeof(literals) / sizeof(literals[0]); i++) {
+        assert_true(netaddr_from_ip(&addr, literals[i], 443));
+        assert_true(netaddr_keep(&kept, &addr));
+        struct netaddr again = netaddr_of(&kept);
+        assert_int_equal(again.len, addr.len);
+        assert_memory_equal(&again.u, &addr.u, sizeof(addr.u));
+    }
+    /* A path, one of the kernel's own, one without a name: each in place of the one before. */
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    assert_true(netaddr_from_path(&addr, "/run/bulkhead/orders.sock"));
+    assert_true(netaddr_keep(&kept, &addr));
+    struct netaddr path = netaddr_of(&kept);
+    assert_true(netaddr_is_unix(&path));
+    assert_string_equal(netaddr_format(&path, after), netaddr_format(&addr, before));
+    memset(un.sun_path, 'p', sizeof(un.sun_path));
+    un.sun_path[0] = '\0';
+    netaddr_from_sockaddr(&addr, (const struct sockaddr *)&un, sizeof(un));
+    assert_true(netaddr_keep(&kept, &addr));
+    struct netaddr abstract = netaddr_of(&kept);
+    assert_string_equal(netaddr_format(&abstract, after), netaddr_format(&addr, before));
+    netaddr_from_sockaddr(&addr, (const struct sockaddr *)&un, sizeof(un.sun_family));
+    assert_true(netaddr_keep(&kept, &addr));
+    struct netaddr unnamed = netaddr_of(&kept);
+    assert_string_equal(netaddr_format(&unnamed, after), "unix:");
+    /* What is no address at all stays unset. */
+    addr = (struct netaddr){0};
+    assert_true(netaddr_keep(&kept, &addr));
+    struct netaddr unset = netaddr_of(&kept);
+    assert_int_equal(unset.len, 0);
+    assert_string_equal(netaddr_format(&unset, after), "-");
+    netaddr_kept_clear(&kept);
+    netaddr_kept_clear(&kept);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +231,7 @@ int main(void)
         cmocka_unit_test(test_netaddr_unix_paths),
         cmocka_unit_test(test_netaddr_unix_from_the_kernel),
         cmocka_unit_test(test_netaddr_unset_and_unknown),
+        cmocka_unit_test(test_netaddr_is_kept_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
