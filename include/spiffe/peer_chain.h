@@ -44,6 +44,12 @@ struct peer_chain *peer_chain_admit(struct peer_chain_table *table,
     __attribute__((warn_unused_result));
 struct peer_chain *peer_chain_ref(struct peer_chain *chain);
 void peer_chain_unref(struct peer_chain *chain); /* NULL is fine */
+/*
+ * One copy of the certificates for all live sessions of a chain, some 5 KiB each: those in `sent`,
+ * which is what peer_chain_admit was given with the leaf first, give way to the chain's, which are
+ * the same to the byte. The first session's become the chain's; one without sessions has none.
+ */
+void peer_chain_share(struct peer_chain *chain, struct stack_st_X509 *sent);
 const struct spiffe_id *peer_chain_id(const struct peer_chain *chain);
 /*
  * Does a live session's chain hold under these credentials? REASON_NONE when it does, and from then

@@ -78,10 +78,17 @@ static struct peer_chain *find(struct peer_chain_table *table, const uint8_t *ke
     return entry;
 }
 
+static void drop_certificates(struct peer_chain *chain)
+{
+    sk_X509_pop_free(chain->certificates, X509_free);
+    chain->certificates = NULL;
+}
+
 static void chain_free(struct peer_chain *chain)
 {
     ASSERT(chain->refs == 0);
     chain->magic = 0;
+    drop_certificates(chain);
     peer_chain_release(chain);
     mem_free(chain);
 }
@@ -358,7 +365,29 @@ void peer_chain_unref(struct peer_chain *chain)
     if (chain->table == NULL) {
         chain_free(chain);
     } else {
+        drop_certificates(chain);
         idle_add(chain->table, chain);
+    }
+}
+
+void peer_chain_share(struct peer_chain *chain, STACK_OF(X509) * sent)
+{
+    CHECK_MAGIC(chain, CHAIN_MAGIC);
+    ASSERT(chain->refs > 0);
+    if (chain->certificates == NULL) {
+        chain->certificates = X509_chain_up_ref(sent); /* without memory nobody shares */
+        return;
+    }
+    if (sk_X509_num(chain->certificates) != sk_X509_num(sent)) {
+        return;
+    }
+    for (int i = 0; i < sk_X509_num(sent); i++) {
+        X509 *common = sk_X509_value(chain->certificates, i);
+        X509 *own = sk_X509_value(sent, i);
+        if (own != common && X509_up_ref(common) == 1) {
+            (void)sk_X509_set(sent, i, common);
+            X509_free(own);
+        }
     }
 }
 

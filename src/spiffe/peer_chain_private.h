@@ -40,6 +40,7 @@ struct peer_chain {
     bool borrowed; /* an intermediate of the path was not sent: the bundle had it */
     struct spiffe_id id;
     struct kept_path *path;
+    STACK_OF(X509) * certificates; /* as sent, the sessions' common copy; NULL: none */
     uint8_t key[PEER_CHAIN_KEY_SIZE];
     uint8_t anchor_sha256[PEER_CHAIN_KEY_SIZE];
     uint8_t leaf_sha256[PEER_CHAIN_KEY_SIZE];

@@ -147,6 +147,18 @@ static enum reason judge(struct tls_conn *tls, X509 *leaf, STACK_OF(X509) * sent
     return REASON_NONE;
 }
 
+/* libssl takes the peer's certificates, which the session then keeps, from the list of those that
+   were sent: the list's are exchanged before it does. */
+static void share_certificates(struct tls_conn *tls, X509_STORE_CTX *store)
+{
+    STACK_OF(X509) *sent = X509_STORE_CTX_get0_untrusted(store);
+    if (sk_X509_value(sent, 0) == X509_STORE_CTX_get0_cert(store)) {
+        peer_chain_share(tls->peer.chain, sent);
+        X509_STORE_CTX_set_cert(store, sk_X509_value(sent, 0));
+        tls_error_clear();
+    }
+}
+
 /* Instead of X509_verify_cert. 1 admits, 0 refuses; -1 would mean "ask again". */
 static int on_verify(X509_STORE_CTX *store, void *arg)
 {
@@ -165,6 +177,7 @@ static int on_verify(X509_STORE_CTX *store, void *arg)
         X509_STORE_CTX_set_error(store, x509_error_of(reason));
         return 0;
     }
+    share_certificates(tls, store);
     X509_STORE_CTX_set_error(store, X509_V_OK);
     return 1;
 }

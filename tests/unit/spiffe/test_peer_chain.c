@@ -138,6 +138,89 @@ static void test_second_admission_is_remembered(void **state)
     peer_chain_unref(NULL);
 }
 
+/* As libssl parses them for each handshake: objects of its own. */
+static STACK_OF(X509) * parsed_anew(struct fixture *f, size_t leaf, bool with_intermediate)
+{
+    STACK_OF(X509) *sent = sk_X509_new_null();
+    CERT_MUST(sk_X509_push(sent, X509_dup(f->leaves[leaf])) > 0);
+    if (with_intermediate) {
+        CERT_MUST(sk_X509_push(sent, X509_dup(f->intermediate)) > 0);
+    }
+    return sent;
+}
+
+static void assert_sent(STACK_OF(X509) * sent, X509 *leaf, X509 *intermediate)
+{
+    assert_int_equal(sk_X509_num(sent), 2);
+    assert_ptr_equal(sk_X509_value(sent, 0), leaf);
+    assert_ptr_equal(sk_X509_value(sent, 1), intermediate);
+}
+
+static void test_sessions_share_their_certificates(void **state)
+{
+    struct fixture *f = *state;
+    STACK_OF(X509) *first = parsed_anew(f, 0, true);
+    STACK_OF(X509) *second = parsed_anew(f, 0, true);
+    X509 *leaf = sk_X509_value(first, 0);
+    X509 *intermediate = sk_X509_value(first, 1);
+    struct peer_chain *one = admit(f, 0);
+    struct peer_chain *two = admit(f, 0);
+    peer_chain_share(one, first);
+    assert_sent(first, leaf, intermediate); /* the first keeps its own */
+    peer_chain_share(two, second);
+    assert_sent(second, leaf, intermediate);
+    peer_chain_share(two, second); /* again: nothing to do */
+    assert_sent(second, leaf, intermediate);
+    /* Each has a reference of its own. */
+    sk_X509_pop_free(first, X509_free);
+    assert_int_equal(X509_cmp(sk_X509_value(second, 0), f->leaves[0]), 0);
+    sk_X509_pop_free(second, X509_free);
+    peer_chain_unref(one);
+    peer_chain_unref(two);
+}
+
+static void test_what_is_not_the_same_is_not_shared(void **state)
+{
+    struct fixture *f = *state;
+    STACK_OF(X509) *first = parsed_anew(f, 0, true);
+    STACK_OF(X509) *shorter = parsed_anew(f, 0, false);
+    STACK_OF(X509) *other = parsed_anew(f, 1, true);
+    X509 *its_leaf = sk_X509_value(shorter, 0);
+    X509 *other_leaf = sk_X509_value(other, 0);
+    X509 *other_intermediate = sk_X509_value(other, 1);
+    struct peer_chain *chain = admit(f, 0);
+    struct peer_chain *another = admit(f, 1);
+    peer_chain_share(chain, first);
+    peer_chain_share(chain, shorter);
+    assert_ptr_equal(sk_X509_value(shorter, 0), its_leaf);
+    peer_chain_share(another, other);
+    assert_sent(other, other_leaf, other_intermediate);
+    peer_chain_unref(chain);
+    peer_chain_unref(another);
+    sk_X509_pop_free(first, X509_free);
+    sk_X509_pop_free(shorter, X509_free);
+    sk_X509_pop_free(other, X509_free);
+}
+
+/* What is remembered without a session costs no parsed certificates. */
+static void test_an_idle_chain_keeps_no_certificates(void **state)
+{
+    struct fixture *f = *state;
+    STACK_OF(X509) *first = parsed_anew(f, 0, true);
+    STACK_OF(X509) *second = parsed_anew(f, 0, true);
+    X509 *leaf = sk_X509_value(second, 0);
+    X509 *intermediate = sk_X509_value(second, 1);
+    struct peer_chain *chain = admit(f, 0);
+    peer_chain_share(chain, first);
+    peer_chain_unref(chain);
+    assert_ptr_equal(admit(f, 0), chain);
+    peer_chain_share(chain, second);
+    assert_sent(second, leaf, intermediate);
+    peer_chain_unref(chain);
+    sk_X509_pop_free(first, X509_free);
+    sk_X509_pop_free(second, X509_free);
+}
+
 static void assert_der(struct strview view, int len, unsigned char *der)
 {
     assert_int_equal(view.len, len);
@@ -558,6 +641,9 @@ static void test_threads_share_credentials(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(test_sessions_share_their_certificates),
+        CASE(test_what_is_not_the_same_is_not_shared),
+        CASE(test_an_idle_chain_keeps_no_certificates),
         CASE(test_second_admission_is_remembered),
         CASE(test_keeps_the_path_without_anchor_and_junk),
         CASE(test_what_differs_is_another_entry),

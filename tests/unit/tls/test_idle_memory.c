@@ -190,6 +190,37 @@ static void test_the_keys_of_the_key_exchange_are_gone(void **state)
     fini_both(&both);
 }
 
+/* Parsed, they are a quarter of what an idle connection costs. */
+static void test_connections_of_one_peer_share_its_certificates(void **state)
+{
+    struct resume *resume = *state;
+    struct both first;
+    struct both second;
+    open_both(resume, &first);
+    open_both(resume, &second);
+    const struct ours *const pairs[][2] = {{&first.server, &second.server},
+                                           {&first.client, &second.client}};
+    for (size_t i = 0; i < 2; i++) {
+        SSL *one = tls_conn_from(pairs[i][0]->conn)->ssl;
+        SSL *two = tls_conn_from(pairs[i][1]->conn)->ssl;
+        assert_false(SSL_session_reused(two));
+        assert_non_null(SSL_get0_peer_certificate(one));
+        assert_ptr_equal(SSL_get0_peer_certificate(one), SSL_get0_peer_certificate(two));
+        STACK_OF(X509) *sent = SSL_get_peer_cert_chain(one);
+        STACK_OF(X509) *again = SSL_get_peer_cert_chain(two);
+        assert_int_equal(sk_X509_num(sent), sk_X509_num(again));
+        for (int k = 0; k < sk_X509_num(sent); k++) {
+            assert_ptr_equal(sk_X509_value(sent, k), sk_X509_value(again, k));
+        }
+    }
+    fini_both(&first);
+    /* The other goes on with what is now its alone. */
+    assert_int_equal(conn_write(second.client.conn, (const uint8_t *)"x", 1), CONN_END_NONE);
+    ours_resume(&second.server);
+    run_until(resume->world, has_a_byte, &second.server);
+    fini_both(&second);
+}
+
 /* What came with the end of the handshake, or in between, is not lost to the look for nothing. */
 static void test_bytes_that_came_early_are_read(void **state)
 {
@@ -214,6 +245,7 @@ int main(void)
         TEST(test_after_the_ticket),
         TEST(test_after_a_new_key),
         TEST(test_the_keys_of_the_key_exchange_are_gone),
+        TEST(test_connections_of_one_peer_share_its_certificates),
         TEST(test_bytes_that_came_early_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
