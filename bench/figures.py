@@ -89,7 +89,7 @@ def add_histograms(histograms):
 
 
 def summarise(samples):
-    """summary[kind][row][peer] = medians over the rounds, and the least and the most of the cost."""
+    """summary[kind][row][peer] = medians over the turns, and the least and the most of the cost."""
     groups = {}
     for sample in samples:
         key = sample["kind"], sample["row"], sample["peer"]
@@ -103,6 +103,7 @@ def summarise(samples):
                 figures[field] = statistics.median(values)
         costs = [sample["cost"] for sample in group]
         figures["least"], figures["most"] = min(costs), max(costs)
+        figures["turns"] = {sample["round"]: sample["cost"] for sample in group}
         histograms = [sample["histogram"] for sample in group if sample.get("histogram")]
         if histograms:
             figures["histogram"] = add_histograms(histograms)
@@ -150,6 +151,16 @@ def floor_cost(summary, primitives, kind, row):
     return None
 
 
+def ratio_of(summary, kind, row, peer):
+    """Our cost over the peer's: the median over the turns, because two windows of one turn lie
+    seconds apart and those of two turns minutes, in which a shared machine changes its speed."""
+    ours = summary[kind][row][OURS]["turns"]
+    theirs = summary[kind][row][peer]["turns"]
+    both = [ours[turn] / theirs[turn] for turn in ours if turn in theirs]
+    return statistics.median(both) if both else (
+        cost(summary, kind, row, OURS) / cost(summary, kind, row, peer))
+
+
 def decide(target, summary, names, factor, primitives=None):
     """One row of the table of targets; None where the run has no figure to decide by."""
     ours = cost(summary, target.kind, target.row, OURS)
@@ -162,9 +173,10 @@ def decide(target, summary, names, factor, primitives=None):
     if peer is None:
         return None
     floor = floor_cost(summary, primitives, target.kind, target.row)
-    return {**row, "peer": peer, "theirs": theirs, "factor": factor, "ratio": ours / theirs,
+    ratio = ratio_of(summary, target.kind, target.row, peer)
+    return {**row, "peer": peer, "theirs": theirs, "factor": factor, "ratio": ratio,
             "floor_ratio": None if floor is None else floor / theirs,
-            "limit": factor * theirs, "reached": ours <= factor * theirs}
+            "limit": factor * theirs, "reached": ratio <= factor}
 
 
 def decide_all(summary, peers, primitives=None):

@@ -21,6 +21,7 @@ KINDS = {
 }
 BEGIN, END = "<!-- last full run: begin -->", "<!-- last full run: end -->"
 PICTURES = ("ratio.svg", "latency.svg", "connections.svg")
+NOT_RESUMED_SAID = 0.01
 GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
 
 
@@ -59,7 +60,7 @@ def cost_cell(entry, best):
 
 
 def cost_table(kind, summary, peers, primitives):
-    """Medians, with the least and the most of the rounds; the best in bold."""
+    """Medians, with the least and the most of the turns; the best in bold."""
     measured = summary.get(kind, {})
     names = in_order(peers, {name for row in measured.values() for name in row})
     rows = []
@@ -176,7 +177,7 @@ def head(result):
     machine = result["machine"]
     lines = [
         f"Commit {result['commit'] or 'unknown'}, {result['mode']} run of {result['seconds']:.0f} s, "
-        f"medians of {plural(result['rounds'], 'round')} (least–most).",
+        f"medians of {plural(result['rounds'], 'turn')} (least–most).",
         f"Versions: {', '.join(result['versions'])}.",
         f"Machine: {machine['processor']}; {machine['cores']}; Linux {machine['kernel']}; load "
         f"average {machine['load_average']} before, {machine['load_average_after']} after.",
@@ -185,6 +186,10 @@ def head(result):
         f"{primitives_line(result['primitives'])}."]
     if result["absent"]:
         lines.append(f"Not found, so not measured: {', '.join(result['absent'])}.")
+    missed = [f"{who} {max(shares):.1%}" for who, shares in result["not_resumed"].items()
+              if max(shares) >= NOT_RESUMED_SAID]
+    if missed:
+        lines.append(f"Handshakes with the server that were to resume and did not: {', '.join(missed)}.")
     return "\n".join(f"* {line}" for line in lines)
 
 
@@ -234,7 +239,7 @@ def captions(result):
     return [f"{versions}; commit {result['commit'] or 'unknown'}.",
             f"{machine['processor']}, {machine['cores']}; Linux {machine['kernel']}; "
             f"{machine['network']}; TLS 1.3, TLS_AES_128_GCM_SHA256, X25519, P-256; "
-            f"{result['mode']} run, medians of {plural(result['rounds'], 'round')}."]
+            f"{result['mode']} run, medians of {plural(result['rounds'], 'turn')}."]
 
 
 def ratio_rows(summary, peers, primitives):

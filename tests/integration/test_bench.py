@@ -48,7 +48,8 @@ def samples():
 def result(samples):
     summary = figures.summarise(samples)
     return {
-        "commit": "abc1234", "mode": "full", "rounds": 3, "seconds": 600.0,
+        "commit": "abc1234", "mode": "full", "rounds": 9, "seconds": 600.0,
+        "not_resumed": {"nginx, outbound": [0.0, 0.034], "bulkhead, outbound": [0.001]},
         "machine": {"processor": "a <fast> one & only", "cores": "2 cores", "kernel": "6.1",
                     "network": "reno for all", "load_average": 0.5, "load_average_after": 1.0,
                     "descriptors": 20000},
@@ -104,6 +105,25 @@ def test_target_is_a_factor_of_the_best_peer(ours, reached):
     summary = figures.summarise(measured("inbound", "full", bulkhead=ours, haproxy=12.0, nginx=10.0))
     row = figures.decide(target, summary, ["bulkhead", "haproxy", "nginx"], 0.5)
     assert (row["peer"], row["theirs"], row["reached"]) == ("nginx", 10.0, reached)
+
+
+def test_a_ratio_is_of_windows_that_lie_together():
+    """The machine took three times as long in the second turn, and ours was measured in it twice."""
+    costs = {0: (4.0, 10.0), 1: (12.6, 30.0), 2: (13.2, 30.0)}
+    samples = [sample("inbound", "full", peer, pair[place], turn)
+               for turn, pair in costs.items() for place, peer in enumerate(("bulkhead", "nginx"))]
+    summary = figures.summarise(samples)
+    row = figures.decide(figures.Target("inbound", "full", 0.75, 0.56), summary, PEERS, 0.43)
+    assert row["ratio"] == pytest.approx(0.42) and row["reached"]
+    assert (row["ours"], row["theirs"]) == (12.6, 30.0)
+    alone = figures.summarise([sample("inbound", "full", "bulkhead", 4.0, 0),
+                               sample("inbound", "full", "nginx", 10.0, 1)])
+    assert figures.ratio_of(alone, "inbound", "full", "nginx") == pytest.approx(0.4)
+
+
+def test_what_was_not_resumed_is_said(result):
+    text = report.markdown(result)
+    assert "to resume and did not: nginx, outbound 3.4%." in text
 
 
 def test_absolute_target():
