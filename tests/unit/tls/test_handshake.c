@@ -7,6 +7,9 @@
 #include "../../../src/tls/tls_conn_private.h"
 #include "base/clock.h"
 
+#include <openssl/core_names.h>
+#include <openssl/param_build.h>
+
 static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
 
 static const char *version_name(int version)
@@ -157,6 +160,72 @@ static void test_refuses_chains_that_are_too_long(void **state)
         assert_int_equal(duel.peer.alert, SSL_AD_UNKNOWN_CA);
         duel_fini(&duel);
     }
+}
+
+/* The certificate's public key with somebody else's private one: libssl compares the former alone.
+ */
+static EVP_PKEY *impostors_key(const struct identity *victim)
+{
+    uint8_t public[256];
+    size_t len = 0;
+    BIGNUM *private = NULL;
+    EVP_PKEY *own = EVP_EC_gen("P-256");
+    assert_int_equal(EVP_PKEY_get_octet_string_param(victim->key, OSSL_PKEY_PARAM_PUB_KEY, public,
+                                                     sizeof(public), &len),
+                     1);
+    assert_int_equal(EVP_PKEY_get_bn_param(own, OSSL_PKEY_PARAM_PRIV_KEY, &private), 1);
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    assert_int_equal(
+        OSSL_PARAM_BLD_push_utf8_string(build, OSSL_PKEY_PARAM_GROUP_NAME, "prime256v1", 0), 1);
+    assert_int_equal(OSSL_PARAM_BLD_push_octet_string(build, OSSL_PKEY_PARAM_PUB_KEY, public, len),
+                     1);
+    assert_int_equal(OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_PRIV_KEY, private), 1);
+    OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(build);
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+    EVP_PKEY *key = NULL;
+    assert_int_equal(EVP_PKEY_fromdata_init(ctx), 1);
+    assert_int_equal(EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_KEYPAIR, params), 1);
+    EVP_PKEY_CTX_free(ctx);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(build);
+    BN_free(private);
+    EVP_PKEY_free(own);
+    return key;
+}
+
+/* A certificate is public, and the chain is remembered and shared with a live session: the proof of
+   possession runs all the same, and who fails it leaves nothing behind. */
+static void test_refuses_a_live_peers_certificate_without_its_key(void **state)
+{
+    struct world *world = *state;
+    struct identity impostor = {.cert = world->peer.cert, .key = impostors_key(&world->peer)};
+    for (size_t i = 0; i < 4; i++) {
+        bool we_serve = i < 2;
+        struct tls_context *context = we_serve ? world->server : world->client;
+        struct peer_options options = {
+            .server = !we_serve, .version = versions[i % 2], .show = &impostor};
+        for (int live = 0; live < 2; live++) {
+            struct duel good = {0};
+            struct duel bad = {0};
+            if (live != 0) {
+                options.show = &world->peer;
+                duel_run(world, &good, context, &options);
+                assert_true(good.ours.open);
+                options.show = &impostor;
+            }
+            duel_run(world, &bad, context, &options);
+            assert_true(bad.ours.called);
+            assert_false(bad.ours.open);
+            assert_int_equal(bad.ours.failure.reason, REASON_TLS_PROTOCOL);
+            run_until(world, peer_has_ended, &bad.peer);
+            assert_int_equal(bad.peer.alert, SSL_AD_DECRYPT_ERROR);
+            duel_fini(&bad);
+            if (live != 0) {
+                duel_fini(&good);
+            }
+        }
+    }
+    EVP_PKEY_free(impostor.key);
 }
 
 static void test_refuses_chains_of_too_many_bytes(void **state)
@@ -667,6 +736,7 @@ int main(void)
         T(test_refuses_bad_certificates),
         T(test_refuses_a_client_without_certificate),
         T(test_refuses_chains_that_are_too_long),
+        T(test_refuses_a_live_peers_certificate_without_its_key),
         T(test_refuses_chains_of_too_many_bytes),
         T(test_never_shows_itself_to_a_server_that_the_check_refuses),
         T(test_refuses_without_credentials),
