@@ -352,7 +352,8 @@ def test_counts_belong_to_a_listeners_name(site, backends):
     m = here.scrape()
     assert m("bulkhead_connections_active", listener="in") == 0
     # The slot's port is another one now: the last line that says where "in" listens.
-    port = int(here.bulkhead.log.find(event="listening", listener="in")[-1]["addr"].split(":")[1])
+    lines = until(lambda: here.bulkhead.log.find(event="listening", listener="in")[1:], "its line")
+    port = int(lines[-1]["addr"].split(":")[1])
     context = client_context(here.credentials.pair("web"))
     tls_connect(("127.0.0.1", port), context).close()
     m = here.wait(lambda m: m("bulkhead_connections_accepted_total", listener="in") == 2, "two")
